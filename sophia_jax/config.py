@@ -1,0 +1,191 @@
+"""Every size and setting, as frozen dataclasses that are checked when they are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = [
+    "ModelConfig",
+    "OptimizerConfig",
+    "SamplingConfig",
+    "SophiaConfig",
+    "TextConfig",
+    "VisionConfig",
+]
+
+
+def _require(condition: bool, field: str, rule: str, value: object) -> None:
+    if not condition:
+        raise ValueError(f"{field}: expected {rule}, got {value}")
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """A Qwen2.5-type decoder."""
+
+    vocab_size: int
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    mlp_size: int
+    max_length: int  # tokens, prompt and answer together
+    rope_theta: float = 1e6
+    norm_eps: float = 1e-6
+    qkv_bias: bool = True
+    tied_head: bool = False  # the output head is the transposed embedding
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "hidden_size", "num_layers", "mlp_size"):
+            _require(getattr(self, name) > 0, name, "> 0", getattr(self, name))
+        _require(
+            self.num_kv_heads > 0 and self.num_heads % self.num_kv_heads == 0,
+            "num_kv_heads",
+            f"a divisor of num_heads={self.num_heads}",
+            self.num_kv_heads,
+        )
+        _require(self.head_dim % 2 == 0, "head_dim", "an even number", self.head_dim)
+        _require(self.max_length > 0, "max_length", "> 0", self.max_length)
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """An InternViT tower: 300M (layer_norm, qkv_bias) or 6B (rms_norm, qk_norm) type."""
+
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    mlp_size: int
+    image_size: int = 448  # pixels, square tiles
+    patch_size: int = 14  # pixels
+    num_channels: int = 3
+    norm: Literal["layer_norm", "rms_norm"] = "layer_norm"
+    norm_eps: float = 1e-6
+    qkv_bias: bool = True
+    qk_norm: bool = False  # RMSNorm over the full width, before the heads are split
+    layer_scale: float = 0.1  # initial value of the residual scales
+
+    def __post_init__(self) -> None:
+        _require(
+            self.hidden_size % self.num_heads == 0,
+            "vision num_heads",
+            f"a divisor of hidden_size={self.hidden_size}",
+            self.num_heads,
+        )
+        _require(
+            self.image_size % self.patch_size == 0,
+            "vision patch_size",
+            f"a divisor of image_size={self.image_size}",
+            self.patch_size,
+        )
+        _require(
+            self.norm in ("layer_norm", "rms_norm"),
+            "vision norm",
+            "layer_norm or rms_norm",
+            self.norm,
+        )
+
+    @property
+    def patches_per_side(self) -> int:
+        return self.image_size // self.patch_size
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A text-only decoder (`vision` is None) or a vision-language model around it."""
+
+    text: TextConfig
+    vision: VisionConfig | None = None
+    image_token_id: int | None = None  # the placeholder that one image feature replaces
+    pixel_shuffle: int = 2  # patches per side that are folded into one image token
+
+    def __post_init__(self) -> None:
+        if self.vision is None:
+            return
+        _require(
+            self.image_token_id is not None
+            and 0 <= self.image_token_id < self.text.vocab_size,
+            "image_token_id",
+            f"a token below vocab_size={self.text.vocab_size}",
+            self.image_token_id,
+        )
+        _require(
+            self.vision.patches_per_side % self.pixel_shuffle == 0,
+            "pixel_shuffle",
+            f"a divisor of {self.vision.patches_per_side} patches per side",
+            self.pixel_shuffle,
+        )
+
+    @property
+    def tokens_per_tile(self) -> int:
+        """How many image tokens the decoder reads for one tile."""
+        if self.vision is None:
+            return 0
+        return (self.vision.patches_per_side // self.pixel_shuffle) ** 2
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How tokens are drawn. The paper evaluates at temperature 1.0 and top-p 0.8."""
+
+    max_new_tokens: int
+    temperature: float = 1.0  # 0 is greedy
+    top_p: float = 1.0
+    top_k: int = 0  # 0 keeps all
+
+    def __post_init__(self) -> None:
+        _require(
+            self.max_new_tokens > 0, "max_new_tokens", "> 0", self.max_new_tokens
+        )
+        _require(self.temperature >= 0, "temperature", ">= 0", self.temperature)
+        _require(0 < self.top_p <= 1, "top_p", "in (0, 1]", self.top_p)
+        _require(self.top_k >= 0, "top_k", ">= 0 (0 keeps all)", self.top_k)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW; the defaults are the paper's (section 5.1), but for what is marked."""
+
+    num_steps: int
+    learning_rate: float = 2e-5
+    final_fraction: float = 0.25  # the cosine ends at this share of learning_rate
+    warmup_steps: int = 0  # the paper gives none
+    weight_decay: float = 0.05
+    beta1: float = 0.9  # the paper gives none: AdamW's usual value
+    beta2: float = 0.95  # the paper gives none
+    clip_norm: float | None = 1.0  # global gradient norm; the paper gives none
+
+    def __post_init__(self) -> None:
+        _require(self.num_steps > 0, "num_steps", "> 0", self.num_steps)
+        _require(self.learning_rate > 0, "learning_rate", "> 0", self.learning_rate)
+        _require(
+            0 <= self.final_fraction <= 1,
+            "final_fraction",
+            "in [0, 1]",
+            self.final_fraction,
+        )
+        _require(
+            0 <= self.warmup_steps < self.num_steps,
+            "warmup_steps",
+            f"in [0, num_steps={self.num_steps})",
+            self.warmup_steps,
+        )
+        _require(self.weight_decay >= 0, "weight_decay", ">= 0", self.weight_decay)
+
+
+@dataclass(frozen=True)
+class SophiaConfig:
+    """The semi-off-policy round: the paper's numbers (section 5.1)."""
+
+    num_captions: int = 8  # K captions per image
+    num_reasonings: int = 8  # N reasonings per caption
+    threshold: float = 0.75  # alpha: a caption must do strictly better
+    seed: int = 0
+    round: int = 0  # the paper has one round; keys of another round differ
+
+    def __post_init__(self) -> None:
+        _require(self.num_captions > 0, "num_captions", "> 0", self.num_captions)
+        _require(self.num_reasonings > 0, "num_reasonings", "> 0", self.num_reasonings)
+        _require(0 <= self.threshold <= 1, "threshold", "in [0, 1]", self.threshold)

@@ -1,0 +1,148 @@
+"""The layers that the vision tower and the decoder share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sophia_jax.types import Array, Bool, Float, Int, typed
+
+__all__ = [
+    "attention",
+    "merge_attention",
+    "partial_attention",
+    "rotary_angles",
+    "rotate",
+    "stack_layers",
+]
+
+
+@typed
+def rotary_angles(
+    positions: Int[Array, "batch token"], head_dim: int, *, theta: float
+) -> Float[Array, "batch token half"]:
+    """Angles of the rotary position embedding.
+
+        aᵢ = p θ^(-2i/d),  i = 0 .. d/2 - 1
+
+    Args:
+      positions: p, of each token in its own sequence, from 0.
+      head_dim: d.
+      theta: base wavelength.
+
+    Returns:
+      Float32 angles, in radians.
+
+    Reference:
+      Su et al., 2021, "RoFormer", https://arxiv.org/abs/2104.09864.
+    """
+    half = head_dim // 2
+    frequencies = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    return positions[:, :, None].astype(jnp.float32) * frequencies[None, None, :]
+
+
+@typed
+def rotate(
+    x: Float[Array, "batch token heads head_dim"],
+    angles: Float[Array, "batch token half"],
+) -> Float[Array, "batch token heads head_dim"]:
+    """Rotary position embedding in the rotate-half form.
+
+        [x₁, x₂] -> [x₁ cos a - x₂ sin a, x₂ cos a + x₁ sin a]
+
+    Args:
+      x: queries or keys.
+      angles: of `rotary_angles`.
+
+    Returns:
+      The rotated x, in its dtype.
+    """
+    cos = jnp.cos(angles)[:, :, None, :].astype(x.dtype)
+    sin = jnp.sin(angles)[:, :, None, :].astype(x.dtype)
+    first, second = jnp.split(x, 2, axis=-1)
+    return jnp.concatenate(
+        [first * cos - second * sin, second * cos + first * sin], axis=-1
+    )
+
+
+@typed
+def attention(
+    query: Float[Array, "batch token heads head_dim"],
+    key: Float[Array, "batch context kv_heads head_dim"],
+    value: Float[Array, "batch context kv_heads head_dim"],
+    mask: Bool[Array, "batch token context"] | None = None,
+) -> Float[Array, "batch token heads head_dim"]:
+    """Grouped-query attention.
+
+        softmax(q k / √d) v
+
+    Args:
+      query, key, value: each key head serves heads / kv_heads query heads in a row.
+      mask: True where a token may look; None lets it look everywhere.
+
+    Returns:
+      One vector per token and head.
+    """
+    return partial_attention(query, key, value, mask)[0]
+
+
+@typed
+def partial_attention(
+    query: Float[Array, "batch token heads head_dim"],
+    key: Float[Array, "batch context kv_heads head_dim"],
+    value: Float[Array, "batch context kv_heads head_dim"],
+    mask: Bool[Array, "batch token context"] | None = None,
+) -> tuple[
+    Float[Array, "batch token heads head_dim"], Float[Array, "batch token heads"]
+]:
+    """Attention over one part of the context, with the part's weight.
+
+    Args:
+      query, key, value, mask: as in `attention`.
+
+    Returns:
+      The part's attention, and log Σ exp(q k / √d) over it (float32).
+    """
+    return jax.nn.dot_product_attention(
+        query,
+        key,
+        value,
+        mask=None if mask is None else mask[:, None],
+        return_residual=True,
+    )
+
+
+@typed
+def merge_attention(
+    parts: Sequence[
+        tuple[
+            Float[Array, "batch token heads head_dim"],
+            Float[Array, "batch token heads"],
+        ]
+    ],
+) -> Float[Array, "batch token heads head_dim"]:
+    """Attention over a context from the attentions over its parts.
+
+        out = Σᵢ outᵢ exp(lᵢ - l),  l = log Σᵢ exp(lᵢ)
+
+    Args:
+      parts: results of `partial_attention` for disjoint parts of one context.
+
+    Returns:
+      What `attention` gives for the whole context.
+    """
+    log_weights = jnp.stack([log_weight for _, log_weight in parts])
+    weights = jax.nn.softmax(log_weights, axis=0)
+    outs = jnp.stack([out for out, _ in parts])
+    return jnp.sum(outs * weights[..., None].astype(outs.dtype), axis=0)
+
+
+def stack_layers(
+    make: Callable[[nnx.Rngs], nnx.Module], num_layers: int, rngs: nnx.Rngs
+) -> nnx.Module:
+    """One module whose weights carry a leading layer axis, each layer drawn apart."""
+    stacked = nnx.split_rngs(splits=num_layers)(nnx.vmap(make, in_axes=0, out_axes=0))
+    return stacked(rngs)

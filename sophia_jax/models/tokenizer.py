@@ -1,0 +1,68 @@
+"""Tokenizers of the Qwen2 type: loaded from a model folder, or learnt from texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2Tokenizer
+
+from sophia_jax.types import InputError
+
+__all__ = [
+    "END",
+    "IMAGE_CONTEXT",
+    "IMAGE_END",
+    "IMAGE_START",
+    "load_tokenizer",
+    "train_tokenizer",
+]
+
+IMAGE_START, IMAGE_CONTEXT, IMAGE_END = "<img>", "<IMG_CONTEXT>", "</img>"
+START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
+THINKING = ("<think>", "</think>")
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder; no code from the folder is ever run.
+
+    Raises:
+      InputError: the folder holds no tokenizer that `transformers` can read.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{folder}: no readable tokenizer: {reason}") from error
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
+    """A byte-level BPE tokenizer that spells digits one by one and can spell anything.
+
+    Args:
+      texts: what the merges are learnt from.
+      vocab_size: at most this many tokens, the 256 bytes and the specials included.
+
+    Returns:
+      A Qwen2 tokenizer with chat, thinking and image tokens and a chat template.
+    """
+    specials = [PAD, START, END, IMAGE_START, IMAGE_CONTEXT, IMAGE_END]
+    tokenizer = Qwen2Tokenizer(vocab={}, merges=[]).train_new_from_iterator(
+        texts, vocab_size - len(specials) - len(THINKING), show_progress=False
+    )
+    tokenizer.add_special_tokens(
+        {
+            "pad_token": PAD,
+            "eos_token": END,
+            "additional_special_tokens": specials,
+        }
+    )
+    tokenizer.add_tokens(list(THINKING))
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer

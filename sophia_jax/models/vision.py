@@ -1,0 +1,145 @@
+"""InternViT, pixel shuffle and the projector: from tiles to image tokens."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sophia_jax.config import ModelConfig, VisionConfig
+from sophia_jax.models.layers import attention, stack_layers
+from sophia_jax.types import Array, Float, typed
+
+__all__ = ["InternViT", "Projector", "pixel_shuffle"]
+
+PROJECTOR_NORM_EPS = 1e-5  # torch's LayerNorm default, which the projector keeps
+
+
+def make_norm(config: VisionConfig, rngs: nnx.Rngs) -> nnx.Module:
+    kind = nnx.LayerNorm if config.norm == "layer_norm" else nnx.RMSNorm
+    return kind(config.hidden_size, epsilon=config.norm_eps, rngs=rngs)
+
+
+class VisionAttention(nnx.Module):
+    def __init__(self, config: VisionConfig, rngs: nnx.Rngs):
+        size = config.hidden_size
+        self.num_heads = config.num_heads
+        self.query = nnx.Linear(size, size, use_bias=config.qkv_bias, rngs=rngs)
+        self.key = nnx.Linear(size, size, use_bias=config.qkv_bias, rngs=rngs)
+        self.value = nnx.Linear(size, size, use_bias=config.qkv_bias, rngs=rngs)
+        self.out = nnx.Linear(size, size, rngs=rngs)
+        if config.qk_norm:
+            self.query_norm = nnx.RMSNorm(size, epsilon=1e-6, rngs=rngs)
+            self.key_norm = nnx.RMSNorm(size, epsilon=1e-6, rngs=rngs)
+        self.qk_norm = config.qk_norm
+
+    def __call__(self, x: Array) -> Array:
+        query, key, value = self.query(x), self.key(x), self.value(x)
+        if self.qk_norm:
+            query, key = self.query_norm(query), self.key_norm(key)
+        heads = (*x.shape[:2], self.num_heads, -1)
+        out = attention(query.reshape(heads), key.reshape(heads), value.reshape(heads))
+        return self.out(out.reshape(x.shape))
+
+
+class VisionLayer(nnx.Module):
+    def __init__(self, config: VisionConfig, rngs: nnx.Rngs):
+        size = config.hidden_size
+        self.attention_norm = make_norm(config, rngs)
+        self.attention = VisionAttention(config, rngs)
+        self.attention_scale = nnx.Param(jnp.full((size,), config.layer_scale))
+        self.mlp_norm = make_norm(config, rngs)
+        self.up = nnx.Linear(size, config.mlp_size, rngs=rngs)
+        self.down = nnx.Linear(config.mlp_size, size, rngs=rngs)
+        self.mlp_scale = nnx.Param(jnp.full((size,), config.layer_scale))
+
+    def __call__(self, x: Array) -> Array:
+        x = x + self.attention_scale[None, None] * self.attention(
+            self.attention_norm(x)
+        )
+        hidden = jax.nn.gelu(self.up(self.mlp_norm(x)), approximate=False)
+        return x + self.mlp_scale[None, None] * self.down(hidden)
+
+
+class InternViT(nnx.Module):
+    """The vision transformer: patches and a class token, no final norm."""
+
+    def __init__(self, config: VisionConfig, *, rngs: nnx.Rngs):
+        size, patch = config.hidden_size, config.patch_size
+        self.patch_size = patch
+        self.patch = nnx.Linear(patch * patch * config.num_channels, size, rngs=rngs)
+        normal = jax.nn.initializers.normal(size**-0.5)
+        self.class_token = nnx.Param(normal(rngs.params(), (1, 1, size)))
+        num_positions = config.patches_per_side**2 + 1
+        self.positions = nnx.Param(normal(rngs.params(), (1, num_positions, size)))
+        self.layers = stack_layers(
+            lambda rngs: VisionLayer(config, rngs), config.num_layers, rngs
+        )
+
+    def __call__(
+        self, tiles: Float[Array, "tile height width channel"]
+    ) -> Float[Array, "tile patch hidden"]:
+        """One vector per patch, row by row; the class token is dropped."""
+        x = self.patch(fold_patches(tiles, self.patch_size))
+        class_token = jnp.broadcast_to(
+            self.class_token[...], (x.shape[0], 1, x.shape[2])
+        ).astype(x.dtype)
+        x = jnp.concatenate([class_token, x], axis=1) + self.positions[...]
+        graphdef, weights = nnx.split(self.layers)
+
+        def layer(x: Array, weights: nnx.State) -> tuple[Array, None]:
+            return nnx.merge(graphdef, weights)(x), None
+
+        return jax.lax.scan(layer, x, weights)[0][:, 1:]
+
+
+class Projector(nnx.Module):
+    """From folded patches to the decoder's embedding space."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+        folded = config.vision.hidden_size * config.pixel_shuffle**2
+        embed = config.text.hidden_size
+        self.norm = nnx.LayerNorm(folded, epsilon=PROJECTOR_NORM_EPS, rngs=rngs)
+        self.up = nnx.Linear(folded, embed, rngs=rngs)
+        self.down = nnx.Linear(embed, embed, rngs=rngs)
+
+    def __call__(
+        self, x: Float[Array, "tile token folded"]
+    ) -> Float[Array, "tile token embed"]:
+        return self.down(jax.nn.gelu(self.up(self.norm(x)), approximate=False))
+
+
+@typed
+def fold_patches(
+    tiles: Float[Array, "tile height width channel"], patch_size: int
+) -> Float[Array, "tile patch pixel"]:
+    """Cut tiles into patches, row by row; a patch is read row, column, channel."""
+    tile, height, width, channel = tiles.shape
+    rows, columns = height // patch_size, width // patch_size
+    x = tiles.reshape(tile, rows, patch_size, columns, patch_size, channel)
+    return x.swapaxes(2, 3).reshape(tile, rows * columns, -1)
+
+
+@typed
+def pixel_shuffle(
+    x: Float[Array, "tile patch hidden"], factor: int
+) -> Float[Array, "tile token folded"]:
+    """Fold each factor x factor square of patches into one token (InternVL's "v2").
+
+    Args:
+      x: patches of a square grid, row by row.
+      factor: patches per side of a square: the inverse of `downsample_ratio`.
+
+    Returns:
+      Tokens row by row; channels are ordered (row in square, column in square, hidden).
+
+    Literature:
+      Chen et al., 2024, "How Far Are We to GPT-4V?", https://arxiv.org/abs/2404.16821.
+    """
+    tile, patch, hidden = x.shape
+    side = round(patch**0.5)
+    squares = side // factor
+    x = x.reshape(tile, squares, factor, squares, factor, hidden)
+    return x.swapaxes(2, 3).reshape(tile, squares**2, factor * factor * hidden)

@@ -1,0 +1,31 @@
+"""Rewards: judging answers, and propagating the outcomes back to the captions.
+
+The names below are loaded when first used: the processes that run math-verify live in
+this package too, and must start without jax.
+"""
+
+import importlib
+
+_MODULES = {
+    "AnswerVerifier": "math_verify",
+    "Verdict": "math_verify",
+    "VerifierCounts": "math_verify",
+    "compare_simple": "answers",
+    "extract_answer": "answers",
+    "propagate_rewards": "propagate",
+    "same_text": "answers",
+    "select_trajectory": "propagate",
+    "verify_answer": "math_verify",
+}
+
+__all__ = list(_MODULES)
+
+
+def __getattr__(name):
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__():
+    return sorted({*globals(), *_MODULES})

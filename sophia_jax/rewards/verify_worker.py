@@ -1,0 +1,140 @@
+"""The process in which math-verify judges answers; its parent bounds time and memory.
+
+Run as `python -m sophia_jax.rewards.verify_worker SOCKET MEMORY_BYTES`. Nothing here
+may import jax: a worker starts many times, beside an accelerator that is in use.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import logging
+import re
+import resource
+import sys
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+from math_verify import parse, verify
+from math_verify.errors import TimeoutException
+
+__all__ = ["judge", "serve"]
+
+# Whole seconds, as the alarms of math-verify are; two parses and a comparison fit in
+# the parent's default deadline.
+ALARM_SECONDS = 2
+
+_DELIMITED_MATH = re.compile(r"\\\(|\\\[|(?<!\\)\$[^$]+(?<!\\)\$|\\boxed")
+_AMOUNT = re.compile(r"[-+]?[$€£¥]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?%?", re.ASCII)
+_WORD = re.compile(
+    r"(?!(?:a?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|exp|sqrt|pi|or|and)\b)"
+    r"[A-Za-z][a-z]+[.,]?"
+)
+
+
+def judge(prediction: str, answer: str) -> str:
+    """Compare two answers by algebra, under math-verify's alarms.
+
+    Args:
+      prediction: an extracted answer.
+      answer: the right answer.
+
+    Returns:
+      "right", "wrong", or "undecided" where an alarm rang before an equality was found.
+
+    Raises:
+      MemoryError: the comparison needs more than this process may have.
+    """
+    try:
+        pairs = list(itertools.product(_parse_answer(answer), _parse(prediction)))
+    except TimeoutException:
+        return "undecided"
+    verdict = "wrong"
+    for wanted, given in pairs:
+        try:
+            if verify(
+                wanted, given, timeout_seconds=ALARM_SECONDS, raise_on_error=True
+            ):
+                return "right"
+        except TimeoutException:
+            verdict = "undecided"
+        except Exception as error:  # sympy raises every kind; then it is not equal
+            if isinstance(error, MemoryError):
+                raise
+    return verdict
+
+
+def serve(judge: Callable[[str, str], str]) -> None:
+    """Answer (prediction, answer) pairs over the socket until the parent hangs up.
+
+    Args:
+      judge: returns "right", "wrong" or "undecided"; a MemoryError becomes "memory".
+    """
+    connection, memory_bytes = Connection(int(sys.argv[1])), int(sys.argv[2])
+    if sys.platform == "linux":  # elsewhere the system does not keep to this limit
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    logging.disable()  # every alarm would be logged; the parent counts them
+    peak_allowed = (_peak_bytes() + memory_bytes) / 2
+    connection.send_bytes(b"ready")
+    while True:
+        try:
+            prediction, answer = json.loads(connection.recv_bytes())
+        except EOFError:
+            return
+        peak_before = _peak_bytes()
+        try:
+            verdict = judge(prediction, answer)
+        except MemoryError:
+            verdict = "memory"
+        # Math-verify takes a failed allocation inside sympy for an inequality.
+        if verdict == "wrong" and _peak_bytes() > max(peak_before, peak_allowed):
+            verdict = "memory"
+        connection.send_bytes(verdict.encode())
+
+
+def _peak_bytes() -> int:
+    """Most address space this process ever had; 0 where the limit does not hold."""
+    if sys.platform != "linux":
+        return 0
+    with open("/proc/self/status") as status:
+        peak = next(line for line in status if line.startswith("VmPeak:"))
+    return int(peak.split()[1]) * 1024
+
+
+def _parse(text: str) -> list:
+    """What math-verify reads in an answer; nothing where it fails."""
+    try:
+        return parse(
+            _delimited(text), parsing_timeout=ALARM_SECONDS, raise_on_error=True
+        )
+    except Exception as error:  # antlr and sympy raise every kind
+        if isinstance(error, MemoryError):
+            raise
+        return []
+
+
+# The many reasonings of one question share its answer.
+_parse_answer = functools.lru_cache(maxsize=256)(_parse)
+
+
+def _delimited(text: str) -> str:
+    """The answer between dollars, unless it has delimiters; an amount without its unit.
+
+    Only an amount among plain words is cut out ("12 apples"): everything else might be
+    a formula, and part of a formula might equal the right answer by accident.
+    """
+    if _DELIMITED_MATH.search(text):
+        return text
+    text = text.removesuffix(".")
+    words = text.split()
+    amounts = [word for word in words if _AMOUNT.fullmatch(word)]
+    others = [word for word in words if not _AMOUNT.fullmatch(word)]
+    if len(amounts) == 1 and all(_WORD.fullmatch(word) for word in others):
+        return f"${amounts[0]}$"
+    return f"${text}$"
+
+
+if __name__ == "__main__":
+    serve(judge)

@@ -1,0 +1,1 @@
+"""Captions, reasonings and the selection among them, stored between the stages."""

@@ -1,0 +1,120 @@
+"""Array aliases, the shape checker, and the records and callables that cross packages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import beartype
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Int, jaxtyped
+
+__all__ = [
+    "Array",
+    "Bool",
+    "Completion",
+    "FinishReason",
+    "Float",
+    "GenerateFn",
+    "InputError",
+    "Int",
+    "Item",
+    "JudgeFn",
+    "Request",
+    "RewardFn",
+    "Scalar",
+    "typed",
+]
+
+Array = jax.Array | np.ndarray
+Scalar = float | int | Float[Array, ""]
+
+typed = jaxtyped(
+    typechecker=beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
+)
+"""Check every annotated shape and dtype at each call; a mismatch is a TypeError."""
+
+
+class InputError(ValueError):
+    """What the user gave cannot be used; the message is one line: where, rule, value."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question about one or more pictures.
+
+    Attributes:
+      id: unique within its data set; random keys and stored rows are derived from it.
+      question: as the model will read it, without image markers.
+      answer: what `verify_answer` compares with.
+      images: paths of the picture files, in the order in which they are shown.
+      kind: what is being asked for (subject, operation, ...); results are grouped by it.
+      caption: a true description, where the data set has one; used by evaluation only.
+    """
+
+    id: str
+    question: str
+    answer: str
+    images: tuple[str, ...]
+    kind: str = ""
+    caption: str | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt that is sampled `num_samples` times: a group.
+
+    Attributes:
+      group: unique name; completions carry it.
+      text: what the user says.
+      system: the system prompt, or None for the model's default.
+      images: paths of the pictures shown before the text.
+      num_samples: how many completions are wanted.
+      seed: the group's own random seed, in [0, 2**64).
+    """
+
+    group: str
+    text: str
+    system: str | None = None
+    images: tuple[str, ...] = ()
+    num_samples: int = 1
+    seed: int = 0
+
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sample of a group.
+
+    Attributes:
+      group: the request's.
+      sample: index within the group.
+      text: the decoded tokens, without the end token.
+      token_ids: Int[token], the end token included when it was sampled.
+      behavior_log_probs: Float[token] in nats, under the distribution that was sampled
+        (temperature, top-p, top-k and bans applied); None where a server gives none.
+      policy_log_probs: Float[token] in nats, under the model's full distribution.
+      finish_reason: "stop" at the end token, "length" when cut off.
+    """
+
+    group: str
+    sample: int
+    text: str
+    token_ids: np.ndarray
+    behavior_log_probs: np.ndarray | None
+    policy_log_probs: np.ndarray | None
+    finish_reason: FinishReason
+
+
+GenerateFn = Callable[[Iterable[Request]], Iterator[Completion]]
+"""Samples every request; completions come as they finish, in any order."""
+
+RewardFn = Callable[[Sequence[tuple[str, str]]], Sequence[bool]]
+"""(prediction, answer) pairs -> right or not, in order."""
+
+JudgeFn = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
+"""(question, response) pairs -> scores, larger is better, in order."""

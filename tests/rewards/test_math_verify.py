@@ -1,0 +1,277 @@
+"""The verifier: verdicts, and what hanging, swelling and dying answers cost."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sophia_jax.rewards import AnswerVerifier, Verdict, VerifierCounts, verify_answer
+from sophia_jax.types import InputError
+
+RIGHT, WRONG, UNDECIDED = Verdict.RIGHT, Verdict.WRONG, Verdict.UNDECIDED
+
+
+def boxed(answer):
+    return rf"So it is $\boxed{{{answer}}}$."
+
+
+class StubbornVerifier(AnswerVerifier):
+    """Its workers misbehave on demand."""
+
+    _worker_module = "stubborn_worker"
+
+
+@pytest.fixture(autouse=True)
+def stubborn_workers_can_be_imported(monkeypatch):
+    monkeypatch.syspath_prepend(str(pathlib.Path(__file__).parent))
+
+
+@pytest.fixture(scope="module")
+def verifier():
+    with AnswerVerifier() as verifier:
+        yield verifier
+
+
+# --- verdicts ---
+
+
+def test_only_a_right_verdict_is_true():
+    assert RIGHT
+    assert not WRONG
+    assert not UNDECIDED
+    assert [verdict.value for verdict in Verdict] == ["right", "wrong", "undecided"]
+
+
+@pytest.mark.parametrize(
+    ("prediction", "answer", "verdict"),
+    [
+        (r"\frac{\sqrt{8}}{2}", r"\sqrt{2}", RIGHT),
+        (r"\frac{2}{4}", "0.5", RIGHT),
+        ("0.333333", "1/3", RIGHT),
+        (r"\{3, 5\}", r"\{5, 3\}", RIGHT),
+        ("x = 5", "5", RIGHT),
+        (r"12 \text{ cm}", "12", RIGHT),
+        ("12 apples", "12", RIGHT),
+        ("about 12 apples.", "12", RIGHT),
+        ("$12 per week", "12", RIGHT),
+        ("x + 5", "5", WRONG),
+        ("2 pi", "2", WRONG),
+        ("12 and 13", "12", WRONG),
+        (r"2\sqrt{3}", r"3\sqrt{2}", WRONG),
+        ("{5", "5", WRONG),
+    ],
+)
+def test_algebra_decides(verifier, prediction, answer, verdict):
+    assert verifier.verify([(f"Answer: {prediction}", answer)]) == [verdict]
+
+
+def test_verdicts_come_in_the_order_of_the_pairs(verifier):
+    halves = [(boxed(rf"\frac{{{n}}}{{{2 * n}}}"), r"\frac12") for n in range(1, 9)]
+    thirds = [(boxed(rf"\frac{{{n}}}{{{3 * n}}}"), r"\frac12") for n in range(1, 9)]
+    mixed = [pair for both in zip(halves, thirds, strict=True) for pair in both]
+    assert verifier.verify(mixed) == [RIGHT, WRONG] * 8
+
+
+def test_no_pairs_give_no_verdicts(verifier):
+    assert verifier.verify([]) == []
+
+
+def test_answers_that_only_look_like_code_are_not_run(verifier, tmp_path):
+    trap = tmp_path / "trap"
+    code = f"__import__('pathlib').Path({str(trap)!r}).touch()"
+    texts = [code, f"${code}$", rf"\text{{{code}}}", rf"\operatorname{{{code}}}"]
+    pairs = [(f"Answer: {text}", "x + 1") for text in texts]
+    pairs += [(boxed("x + 1"), text) for text in texts]
+    assert not any(verifier.verify(pairs))
+    assert not trap.exists()
+
+
+def test_one_answer_can_be_verified_alone():
+    assert verify_answer(boxed(r"\frac{2}{4}"), r"\frac12") is RIGHT
+
+
+# --- without algebra ---
+
+
+def test_simple_answers_start_no_process():
+    pairs = [
+        (boxed("4"), "4"),
+        (boxed("5"), "4"),
+        ("The answer is (B).", "B"),
+        (boxed("Yes"), "yes"),
+        (boxed(r"9^{9^{9^{9}}}"), r"9^{9^{9^{9}}}"),
+        ("surplus", "Surplus"),
+        ("I do not know", "4"),
+        (r"<think> so \boxed{4}", "4"),
+    ]
+    with AnswerVerifier() as verifier:
+        verdicts = verifier.verify(pairs)
+        assert verifier._workers == []
+        assert verifier.counts == VerifierCounts(fast_path=6, no_answer=2)
+    assert verdicts == [RIGHT, WRONG, RIGHT, RIGHT, RIGHT, RIGHT, WRONG, WRONG]
+
+
+def test_equal_pairs_are_judged_once_a_call():
+    with AnswerVerifier(num_workers=1) as verifier:
+        pairs = [(boxed(r"\frac12"), "0.5"), (boxed("4"), "4")] * 3
+        pairs.append((r"Again: \boxed{\frac12}", "0.5"))
+        assert verifier.verify(pairs) == [RIGHT] * 7
+        assert verifier.counts == VerifierCounts(fast_path=1, math_verify=1)
+        verifier.verify(pairs)
+        assert verifier.counts == VerifierCounts(fast_path=2, math_verify=2)
+
+
+# --- misbehaviour ---
+
+
+def test_an_alarm_inside_math_verify_is_undecided_not_wrong(verifier):
+    before = verifier.counts
+    hard = [(boxed("9^{9^{9^{9}}}"), "5x"), (boxed("5x"), "(10^9)!")]
+    assert verifier.verify(hard) == [UNDECIDED, UNDECIDED]
+    assert verifier.counts.timed_out == before.timed_out + 2
+
+
+def test_a_worker_that_ignores_alarms_is_killed_at_the_deadline():
+    pairs = [(boxed(word), "x") for word in ("hang", r"\frac{x}{1}")]
+    with StubbornVerifier(num_workers=1, timeout_seconds=0.5) as verifier:
+        verifier.verify([(boxed(r"\frac{y}{1}"), "y")])  # it has started
+        stuck = verifier._workers[0].process
+        assert verifier.verify(pairs) == [UNDECIDED, RIGHT]
+        assert stuck.returncode == -9
+        assert verifier.counts == VerifierCounts(math_verify=2, timed_out=1)
+
+
+@pytest.mark.parametrize("death", ["exit", "kill", "raise", "allocate", "swallow"])
+def test_a_dying_or_swelling_answer_costs_that_answer_only(death, capfd):
+    pairs = [
+        (boxed(text), "x") for text in (r"\frac{x}{1}", death, r"\frac{2x}{2}", "2x")
+    ]
+    with StubbornVerifier(num_workers=1, memory_bytes=1 << 30) as verifier:
+        assert verifier.verify(pairs) == [RIGHT, UNDECIDED, RIGHT, WRONG]
+        assert verifier.counts == VerifierCounts(math_verify=3, crashed=1)
+    assert ("nobody expects" in capfd.readouterr().err) == (death == "raise")
+
+
+def test_a_hanging_answer_does_not_hold_up_the_other_worker():
+    easy = [(boxed(rf"\frac{{{n}x}}{{{n}}}"), "x") for n in range(2, 12)]
+    with StubbornVerifier(num_workers=2, timeout_seconds=3.0) as verifier:
+        verdicts = verifier.verify([(boxed("hang"), "x"), *easy])
+    assert verdicts == [UNDECIDED, *[RIGHT] * 10]
+
+
+def test_a_worker_that_died_between_calls_is_replaced():
+    with AnswerVerifier(num_workers=1) as verifier:
+        for _ in range(2):
+            assert verifier.verify([(boxed(r"\frac12"), "0.5")]) == [RIGHT]
+            process = verifier._workers[0].process
+            process.kill()
+            process.wait()
+        assert verifier.counts == VerifierCounts(math_verify=2)
+
+
+def test_an_interrupted_call_leaves_nothing_for_the_next(monkeypatch):
+    with AnswerVerifier(num_workers=1) as verifier:
+
+        def interrupt(*arguments):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(verifier, "_listen", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                verifier.verify([(boxed(r"\frac12"), "0.5")])
+        assert verifier._workers == []
+        assert verifier.verify([(boxed(r"\frac13"), "0.5")]) == [WRONG]
+
+
+def test_closing_kills_the_workers():
+    with AnswerVerifier(num_workers=1) as verifier:
+        verifier.verify([(boxed(r"\frac12"), "0.5")])
+        process = verifier._workers[0].process
+        assert process.poll() is None
+    assert process.returncode == -9
+
+
+def test_a_worker_outlives_its_parent_by_no_time():
+    script = (
+        "import os\n"
+        "from sophia_jax.rewards import AnswerVerifier\n"
+        "verifier = AnswerVerifier(num_workers=1)\n"
+        "verifier.verify([(r'\\boxed{\\frac12}', '0.5')])\n"
+        "print(verifier._workers[0].process.pid, flush=True)\n"
+        "os._exit(0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    process = pathlib.Path("/proc", done.stdout.strip())
+    deadline = time.monotonic() + 20
+    while process.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not process.exists()
+
+
+def test_workers_do_not_load_jax_nor_run_the_main_script_again(tmp_path):
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "from sophia_jax.rewards import math_verify\n"
+        "print('started')\n"
+        "verifier = math_verify.AnswerVerifier(num_workers=1)\n"
+        "verifier._worker_module = 'stubborn_worker'\n"
+        "print(verifier.verify([(r'\\boxed{loaded}', 'x')])[0].value)\n"
+        "verifier.close()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parent)},
+    )
+    assert done.stdout.split() == ["started", "wrong"]
+
+
+def test_importing_rewards_loads_no_algebra_and_no_jax():
+    script = (
+        "import sys, sophia_jax.rewards\n"
+        "loaded = {'jax', 'sympy', 'math_verify'} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+        "from sophia_jax.rewards import verify_answer, extract_answer\n"
+        "loaded = {'sympy', 'math_verify'} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+# --- refusals ---
+
+
+@pytest.mark.parametrize("answer", ["", " \n", "1" * 4097])
+def test_an_empty_or_endless_right_answer_is_refused(answer):
+    with pytest.raises(InputError, match="answer of pair 1: expected 1 to 4096"):
+        AnswerVerifier().verify([(boxed("4"), "4"), (boxed("4"), answer)])
+
+
+@pytest.mark.parametrize("name", ["num_workers", "timeout_seconds", "memory_bytes"])
+def test_limits_that_allow_nothing_are_refused(name):
+    with pytest.raises(ValueError, match=rf"{name}: expected > 0, got 0"):
+        AnswerVerifier(**{name: 0})
+
+
+def test_a_worker_that_cannot_start_is_an_error(capfd):
+    with (
+        AnswerVerifier(num_workers=1, memory_bytes=1 << 25) as verifier,
+        pytest.raises(RuntimeError, match=r"does it fit in memory_bytes = 33554432"),
+    ):
+        verifier.verify([(boxed(r"\frac12"), "0.5")])
+    assert verifier._workers == []
+    assert capfd.readouterr().err
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    import sophia_jax.rewards
+
+    with pytest.raises(AttributeError, match="no attribute 'verify_everything'"):
+        _ = sophia_jax.rewards.verify_everything
