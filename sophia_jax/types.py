@@ -25,7 +25,9 @@ __all__ = [
     "Request",
     "RewardFn",
     "Scalar",
+    "Track",
     "typed",
+    "untracked",
 ]
 
 Array = jax.Array | np.ndarray
@@ -113,8 +115,18 @@ class Completion:
 GenerateFn = Callable[[Iterable[Request]], Iterator[Completion]]
 """Samples every request; completions come as they finish, in any order."""
 
-RewardFn = Callable[[Sequence[tuple[str, str]]], Sequence[bool]]
-"""(prediction, answer) pairs -> right or not, in order."""
+RewardFn = Callable[[Sequence[tuple[str, str]]], Sequence]
+"""(response, answer) pairs -> verdicts in order; a verdict is truthy when right, and its
+`value` names it ("right", "wrong", "undecided")."""
 
 JudgeFn = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
 """(question, response) pairs -> scores, larger is better, in order."""
+
+
+Track = Callable[[Iterable, str, int], Iterable]
+"""(iterable, description, total) -> the same things, while showing how far it is."""
+
+
+def untracked(iterable: Iterable, description: str, total: int) -> Iterable:
+    """A `Track` that shows nothing."""
+    return iterable

@@ -188,12 +188,7 @@ def digit_sum_steps(numbers: Numbers, long_check: bool) -> list[str]:
     back = (
         running_sum(digits[::-1]) if long_check else [f"{total}-{last}={total - last}"]
     )
-    return [
-        "+".join(map(str, digits)),
-        *running_sum(digits),
-        f"={total}",
-        *check(back),
-    ]
+    return [*running_sum(digits), f"={total}", *check(back)]
 
 
 def product_steps(numbers: Numbers, long_check: bool) -> list[str]:

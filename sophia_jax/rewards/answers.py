@@ -19,7 +19,8 @@ _NUMBER = re.compile(
     rf"[-+]?(?:(?:{_THOUSANDS}|\d+)(?:\.\d+)?|\.\d+|\d+/\d+)", re.ASCII
 )
 _NUMBER_IN_TEXT = re.compile(
-    rf"(?<![\w.])(?:(?<![)\]}}])[-+\u2212])?(?:\d+/\d+|(?:{_THOUSANDS}|\d+)(?:\.\d+)?|\.\d+)",
+    r"(?<![\w.])(?:(?<![)\]}])[-+\u2212])?"  # in 5-4 and (5)-4 the dash is no sign
+    rf"(?:\d+/\d+|(?:{_THOUSANDS}|\d+)(?:\.\d+)?|\.\d+)",
     re.ASCII,
 )
 _CHOICE = re.compile(r"([A-J])|\(([A-J])\)")
@@ -44,8 +45,8 @@ def extract_answer(text: str) -> str | None:
     In this order: the last non-empty `\boxed{...}` whose braces balance; what follows
     the last "answer:", "answer is" or "Final answer" heading, up to the end of its
     sentence or line; a first or last line that is only a choice letter; the last
-    number. Thinking between `<think>` and `</think>` counts
-    only when nothing follows it. Takes time linear in the text.
+    number. Thinking between `<think>` and `</think>` counts only when nothing follows
+    it. Takes time linear in the text.
 
     Args:
       text: the whole response.

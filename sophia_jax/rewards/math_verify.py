@@ -223,7 +223,7 @@ class AnswerVerifier:
         return verdicts
 
     def _assign(self, waiting: collections.deque[_Case]) -> None:
-        """Give every free worker a case, and start as many more as there is work for."""
+        """Give each free worker a case; start as many more as there is work for."""
         for worker in list(self._workers):
             if worker.resting and worker.process.poll() is not None:
                 self._discard(worker)

@@ -97,10 +97,7 @@ def select_trajectory(
     kept = right & passes
     if not kept.any():
         return None
-    longest = np.iinfo(lengths.dtype).max
-    caption, reasoning = np.unravel_index(
-        np.argmin(np.where(kept, lengths, longest)), kept.shape
-    )
+    caption, reasoning = np.argwhere(kept)[np.argmin(lengths[kept])]
     return int(caption), int(reasoning)
 
 

@@ -76,7 +76,10 @@ def serve(judge: Callable[[str, str], str]) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     logging.disable()  # every alarm would be logged; the parent counts them
-    peak_allowed = (_peak_bytes() + memory_bytes) / 2
+    peak_at_rest = _peak_bytes()
+    if peak_at_rest >= memory_bytes:
+        sys.exit(f"memory_bytes: expected > {peak_at_rest}, got {memory_bytes}")
+    peak_allowed = (peak_at_rest + memory_bytes) / 2
     connection.send_bytes(b"ready")
     while True:
         try:
@@ -127,7 +130,7 @@ def _delimited(text: str) -> str:
     """
     if _DELIMITED_MATH.search(text):
         return text
-    text = text.removesuffix(".")
+    text = text.strip().removesuffix(".")
     words = text.split()
     amounts = [word for word in words if _AMOUNT.fullmatch(word)]
     others = [word for word in words if not _AMOUNT.fullmatch(word)]

@@ -1,4 +1,4 @@
-"""Token log probabilities: hand values, extremes, and the chunked version's promises."""
+"""Token log probabilities: hand values, extremes, what the chunked version promises."""
 
 import jax
 import jax.numpy as jnp

@@ -4,7 +4,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -104,7 +103,7 @@ def test_simple_answers_start_no_process():
         (boxed("Yes"), "yes"),
         (boxed(r"9^{9^{9^{9}}}"), r"9^{9^{9^{9}}}"),
         ("surplus", "Surplus"),
-        ("I do not know", "4"),
+        ("I do not know", "5"),
         (r"<think> so \boxed{4}", "4"),
     ]
     with AnswerVerifier() as verifier:
@@ -129,15 +128,20 @@ def test_equal_pairs_are_judged_once_a_call():
 
 def test_an_alarm_inside_math_verify_is_undecided_not_wrong(verifier):
     before = verifier.counts
-    hard = [(boxed("9^{9^{9^{9}}}"), "5x"), (boxed("5x"), "(10^9)!")]
-    assert verifier.verify(hard) == [UNDECIDED, UNDECIDED]
-    assert verifier.counts.timed_out == before.timed_out + 2
+    hard_to_parse = "(" * 1000 + "1" + ")" * 1000
+    hard = [
+        (boxed("9^{9^{9^{9}}}"), "5x"),
+        (boxed("5x"), "(10^9)!"),
+        (boxed(hard_to_parse), "5x"),
+    ]
+    assert verifier.verify(hard) == [UNDECIDED] * 3
+    assert verifier.counts.timed_out == before.timed_out + 3
 
 
 def test_a_worker_that_ignores_alarms_is_killed_at_the_deadline():
-    pairs = [(boxed(word), "x") for word in ("hang", r"\frac{x}{1}")]
-    with StubbornVerifier(num_workers=1, timeout_seconds=0.5) as verifier:
-        verifier.verify([(boxed(r"\frac{y}{1}"), "y")])  # it has started
+    pairs = [(boxed(text), "0.5") for text in ("hang", r"\frac{2}{4}")]
+    with StubbornVerifier(num_workers=1, timeout_seconds=2.0) as verifier:
+        verifier.verify([(boxed(r"\frac12"), "0.5")])  # it has started
         stuck = verifier._workers[0].process
         assert verifier.verify(pairs) == [UNDECIDED, RIGHT]
         assert stuck.returncode == -9
@@ -146,9 +150,8 @@ def test_a_worker_that_ignores_alarms_is_killed_at_the_deadline():
 
 @pytest.mark.parametrize("death", ["exit", "kill", "raise", "allocate", "swallow"])
 def test_a_dying_or_swelling_answer_costs_that_answer_only(death, capfd):
-    pairs = [
-        (boxed(text), "x") for text in (r"\frac{x}{1}", death, r"\frac{2x}{2}", "2x")
-    ]
+    texts = [r"\frac12", death, r"\frac{2}{4}", r"\frac13"]
+    pairs = [(boxed(text), "0.5") for text in texts]
     with StubbornVerifier(num_workers=1, memory_bytes=1 << 30) as verifier:
         assert verifier.verify(pairs) == [RIGHT, UNDECIDED, RIGHT, WRONG]
         assert verifier.counts == VerifierCounts(math_verify=3, crashed=1)
@@ -156,9 +159,9 @@ def test_a_dying_or_swelling_answer_costs_that_answer_only(death, capfd):
 
 
 def test_a_hanging_answer_does_not_hold_up_the_other_worker():
-    easy = [(boxed(rf"\frac{{{n}x}}{{{n}}}"), "x") for n in range(2, 12)]
+    easy = [(boxed(rf"\frac{{{n}}}{{{2 * n}}}"), "0.5") for n in range(1, 11)]
     with StubbornVerifier(num_workers=2, timeout_seconds=3.0) as verifier:
-        verdicts = verifier.verify([(boxed("hang"), "x"), *easy])
+        verdicts = verifier.verify([(boxed("hang"), "0.5"), *easy])
     assert verdicts == [UNDECIDED, *[RIGHT] * 10]
 
 
@@ -194,23 +197,23 @@ def test_closing_kills_the_workers():
     assert process.returncode == -9
 
 
-def test_a_worker_outlives_its_parent_by_no_time():
+def test_workers_end_with_a_parent_that_had_no_time_to_close():
     script = (
         "import os\n"
         "from sophia_jax.rewards import AnswerVerifier\n"
         "verifier = AnswerVerifier(num_workers=1)\n"
-        "verifier.verify([(r'\\boxed{\\frac12}', '0.5')])\n"
-        "print(verifier._workers[0].process.pid, flush=True)\n"
+        "print(verifier.verify([(r'\\boxed{\\frac12}', '0.5')])[0].value, flush=True)\n"
         "os._exit(0)\n"
     )
+    # The worker holds the other end of stderr: `run` returns when both have ended.
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
-    process = pathlib.Path("/proc", done.stdout.strip())
-    deadline = time.monotonic() + 20
-    while process.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not process.exists()
+    assert done.stdout == "right\n"
 
 
 def test_workers_do_not_load_jax_nor_run_the_main_script_again(tmp_path):
@@ -267,7 +270,7 @@ def test_a_worker_that_cannot_start_is_an_error(capfd):
     ):
         verifier.verify([(boxed(r"\frac12"), "0.5")])
     assert verifier._workers == []
-    assert capfd.readouterr().err
+    assert "memory_bytes: expected > " in capfd.readouterr().err
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -1,0 +1,1 @@
+"""Sampling from a model: groups of completions that share their prompt."""
