@@ -39,7 +39,8 @@ class Kind:
       question: as it is asked.
       counts: how many numbers the picture may hold.
       answer: of the numbers, in the order of the rows.
-      steps: the calculation, line by line, without and with the long check.
+      steps: the calculation, line by line, with the ones checked by the inverse
+        operation, or (long check) the ones and the tens.
     """
 
     question: str
@@ -67,7 +68,7 @@ def contains_held_out(numbers: Numbers) -> bool:
 def draw_numbers(rng: np.random.Generator, count: int, *, held_out: bool) -> Numbers:
     """`count` numbers of one to three digits, all held out or not at all."""
     while True:
-        digits = rng.choice((1, 2, 3), size=count, p=(0.2, 0.4, 0.4))
+        digits = rng.choice((1, 2, 3), size=count, p=(0.3, 0.4, 0.3))
         numbers = tuple(int(rng.integers(10 ** (d - 1), 10**d)) for d in digits)
         if (is_held_out if held_out else contains_held_out)(numbers) == held_out:
             return numbers
@@ -75,9 +76,7 @@ def draw_numbers(rng: np.random.Generator, count: int, *, held_out: bool) -> Num
 
 def caption(numbers: Numbers) -> str:
     """What stands in the picture, row by row."""
-    return "\n".join(
-        f"{row} row: {number}" for row, number in zip(ROWS, numbers, strict=False)
-    )
+    return "\n".join(map(str, numbers))
 
 
 def perception(rng: np.random.Generator, numbers: Numbers) -> tuple[str, str]:
@@ -99,7 +98,7 @@ def perception(rng: np.random.Generator, numbers: Numbers) -> tuple[str, str]:
 def solution(kind: Kind, numbers: Numbers, *, long_check: bool) -> str:
     """The answer, thought out digit by digit, checked and boxed."""
     steps = "\n".join(kind.steps(numbers, long_check))
-    return f"<think>\n{steps}\n</think>\n\\boxed{{{kind.answer(numbers)}}}"
+    return f"<think>{steps}</think>\\boxed{{{kind.answer(numbers)}}}"
 
 
 def add_digits(a: int, b: int) -> list[str]:
@@ -167,7 +166,7 @@ def sum_steps(numbers: Numbers, long_check: bool) -> list[str]:
         f"{a}+{b}",
         *add_digits(a, b),
         f"={a + b}",
-        *check(back if long_check else back[:1]),
+        *check(back[: 1 + long_check]),
     ]
 
 
@@ -178,17 +177,16 @@ def difference_steps(numbers: Numbers, long_check: bool) -> list[str]:
         f"{a}-{b}",
         *subtract_digits(a, b),
         f"={a - b}",
-        *check(back if long_check else back[:1]),
+        *check(back[: 1 + long_check]),
     ]
 
 
 def digit_sum_steps(numbers: Numbers, long_check: bool) -> list[str]:
     digits = all_digits(numbers)
-    total, last = sum(digits), digits[-1]
-    back = (
-        running_sum(digits[::-1]) if long_check else [f"{total}-{last}={total - last}"]
-    )
-    return [*running_sum(digits), f"={total}", *check(back)]
+    lines, total, last = running_sum(digits), sum(digits), digits[-1]
+    left, before = total - last, digits[-2]
+    back = [f"{total}-{last}={left}", f"{left}-{before}={left - before}"]
+    return [*lines, f"={total}", *check(back[: 1 + long_check])]
 
 
 def product_steps(numbers: Numbers, long_check: bool) -> list[str]:
@@ -198,7 +196,7 @@ def product_steps(numbers: Numbers, long_check: bool) -> list[str]:
         f"{a:02}*{b:02}",
         *last_digits_product(a, b),
         f"={a * b % 100:02}",
-        *check(back if long_check else back[:1]),
+        *check(back[: 1 + long_check]),
     ]
 
 
@@ -211,7 +209,7 @@ def two_step_steps(numbers: Numbers, long_check: bool) -> list[str]:
         f"={a + b}-{c}",
         *subtract_digits(a + b, c),
         f"={a + b - c}",
-        *check(back if long_check else back[:1]),
+        *check(back[: 1 + long_check]),
     ]
 
 

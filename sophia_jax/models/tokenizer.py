@@ -22,12 +22,14 @@ IMAGE_START, IMAGE_CONTEXT, IMAGE_END = "<img>", "<IMG_CONTEXT>", "</img>"
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 THINKING = ("<think>", "</think>")
 
+# The answer follows the end of what was asked, so that a short prompt stays short.
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
-    "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% if message.role != 'assistant' %}<|im_start|>{% endif %}"
+    "{{ message.content }}<|im_end|>"
     "{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder; no code from the folder is ever run.
@@ -37,8 +39,9 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """
     try:
         return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+    # Damaged files are met with errors of nearly any type.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{folder}: no readable tokenizer: {reason}") from error
 
 

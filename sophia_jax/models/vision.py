@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -18,8 +16,14 @@ PROJECTOR_NORM_EPS = 1e-5  # torch's LayerNorm default, which the projector keep
 
 
 def make_norm(config: VisionConfig, rngs: nnx.Rngs) -> nnx.Module:
-    kind = nnx.LayerNorm if config.norm == "layer_norm" else nnx.RMSNorm
-    return kind(config.hidden_size, epsilon=config.norm_eps, rngs=rngs)
+    if config.norm == "rms_norm":
+        return nnx.RMSNorm(config.hidden_size, epsilon=config.norm_eps, rngs=rngs)
+    return layer_norm(config.hidden_size, config.norm_eps, rngs)
+
+
+def layer_norm(size: int, epsilon: float, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    # The fast variance, E[x^2] - E[x]^2, cancels where the mean is large.
+    return nnx.LayerNorm(size, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
 
 
 class VisionAttention(nnx.Module):
@@ -101,7 +105,7 @@ class Projector(nnx.Module):
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
         folded = config.vision.hidden_size * config.pixel_shuffle**2
         embed = config.text.hidden_size
-        self.norm = nnx.LayerNorm(folded, epsilon=PROJECTOR_NORM_EPS, rngs=rngs)
+        self.norm = layer_norm(folded, PROJECTOR_NORM_EPS, rngs)
         self.up = nnx.Linear(folded, embed, rngs=rngs)
         self.down = nnx.Linear(embed, embed, rngs=rngs)
 

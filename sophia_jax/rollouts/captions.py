@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sophia_jax.config import SophiaConfig
-from sophia_jax.rollouts.seeds import group_seed
+from sophia_jax.seeds import group_seed
 from sophia_jax.types import Completion, GenerateFn, Item, Request
 
 __all__ = ["sample_row", "write_captions"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sophia_jax.config import SophiaConfig
 from sophia_jax.rollouts.captions import sample_row
-from sophia_jax.rollouts.seeds import group_seed
+from sophia_jax.seeds import group_seed
 from sophia_jax.types import GenerateFn, Item, Request, RewardFn
 
 __all__ = ["write_reasonings"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ class Checkpoints:
                 state=ocp.args.StandardRestore(abstract), data=ocp.args.JsonRestore()
             ),
         )
-        return TrainState(**restored.state), restored.data
+        return dataclasses.replace(state, **restored.state), restored.data
 
     def close(self) -> None:
         """Wait until everything is on the disk."""

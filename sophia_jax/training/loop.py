@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grain.python as grain
-import jax
-import numpy as np
 
 from sophia_jax.config import OptimizerConfig
 from sophia_jax.data.packing import Example, pack_examples
@@ -18,7 +17,7 @@ from sophia_jax.models.model import Model
 from sophia_jax.training.checkpoint import Checkpoints
 from sophia_jax.training.metrics import MetricsWriter
 from sophia_jax.training.optimizer import adamw, learning_rate
-from sophia_jax.training.step import LossFn, init_state, make_train_step
+from sophia_jax.training.step import LossFn, init_state, train_step
 from sophia_jax.types import Track, untracked
 
 __all__ = ["TrainingConfig", "train"]
@@ -79,14 +78,10 @@ def train(
     Raises:
       FloatingPointError: the loss is not finite; names the update.
     """
-    optimizer = adamw(config.optimizer)
-    # The step donates its state: start from a copy, so that `model` stays usable.
-    params = jax.tree.map(lambda x: jax.numpy.array(x, copy=True), model.params)
-    state = init_state(params, optimizer, config.trainable)
-    step_fn = make_train_step(
-        model.graphdef,
-        optimizer,
-        loss_fn,
+    state = init_state(
+        model,
+        adamw(config.optimizer),
+        loss_fn=loss_fn,
         trainable=config.trainable,
         remat=config.remat,
     )
@@ -95,21 +90,30 @@ def train(
     if (restored := checkpoints.restore(state)) is not None:
         state, position = restored
         batches.set_state(position)
-    first = int(state.step)
+    first, last = int(state.step), config.optimizer.num_steps
     writer = MetricsWriter(folder, first_step=first)
     rate = learning_rate(config.optimizer)
 
-    pending = None  # metrics of an update are read while the next one runs
-    num_steps = config.optimizer.num_steps
-    for step in track(range(first, num_steps), description, num_steps - first):
-        state, metrics = step_fn(state, next(batches))
-        if pending is not None:
-            _note(writer, rate, *pending)
-        pending = (step, metrics)
-        if (step + 1) % config.checkpoint_every == 0 or step + 1 == num_steps:
+    def note(step: int, metrics: dict) -> None:
+        """Waits for the update; stops the run at a loss that is not finite."""
+        values = {name: float(value) for name, value in metrics.items()}
+        if not math.isfinite(values["loss"]):
+            raise FloatingPointError(
+                f"update {step}: expected a finite loss, got {values['loss']}; "
+                f"{folder / 'checkpoints'} holds the state before it"
+            )
+        writer.write(step, {**values, "learning_rate": float(rate(step))})
+
+    pending: list[tuple[int, dict]] = []  # read while the next update runs
+    for step in track(range(first, last), description, last - first):
+        state, metrics = train_step(state, next(batches))
+        pending.append((step, metrics))
+        saving = (step + 1) % config.checkpoint_every == 0 or step + 1 == last
+        while len(pending) > (not saving):
+            note(*pending.pop(0))
+        if saving:
+            writer.flush()
             checkpoints.save(step + 1, state, batches.get_state())
-    if pending is not None:
-        _note(writer, rate, *pending)
     checkpoints.close()
     writer.close()
     return dataclasses.replace(model, params=state.params)
@@ -136,12 +140,3 @@ def _batches(
         .to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=16))
     )
 
-
-def _note(writer: MetricsWriter, rate: Callable, step: int, metrics: dict) -> None:
-    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-    if not np.isfinite(values["loss"]):
-        raise FloatingPointError(
-            f"update {step}: expected a finite loss, got {values['loss']}; the newest "
-            "checkpoint is from before it"
-        )
-    writer.write(step, {**values, "learning_rate": float(rate(step))})

@@ -1,0 +1,172 @@
+"""pass@1 on a set of questions, and how well the pictures were read."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sophia_jax.evaluation.metrics import wilson_interval
+from sophia_jax.rewards import extract_answer
+from sophia_jax.seeds import group_seed
+from sophia_jax.types import Completion, GenerateFn, Item, Request, RewardFn
+
+__all__ = ["PREDICTIONS", "answer_questions", "read_captions", "save_evaluation", "summarize"]
+
+PREDICTIONS = pa.schema(
+    {
+        "question_id": pa.string(),
+        "kind": pa.string(),
+        "question": pa.string(),
+        "answer": pa.string(),
+        "image": pa.string(),
+        "response": pa.string(),
+        "extracted": pa.string(),
+        "verdict": pa.string(),
+        "caption": pa.string(),
+        "caption_right": pa.bool_(),
+        "num_tokens": pa.int32(),
+        "finish_reason": pa.string(),
+    }
+)
+
+
+def answer_questions(
+    generate: GenerateFn,
+    verify: RewardFn,
+    items: Sequence[Item],
+    *,
+    seed: int,
+    system: str | None = None,
+) -> list[dict]:
+    """One sampled answer to each question, judged.
+
+    An answer that was cut off counts as wrong, whatever it says.
+
+    Args:
+      generate: samples from the model, with the picture and the plain question.
+      verify: judges (response, answer) pairs.
+      items: the questions.
+      seed: of the samples.
+      system: the system prompt, or None.
+
+    Returns:
+      Rows of `PREDICTIONS`, in the order of the items.
+    """
+    asked = [
+        Request(
+            group=item.id,
+            text=item.question,
+            system=system,
+            images=item.images,
+            seed=group_seed(seed, 0, "evaluation", item.id),
+        )
+        for item in items
+    ]
+    completions = _by_group(generate, asked)
+    responses = [completions[item.id] for item in items]
+    verdicts = verify(
+        [(c.text, item.answer) for c, item in zip(responses, items, strict=True)]
+    )
+    return [
+        {
+            "question_id": item.id,
+            "kind": item.kind,
+            "question": item.question,
+            "answer": item.answer,
+            "image": item.images[0] if item.images else None,
+            "response": completion.text,
+            "extracted": extract_answer(completion.text),
+            "verdict": (
+                verdict.value if completion.finish_reason == "stop" else "wrong"
+            ),
+            "caption": None,
+            "caption_right": None,
+            "num_tokens": len(completion.token_ids),
+            "finish_reason": completion.finish_reason,
+        }
+        for item, completion, verdict in zip(items, responses, verdicts, strict=True)
+    ]
+
+
+def read_captions(
+    generate: GenerateFn,
+    items: Sequence[Item],
+    rows: Sequence[dict],
+    *,
+    prompt: str,
+    seed: int,
+) -> list[dict]:
+    """The rows with one sampled caption each, where the true one is known.
+
+    A caption is right when it says exactly what the true one says.
+    """
+    known = [item for item in items if item.caption is not None]
+    asked = [
+        Request(
+            group=item.id,
+            text=prompt,
+            images=item.images,
+            seed=group_seed(seed, 0, "evaluation caption", item.id),
+        )
+        for item in known
+    ]
+    captions = _by_group(generate, asked)
+    true = {item.id: item.caption for item in known}
+
+    def with_caption(row: dict) -> dict:
+        name = row["question_id"]
+        if name not in true:
+            return row
+        said = captions[name].text
+        return {
+            **row,
+            "caption": said,
+            "caption_right": said.split() == true[name].split(),
+        }
+
+    return [with_caption(row) for row in rows]
+
+
+def summarize(rows: Sequence[dict]) -> dict:
+    """pass@1 with its 95 % interval, over all questions and for each kind."""
+
+    def counted(rows: Sequence[dict]) -> dict:
+        right = sum(row["verdict"] == "right" for row in rows)
+        return {
+            "pass@1": right / len(rows),
+            "num_questions": len(rows),
+            "interval": list(wilson_interval(right, len(rows))),
+        }
+
+    kinds = sorted({row["kind"] for row in rows})
+    captions = [row["caption_right"] for row in rows if row["caption_right"] is not None]
+    return {
+        **counted(rows),
+        "parsed": sum(row["extracted"] is not None for row in rows) / len(rows),
+        "caption_accuracy": sum(captions) / len(captions) if captions else None,
+        "mean_tokens": sum(row["num_tokens"] for row in rows) / len(rows),
+        "cut_off": sum(row["finish_reason"] == "length" for row in rows),
+        "undecided": sum(row["verdict"] == "undecided" for row in rows),
+        "by_kind": {
+            kind: counted([row for row in rows if row["kind"] == kind]) for kind in kinds
+        },
+    }
+
+
+def save_evaluation(folder: Path, rows: Sequence[dict], summary: dict) -> None:
+    """Leave `predictions.parquet` and, last, `summary.json` in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pylist(list(rows), PREDICTIONS)
+    pq.write_table(table, folder / ".predictions.tmp", compression="zstd")
+    os.replace(folder / ".predictions.tmp", folder / "predictions.parquet")
+    (folder / ".summary.tmp").write_text(json.dumps(summary, indent=2) + "\n")
+    os.replace(folder / ".summary.tmp", folder / "summary.json")
+
+
+def _by_group(generate: GenerateFn, asked: list[Request]) -> dict[str, Completion]:
+    return {completion.group: completion for completion in generate(iter(asked))}

@@ -1,0 +1,1 @@
+"""Whole runs, built from the parts."""

@@ -1,0 +1,266 @@
+"""The quickstart's two models, trained in front of the user.
+
+The base policy learns to read handwriting, not to calculate. The reasoner learns to
+calculate from text alone: captions made from numbers, never a picture.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from sophia_jax.config import ModelConfig, TextConfig, VisionConfig
+from sophia_jax.data.arithmetic import (
+    KINDS,
+    caption,
+    draw_numbers,
+    perception,
+    solution,
+)
+from sophia_jax.data.datasets.handwriting import Handwriting, HandwritingConfig
+from sophia_jax.data.digits import CELL, PICTURE_SIZE
+from sophia_jax.data.images import tile_image
+from sophia_jax.data.items import write_items
+from sophia_jax.data.packing import Example
+from sophia_jax.data.prompts import Prompts, encode_prompt, encode_target
+from sophia_jax.losses import sft_loss
+from sophia_jax.models.internvl import init_params, model_graph
+from sophia_jax.models.model import Model
+from sophia_jax.models.tokenizer import IMAGE_CONTEXT, train_tokenizer
+from sophia_jax.tiles import TileGeometry
+from sophia_jax.training.loop import TrainingConfig, train
+from sophia_jax.types import Array, Item, Track
+
+__all__ = [
+    "SolutionSource",
+    "base_model",
+    "make_data",
+    "make_tokenizer",
+    "reasoner_model",
+    "train_base",
+    "train_reasoner",
+]
+
+MAX_LENGTH = 192  # tokens, prompt and answer
+LONG_CHECKS = 0.25  # share of the reasoner's texts that check every digit
+VOCAB_SIZE = 384
+TILES = TileGeometry(
+    tile_size=PICTURE_SIZE,
+    max_tiles=1,
+    use_thumbnail=False,
+    mean=(0.85, 0.85, 0.85),  # of the training pictures: mostly white
+    std=(0.3, 0.3, 0.3),
+)
+
+
+def make_data(folder: Path, config: HandwritingConfig) -> Handwriting:
+    """Build the data set, and write its questions as JSON lines with PNG files."""
+    import tensorflow_datasets as tfds
+    from PIL import Image
+
+    tfds.disable_progress_bar()
+    builder = Handwriting(
+        data_dir=folder / "tfds", config=config, file_format="array_record"
+    )
+    builder.download_and_prepare()
+    for split in ("train", "held_out"):
+        if (folder / split).exists():
+            continue
+        rows = sorted(builder.as_data_source(split), key=lambda row: row["id"])
+        write_items(
+            folder / split,
+            (
+                (
+                    Item(
+                        id=row["id"].decode(),
+                        question=row["question"].decode(),
+                        answer=row["answer"].decode(),
+                        images=(),
+                        kind=row["kind"].decode(),
+                        caption=row["caption"].decode(),
+                    ),
+                    Image.fromarray(row["image"]),
+                )
+                for row in rows
+            ),
+        )
+    return builder
+
+
+def make_tokenizer(prompts: Prompts, seed: int):
+    """A tokenizer for everything that is said about numbers."""
+    rng = np.random.default_rng((seed, 3))
+    texts = [prompts.caption]
+    for _ in range(300):
+        for kind in KINDS.values():
+            numbers = draw_solvable(rng, kind)
+            texts.append(prompts.reasoner.format(caption="", question=kind.question))
+            texts.append(solution(kind, numbers, long_check=True))
+            texts.append(perception(rng, numbers)[0])
+    return train_tokenizer(texts, VOCAB_SIZE)
+
+
+def draw_solvable(rng: np.random.Generator, kind) -> tuple[int, ...]:
+    """Training numbers whose answer is not negative."""
+    while True:
+        numbers = draw_numbers(rng, int(rng.choice(kind.counts)), held_out=False)
+        if kind.answer(numbers) >= 0:
+            return numbers
+
+
+def base_model(key: jax.Array, tokenizer) -> Model:
+    """A small InternVL: 14-pixel patches, and one image token for each digit's cell."""
+    config = ModelConfig(
+        text=decoder_config(tokenizer),
+        vision=VisionConfig(
+            hidden_size=96,
+            num_layers=2,
+            num_heads=3,
+            mlp_size=256,
+            image_size=PICTURE_SIZE,
+            patch_size=CELL // 2,
+            layer_scale=1.0,
+        ),
+        image_token_id=tokenizer.convert_tokens_to_ids(IMAGE_CONTEXT),
+    )
+    return new_model(key, config, tokenizer, TILES)
+
+
+def reasoner_model(key: jax.Array, tokenizer) -> Model:
+    """A decoder alone, of the same size as the base policy's."""
+    return new_model(key, ModelConfig(text=decoder_config(tokenizer)), tokenizer, None)
+
+
+def decoder_config(tokenizer) -> TextConfig:
+    return TextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        num_layers=4,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=32,
+        mlp_size=256,
+        max_length=MAX_LENGTH,
+        tied_head=True,
+    )
+
+
+def new_model(
+    key: jax.Array, config: ModelConfig, tokenizer, tiles: TileGeometry | None
+) -> Model:
+    return Model(
+        config=config,
+        graphdef=model_graph(config),
+        params=init_params(key, config),
+        tokenizer=tokenizer,
+        tiles=tiles,
+    )
+
+
+def imitation(log_probs: Array, mask: Array, reward: Array) -> Array:
+    """Plain imitation of every target."""
+    return sft_loss(log_probs, mask)
+
+
+def train_base(
+    model: Model,
+    builder: Handwriting,
+    training: TrainingConfig,
+    folder: Path,
+    track: Track,
+) -> Model:
+    """Teach a fresh model to read: captions and easy questions, all weights."""
+
+    @functools.cache
+    def prompt(question: str) -> np.ndarray:
+        return encode_prompt(
+            model.tokenizer, model.config, question, tiles_per_image=(1,)
+        )
+
+    def example(row: dict) -> Example:
+        from PIL import Image
+
+        return Example(
+            prompt_ids=prompt(row["question"].decode()),
+            target_ids=encode_target(model.tokenizer, row["answer"].decode()),
+            images=tile_image(Image.fromarray(row["image"]), model.tiles),
+        )
+
+    source = builder.as_data_source("perception")
+    return train(
+        model,
+        source,
+        imitation,
+        training,
+        folder,
+        make_example=example,
+        track=track,
+        description="reading",
+    )
+
+
+@dataclass(frozen=True)
+class SolutionSource(Sequence):
+    """Questions about true captions, worked out in text: one for each index.
+
+    Attributes:
+      encode: turns prompt and solution into an example.
+      prompts: of the reasoner.
+      seed: of the numbers.
+      size: how many there are.
+    """
+
+    encode: Callable[[str, str], Example]
+    prompts: Prompts
+    seed: int
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Example:
+        return self.encode(*self.text(index))
+
+    def text(self, index: int) -> tuple[str, str]:
+        """The reasoner's prompt and a worked solution."""
+        rng = np.random.default_rng((self.seed, 4, index))
+        kind = list(KINDS.values())[index % len(KINDS)]
+        numbers = draw_solvable(rng, kind)
+        prompt = self.prompts.reasoner.format(
+            caption=caption(numbers), question=kind.question
+        )
+        long_check = bool(rng.random() < LONG_CHECKS)
+        return prompt, solution(kind, numbers, long_check=long_check)
+
+
+def train_reasoner(
+    model: Model,
+    prompts: Prompts,
+    training: TrainingConfig,
+    folder: Path,
+    track: Track,
+    seed: int,
+) -> Model:
+    """Teach a fresh decoder to calculate, from text alone."""
+
+    def encode(prompt: str, target: str) -> Example:
+        return Example(
+            prompt_ids=encode_prompt(model.tokenizer, model.config, prompt),
+            target_ids=encode_target(model.tokenizer, target),
+        )
+
+    size = training.optimizer.num_steps * training.batch_size
+    return train(
+        model,
+        SolutionSource(encode, prompts, seed, size),
+        imitation,
+        training,
+        folder,
+        track=track,
+        description="reasoning",
+    )

@@ -1,0 +1,94 @@
+"""The folder of a run: settings on top, never overwritten by accident."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sophia_jax.types import InputError
+
+__all__ = ["open_run_folder", "read_seconds", "stopwatch", "write_json"]
+
+SETTINGS = "config.json"
+SECONDS = "seconds.json"
+
+
+def open_run_folder(
+    folder: Path, settings: dict[str, Any], *, resume: bool, force: bool
+) -> None:
+    """Make a run's folder, or check that the one that exists may be used.
+
+    Args:
+      folder: of the run.
+      settings: everything that the results depend on; kept in `config.json`.
+      resume: go on with a run of the same settings.
+      force: delete what an earlier run left in the folder.
+
+    Raises:
+      InputError: the folder exists and neither is given; or it is not a run's; or the
+        settings differ (names each).
+    """
+    settings = json.loads(json.dumps(settings, default=str))
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out: expected a folder, got the file {folder}")
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / SETTINGS).is_file():
+            raise InputError(f"--out: {folder} exists and holds no run; choose another")
+        if force:
+            shutil.rmtree(folder)
+        elif resume:
+            return _check_settings(folder / SETTINGS, settings)
+        else:
+            raise InputError(
+                f"--out: {folder} exists; --resume goes on with it, --force deletes it"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / SETTINGS, settings)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file that appears whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+@contextmanager
+def stopwatch(folder: Path, stage: str) -> Iterator[None]:
+    """Add a stage's wall-clock time to `seconds.json`, over all tries of a run."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        path = folder / SECONDS
+        seconds = json.loads(path.read_text()) if path.exists() else {}
+        spent = seconds.get(stage, 0.0) + time.perf_counter() - start
+        write_json(path, {**seconds, stage: spent})
+
+
+def _check_settings(path: Path, settings: dict[str, Any]) -> None:
+    try:
+        before = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected the run's settings: {error}") from error
+    changed = [
+        f"{name} was {before.get(name)}, is {settings.get(name)}"
+        for name in sorted(before.keys() | settings.keys())
+        if before.get(name) != settings.get(name)
+    ]
+    if changed:
+        raise InputError(
+            f"--resume: expected the settings in {path}; " + "; ".join(changed)
+        )
+
+
+def read_seconds(folder: Path) -> dict[str, float]:
+    """Wall-clock time of each stage so far, and their sum as `total`."""
+    seconds = json.loads((folder / SECONDS).read_text())
+    return {**seconds, "total": sum(seconds.values())}

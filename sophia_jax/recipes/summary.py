@@ -1,0 +1,44 @@
+"""What came of the rollouts, in numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from sophia_jax.rollouts.selection import KEPT
+from sophia_jax.rollouts.tables import RolloutTables
+
+__all__ = ["rollout_summary"]
+
+
+def rollout_summary(tables: RolloutTables) -> dict:
+    """Counts of what was tried, what was right, what was kept, and why not the rest."""
+    verdicts, finished, right_tokens = Counter(), Counter(), []
+    captions = reasonings = 0
+    for shard in range(tables.num_shards):
+        captions += len(tables.captions.read(shard))
+        for row in tables.reasonings.read(shard):
+            reasonings += 1
+            verdicts[row["verdict"]] += 1
+            finished[row["finish_reason"]] += 1
+            if row["reward"] > 0:
+                right_tokens.append(len(row["token_ids"]))
+    selection = tables.selection.read_all()
+    kept = [row["num_tokens"] for row in selection if row["kept"]]
+    passing = [reward for row in selection for reward in row["caption_rewards"]]
+    return {
+        "num_questions": len(selection),
+        "captions": captions,
+        "reasonings": reasonings,
+        "right": verdicts["right"],
+        "verdicts": dict(verdicts),
+        "cut_off": finished["length"],
+        "mean_caption_reward": sum(passing) / len(passing),
+        "kept": len(kept),
+        "dropped": dict(
+            Counter(row["reason"] for row in selection if row["reason"] != KEPT)
+        ),
+        "mean_kept_tokens": sum(kept) / len(kept) if kept else None,
+        "mean_right_tokens": (
+            sum(right_tokens) / len(right_tokens) if right_tokens else None
+        ),
+    }

@@ -1,0 +1,190 @@
+"""SOPHIA: semi-off-policy reinforcement learning for vision-language slow thinking.
+
+    caption    K captions per image, by the policy, the question hidden    (on-policy)
+    reason     N slow-thinking answers per caption, by a frozen reasoner   (off-policy)
+    verify     is the answer right?  R(y) in {0, 1}
+    propagate  a caption's reward is the mean of its reasonings'  R(c) = 1/N sum R(y)
+    select     the shortest right reasoning under a caption with R(c) > alpha
+    update     policy gradient on (image, question) -> reasoning, weighted by the reward
+
+One collection, then one update phase, as in the paper's algorithm 1. Every stage leaves
+a table behind and goes on from it, so the stages may run at different times.
+
+Reference: Shen et al., 2025, https://arxiv.org/abs/2507.16814.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sophia_jax.config import SophiaConfig
+from sophia_jax.data.packing import Example
+from sophia_jax.data.prompts import Prompts, encode_prompt, encode_target
+from sophia_jax.generation.images import ImageEncoder
+from sophia_jax.losses import sophia_loss
+from sophia_jax.models.model import Model
+from sophia_jax.rollouts.captions import write_captions
+from sophia_jax.rollouts.reasoning import write_reasonings
+from sophia_jax.rollouts.selection import select_trajectories
+from sophia_jax.rollouts.tables import RolloutTables
+from sophia_jax.training.loop import TrainingConfig, train
+from sophia_jax.types import GenerateFn, Item, RewardFn, Track, untracked
+
+__all__ = [
+    "caption_pictures",
+    "collect_rollouts",
+    "reason_from_captions",
+    "select_and_store",
+    "token_counter",
+    "trajectory_examples",
+    "update_policy",
+]
+
+
+def collect_rollouts(
+    policy: GenerateFn,
+    reasoner: GenerateFn,
+    verify: RewardFn,
+    count_tokens: Callable[[Sequence[str]], Sequence[int]],
+    tables: RolloutTables,
+    prompts: Prompts,
+    config: SophiaConfig,
+    *,
+    track: Track = untracked,
+) -> None:
+    """Captions, reasonings and the selection for all of the tables' questions.
+
+    Args:
+      policy: samples captions from the model being trained.
+      reasoner: samples reasonings from the frozen text-only model.
+      verify: judges (response, answer) pairs.
+      count_tokens: lengths of texts in the policy's tokens, as of `token_counter`.
+      tables: where everything is stored; shards that exist are kept.
+      prompts: for captions and for the reasoner.
+      config: K, N, alpha and the seeds.
+      track: shows how far each stage is, in shards.
+    """
+    caption_pictures(policy, tables, prompts, config, track=track)
+    reason_from_captions(reasoner, verify, tables, prompts, config, track=track)
+    select_and_store(count_tokens, tables, config)
+
+
+def caption_pictures(
+    policy: GenerateFn,
+    tables: RolloutTables,
+    prompts: Prompts,
+    config: SophiaConfig,
+    *,
+    track: Track = untracked,
+) -> None:
+    """On-policy: c(1..K) ~ π_θ(· | x_d, v), the question hidden."""
+    missing = tables.captions.missing()
+    for shard in track(missing, "captions", len(missing)):
+        items = tables.questions(shard)
+        rows = write_captions(policy, items, prompts.caption, config)
+        tables.captions.write(shard, rows)
+
+
+def reason_from_captions(
+    reasoner: GenerateFn,
+    verify: RewardFn,
+    tables: RolloutTables,
+    prompts: Prompts,
+    config: SophiaConfig,
+    *,
+    track: Track = untracked,
+) -> None:
+    """Off-policy, then verified: y(1..N) ~ π̄(· | prompt(c, x_q)), R(y) in {0, 1}."""
+    missing = tables.reasonings.missing()
+    for shard in track(missing, "reasonings", len(missing)):
+        items, captions = tables.questions(shard), tables.captions.read(shard)
+        rows = write_reasonings(
+            reasoner, verify, items, captions, prompts.reasoner, config
+        )
+        tables.reasonings.write(shard, rows)
+
+
+def select_and_store(
+    count_tokens: Callable[[Sequence[str]], Sequence[int]],
+    tables: RolloutTables,
+    config: SophiaConfig,
+) -> None:
+    """Rewards back to the captions; one trajectory kept for each question, or none."""
+    for shard in tables.selection.missing():
+        items, reasonings = tables.questions(shard), tables.reasonings.read(shard)
+        rows = select_trajectories(items, reasonings, count_tokens, config)
+        tables.selection.write(shard, rows)
+
+
+def token_counter(model: Model) -> Callable[[Sequence[str]], list[int]]:
+    """Lengths of texts in a model's tokens, the end token included."""
+
+    def count_tokens(texts: Sequence[str]) -> list[int]:
+        if not texts:
+            return []
+        token_ids = model.tokenizer(list(texts), add_special_tokens=False).input_ids
+        return [len(ids) + 1 for ids in token_ids]
+
+    return count_tokens
+
+
+def trajectory_examples(
+    policy: Model, items: Sequence[Item], selection: Sequence[dict], prompts: Prompts
+) -> list[Example]:
+    """What the update learns from: (image, question) -> kept reasoning, R = 1.
+
+    The caption enters neither the prompt nor the target: it only chose the reasoning.
+    The system prompt is given only where the reasoning thinks between tags.
+    """
+    by_id = {item.id: item for item in items}
+    encode_images = ImageEncoder(policy)
+    examples = []
+    for row in selection:
+        if not row["kept"]:
+            continue
+        item = by_id[row["question_id"]]
+        features = encode_images(item.images)
+        target_ids = encode_target(policy.tokenizer, row["text"])
+        prompt_ids = encode_prompt(
+            policy.tokenizer,
+            policy.config,
+            item.question,
+            system=prompts.system if "<think>" in row["text"] else None,
+            tiles_per_image=[len(f) for f in features],
+            max_new_tokens=len(target_ids),
+        )
+        examples.append(
+            Example(
+                prompt_ids=prompt_ids,
+                target_ids=target_ids,
+                images=features,
+                reward=row["reward"],
+            )
+        )
+    return examples
+
+
+def update_policy(
+    policy: Model,
+    examples: Sequence[Example],
+    training: TrainingConfig,
+    folder: Path,
+    *,
+    track: Track = untracked,
+) -> Model:
+    """The update phase: gradient ascent on E_D[R Σ_l log π_θ(y_l | y_<l, x_q, v)].
+
+    Args:
+      policy: the model that wrote the captions.
+      examples: of `trajectory_examples`.
+      training: length, batch, optimizer; by default the decoder alone learns.
+      folder: of checkpoints and metrics; a killed phase goes on from there.
+      track: shows the updates.
+
+    Returns:
+      The updated policy.
+    """
+    return train(
+        policy, examples, sophia_loss, training, folder, track=track
+    )

@@ -1,0 +1,209 @@
+"""The HTML page of a run folder: one file, read without a network or a script."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sophia_jax.training.metrics import read_metrics
+from sophia_jax.types import InputError
+from sophia_jax.viz.answers import AnswerCard, make_answer_cards
+from sophia_jax.viz.printable import count, duration, percent, printable
+from sophia_jax.viz.questions import read_questions
+from sophia_jax.viz.rollout_cards import RolloutCard, choose_questions, make_cards
+from sophia_jax.viz.rollouts import (
+    RolloutShards,
+    count_rollouts,
+    read_lengths,
+    read_selection,
+)
+from sophia_jax.viz.summary import RolloutCounts, Summary, read_summary
+
+__all__ = ["write_report"]
+
+NUM_EXAMPLES = 12
+PHASES = {
+    "base": "Base model: learns to see and to answer briefly",
+    "reasoner": "Reasoner: learns to think, from text alone",
+    "sophia": "SOPHIA: learns from the trajectories that were kept",
+}
+METRICS = {
+    "loss": "loss, nats per sequence",
+    "mean_log_prob": "log-prob, nats per token",
+}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Training of one model; figures are SVG elements."""
+
+    name: str
+    title: str
+    num_steps: int
+    figures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the template shows; figures are SVG elements, empty where there are none.
+
+    Attributes:
+      name: of the run folder.
+      threshold: α, where the run's settings or configuration say it.
+      reward_mean: of all captions.
+      length_share: of which part of the reasonings the lengths are, unless of all.
+      incomplete: one line for each table that lacks shards.
+    """
+
+    name: str
+    summary: Summary
+    counts: RolloutCounts
+    threshold: float | None
+    reward_mean: float | None
+    accuracy_figure: str
+    reward_figure: str
+    length_figure: str
+    length_share: str
+    incomplete: tuple[str, ...]
+    phases: tuple[Phase, ...]
+    rollout_cards: tuple[RolloutCard, ...]
+    answer_cards: tuple[AnswerCard, ...]
+
+
+def write_report(run_folder: str | Path) -> Path:
+    """Write `report.html` into a run folder, from whatever the run has left there.
+
+    The same run gives the same bytes; a page that was there is replaced at once.
+
+    Args:
+      run_folder: as `sophia-jax quickstart` and `train` leave it, whole or not.
+
+    Returns:
+      The path of the page.
+
+    Raises:
+      InputError: there is no such folder, a file in it is damaged or cannot be written,
+        or the extra `viz` is not installed.
+    """
+    run_folder = Path(run_folder)
+    if not run_folder.is_dir():
+        raise InputError(f"{run_folder}: expected a run folder, got none")
+    template = _template()
+    page = template.render(report=_gather(run_folder)) + "\n"
+    path = run_folder / "report.html"
+    partial = run_folder / ".report.html.tmp"
+    try:
+        partial.write_text(page, encoding="utf-8", newline="\n")
+        os.replace(partial, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        reason = error.strerror or error
+        raise InputError(f"{path}: expected to write it, got {reason}") from error
+    return path
+
+
+def _gather(run_folder: Path) -> Report:
+    curves = _curves()
+    summary = read_summary(run_folder)
+    shards = RolloutShards.find(run_folder)
+    selection = read_selection(shards)
+    items = read_questions(run_folder, summary.settings.get("data"))
+    threshold = _threshold(summary.settings)
+    rewards = np.array([r for row in selection for r in row["caption_rewards"]])
+    counts = summary.rollouts or count_rollouts(shards, selection)
+    num_reasonings = round((counts.reasonings or 0) / (counts.captions or 1))
+    chosen = choose_questions(selection, items, NUM_EXAMPLES)
+    return Report(
+        name=run_folder.resolve().name,
+        summary=summary,
+        counts=counts,
+        threshold=threshold,
+        reward_mean=float(rewards.mean()) if len(rewards) else None,
+        accuracy_figure=curves.accuracy_bars(summary.held_out),
+        reward_figure=curves.reward_histogram(rewards, num_reasonings, threshold),
+        length_figure=curves.length_histogram(*read_lengths(shards, selection)),
+        length_share=shards.length_share,
+        incomplete=shards.incomplete,
+        phases=tuple(_phases(run_folder)),
+        rollout_cards=tuple(make_cards(shards, chosen, items, threshold)),
+        answer_cards=tuple(make_answer_cards(run_folder, NUM_EXAMPLES)),
+    )
+
+
+def _curves() -> Any:
+    """The figures' module, which needs matplotlib."""
+    try:
+        from sophia_jax.viz import curves
+    except ImportError as error:
+        raise _not_installed(error) from error
+    return curves
+
+
+def _not_installed(error: ImportError) -> InputError:
+    rule = "report: expected jinja2 and matplotlib"
+    return InputError(f"{rule}, got no {error.name}; pip install sophia-jax[viz]")
+
+
+def _threshold(settings: Mapping[str, str]) -> float | None:
+    """α from the settings, by the last part of its name."""
+    for name, value in settings.items():
+        if name.split(".")[-1] == "threshold":
+            with contextlib.suppress(ValueError):
+                return float(value)
+    return None
+
+
+def _phases(run_folder: Path) -> list[Phase]:
+    curves = _curves()
+    phases = []
+    for name, title in PHASES.items():
+        path = run_folder / name / "metrics.jsonl"
+        try:
+            rows = read_metrics(path)
+            figures = tuple(
+                curves.metric_curve(rows, metric, label=label, phase=name)
+                for metric, label in METRICS.items()
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            rule = "expected one JSON object with its step per line"
+            raise InputError(f"{path}: {rule}, got {error!r}") from error
+        if rows:
+            num_steps = int(rows[-1]["step"]) + 1
+            phases.append(Phase(name, title, num_steps, figures))
+    return phases
+
+
+def _shown(value: Any) -> Any:
+    """Every text of the page passes here; what is HTML already is our own."""
+    untrusted = isinstance(value, str) and not hasattr(value, "__html__")
+    return printable(value) if untrusted else value
+
+
+def _template() -> Any:
+    """The page's template, which needs jinja2."""
+    try:
+        import jinja2
+    except ImportError as error:
+        raise _not_installed(error) from error
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("sophia_jax.viz", ""),
+        autoescape=True,
+        finalize=_shown,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "count": count,
+        "duration": duration,
+        "percent": percent,
+        "cut": printable,
+    }
+    return environment.get_template("report.html.jinja")
