@@ -24,8 +24,6 @@ __all__ = [
 ]
 
 HELD_OUT_SHARE = 5  # one in this many sets of numbers is held out
-MAX_NUMBERS = 3
-MAX_DIGITS = 3
 ROWS = ("first", "second", "third")
 
 Numbers = tuple[int, ...]
@@ -66,9 +64,10 @@ def contains_held_out(numbers: Numbers) -> bool:
 
 
 def draw_numbers(rng: np.random.Generator, count: int, *, held_out: bool) -> Numbers:
-    """`count` numbers of one to three digits, all held out or not at all."""
+    """Two numbers of up to three digits or three of up to two, held out or not at all."""
+    digit_shares = {2: (0.2, 0.4, 0.4), 3: (0.3, 0.7)}[count]
     while True:
-        digits = rng.choice((1, 2, 3), size=count, p=(0.3, 0.4, 0.3))
+        digits = 1 + rng.choice(len(digit_shares), size=count, p=digit_shares)
         numbers = tuple(int(rng.integers(10 ** (d - 1), 10**d)) for d in digits)
         if (is_held_out if held_out else contains_held_out)(numbers) == held_out:
             return numbers
@@ -101,36 +100,35 @@ def solution(kind: Kind, numbers: Numbers, *, long_check: bool) -> str:
     return f"<think>{steps}</think>\\boxed{{{kind.answer(numbers)}}}"
 
 
-def add_digits(a: int, b: int) -> list[str]:
-    """a + b, from the ones up: digit + digit + carry = sum, one line a place."""
+def add_digits(a: int, b: int, places: int) -> list[str]:
+    """a + b, from the ones up: digit + digit + carry = two digits, one line a place."""
     lines, carry = [], 0
-    for place in range(max(len(str(a)), len(str(b)))):
+    for place in range(places):
         x, y = digit(a, place), digit(b, place)
         total = x + y + carry
-        lines.append(f"{x}+{y}+{carry}={total}" if place else f"{x}+{y}={total}")
+        lines.append(f"{x}+{y}+{carry}={total:02}" if place else f"{x}+{y}={total:02}")
         carry = total // 10
     return lines
 
 
-def subtract_digits(a: int, b: int) -> list[str]:
-    """a - b with a >= b, from the ones up: digit (borrowed) - digit - borrow."""
+def subtract_digits(a: int, b: int, places: int) -> list[str]:
+    """a - b with a >= b, from the ones up: ten or none + digit - digit - borrow."""
     lines, borrow = [], 0
-    for place in range(len(str(a))):
+    for place in range(places):
         x, y = digit(a, place), digit(b, place)
         lent = 10 * (x < y + borrow)
         rest = x + lent - y - borrow
-        lines.append(
-            f"{x + lent}-{y}-{borrow}={rest}" if place else f"{x + lent}-{y}={rest}"
-        )
+        from_ = f"{x + lent:02}-{y}"
+        lines.append(f"{from_}-{borrow}={rest}" if place else f"{from_}={rest}")
         borrow = lent // 10
     return lines
 
 
 def running_sum(digits: list[int]) -> list[str]:
     """d1 + d2 = s, s + d3 = ..., one line an addition."""
-    totals = list(itertools.accumulate(digits))
+    totals = itertools.accumulate(digits)
     return [
-        f"{total}+{digit}={total + digit}"
+        f"{total:02}+{digit}={total + digit:02}"
         for total, digit in zip(totals, digits[1:], strict=False)
     ]
 
@@ -140,10 +138,10 @@ def last_digits_product(a: int, b: int) -> list[str]:
     a1, a0, b1, b0 = digit(a, 1), digit(a, 0), digit(b, 1), digit(b, 0)
     tens = [a0 * b0 // 10, a1 * b0 % 10, a0 * b1 % 10]
     return [
-        f"{a0}*{b0}={a0 * b0}",
-        f"{a1}*{b0}={a1 * b0}",
-        f"{a0}*{b1}={a0 * b1}",
-        "+".join(map(str, tens)) + f"={sum(tens)}",
+        f"{a0}*{b0}={a0 * b0:02}",
+        f"{a1}*{b0}={a1 * b0:02}",
+        f"{a0}*{b1}={a0 * b1:02}",
+        "+".join(map(str, tens)) + f"={sum(tens):02}",
     ]
 
 
@@ -161,23 +159,21 @@ def check(lines: list[str]) -> list[str]:
 
 def sum_steps(numbers: Numbers, long_check: bool) -> list[str]:
     a, b = numbers
-    back = subtract_digits(a + b, b)
     return [
-        f"{a}+{b}",
-        *add_digits(a, b),
-        f"={a + b}",
-        *check(back[: 1 + long_check]),
+        f"{a:03}+{b:03}",
+        *add_digits(a, b, 3),
+        f"={a + b:04}",
+        *check(subtract_digits(a + b, b, 1 + long_check)),
     ]
 
 
 def difference_steps(numbers: Numbers, long_check: bool) -> list[str]:
     a, b = max(numbers), min(numbers)
-    back = add_digits(a - b, b)
     return [
-        f"{a}-{b}",
-        *subtract_digits(a, b),
-        f"={a - b}",
-        *check(back[: 1 + long_check]),
+        f"{a:03}-{b:03}",
+        *subtract_digits(a, b, 3),
+        f"={a - b:03}",
+        *check(add_digits(a - b, b, 1 + long_check)),
     ]
 
 
@@ -185,31 +181,29 @@ def digit_sum_steps(numbers: Numbers, long_check: bool) -> list[str]:
     digits = all_digits(numbers)
     lines, total, last = running_sum(digits), sum(digits), digits[-1]
     left, before = total - last, digits[-2]
-    back = [f"{total}-{last}={left}", f"{left}-{before}={left - before}"]
-    return [*lines, f"={total}", *check(back[: 1 + long_check])]
+    back = [f"{total:02}-{last}={left:02}", f"{left:02}-{before}={left - before:02}"]
+    return [*lines, f"={total:02}", *check(back[: 1 + long_check])]
 
 
 def product_steps(numbers: Numbers, long_check: bool) -> list[str]:
     a, b = (number % 100 for number in numbers)
-    back = last_digits_product(b, a)
     return [
         f"{a:02}*{b:02}",
         *last_digits_product(a, b),
         f"={a * b % 100:02}",
-        *check(back[: 1 + long_check]),
+        *check(last_digits_product(b, a)[: 1 + long_check]),
     ]
 
 
 def two_step_steps(numbers: Numbers, long_check: bool) -> list[str]:
     a, b, c = numbers
-    back = add_digits(a + b - c, c)
     return [
-        f"{a}+{b}-{c}",
-        *add_digits(a, b),
-        f"={a + b}-{c}",
-        *subtract_digits(a + b, c),
-        f"={a + b - c}",
-        *check(back[: 1 + long_check]),
+        f"{a:02}+{b:02}-{c:02}",
+        *add_digits(a, b, 2),
+        f"={a + b:03}-{c:03}",
+        *subtract_digits(a + b, c, 3),
+        f"={a + b - c:03}",
+        *check(add_digits(a + b - c, c, 1 + long_check)),
     ]
 
 
