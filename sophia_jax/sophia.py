@@ -18,10 +18,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from sophia_jax.config import SophiaConfig
 from sophia_jax.data.packing import Example
 from sophia_jax.data.prompts import Prompts, encode_prompt, encode_target
-from sophia_jax.generation.images import ImageEncoder
+from sophia_jax.generation.images import encode_images
 from sophia_jax.losses import sophia_loss
 from sophia_jax.models.model import Model
 from sophia_jax.rollouts.captions import write_captions
@@ -29,7 +31,7 @@ from sophia_jax.rollouts.reasoning import write_reasonings
 from sophia_jax.rollouts.selection import select_trajectories
 from sophia_jax.rollouts.tables import RolloutTables
 from sophia_jax.training.loop import TrainingConfig, train
-from sophia_jax.types import GenerateFn, Item, RewardFn, Track, untracked
+from sophia_jax.types import GenerateFn, InputError, Item, RewardFn, Track, untracked
 
 __all__ = [
     "caption_pictures",
@@ -55,6 +57,9 @@ def collect_rollouts(
 ) -> None:
     """Captions, reasonings and the selection for all of the tables' questions.
 
+    The behaviour μ is semi-off-policy: the policy looks, the reasoner thinks. What is
+    stored already is not made again, so a killed collection goes on where it stopped.
+
     Args:
       policy: samples captions from the model being trained.
       reasoner: samples reasonings from the frozen text-only model.
@@ -64,6 +69,13 @@ def collect_rollouts(
       prompts: for captions and for the reasoner.
       config: K, N, alpha and the seeds.
       track: shows how far each stage is, in shards.
+
+    Raises:
+      InputError: the stored tables are of other questions or other settings.
+      RuntimeError: the policy or the reasoner loses a completion.
+
+    Reference:
+      SOPHIA, 2025, https://arxiv.org/abs/2507.16814, algorithm 1.
     """
     caption_pictures(policy, tables, prompts, config, track=track)
     reason_from_captions(reasoner, verify, tables, prompts, config, track=track)
@@ -78,7 +90,10 @@ def caption_pictures(
     *,
     track: Track = untracked,
 ) -> None:
-    """On-policy: c(1..K) ~ π_θ(· | x_d, v), the question hidden."""
+    """On-policy: K captions of each picture, c(1..K) ~ π_θ(· | x_d, v).
+
+    The question is hidden, so that a caption cannot earn its reward by the answer.
+    """
     missing = tables.captions.missing()
     for shard in track(missing, "captions", len(missing)):
         items = tables.questions(shard)
@@ -95,7 +110,10 @@ def reason_from_captions(
     *,
     track: Track = untracked,
 ) -> None:
-    """Off-policy, then verified: y(1..N) ~ π̄(· | prompt(c, x_q)), R(y) in {0, 1}."""
+    """Off-policy: N reasonings from each caption, y(1..N) ~ π̄(· | prompt(c, x_q)).
+
+    Each is verified at once: R(y) = 1 if its answer is right, else 0 (eq. 4).
+    """
     missing = tables.reasonings.missing()
     for shard in track(missing, "reasonings", len(missing)):
         items, captions = tables.questions(shard), tables.captions.read(shard)
@@ -110,7 +128,11 @@ def select_and_store(
     tables: RolloutTables,
     config: SophiaConfig,
 ) -> None:
-    """Rewards back to the captions; one trajectory kept for each question, or none."""
+    """Rewards back to the captions, and one reasoning kept for each question, or none.
+
+    R(c) = 1/N Σ R(y) (eq. 5); kept is the shortest right reasoning under a caption with
+    R(c) > α (eq. 6), its length counted in the policy's tokens.
+    """
     for shard in tables.selection.missing():
         items, reasonings = tables.questions(shard), tables.reasonings.read(shard)
         rows = select_trajectories(items, reasonings, count_tokens, config)
@@ -136,33 +158,45 @@ def trajectory_examples(
 
     The caption enters neither the prompt nor the target: it only chose the reasoning.
     The system prompt is given only where the reasoning thinks between tags.
+
+    Args:
+      policy: whose tokens are learnt; its tower encodes each picture once.
+      items: the questions.
+      selection: rows of the selection table; those that were not kept are passed over.
+      prompts: of the loop.
+
+    Returns:
+      One example for each kept row.
+
+    Raises:
+      InputError: a row is of no item, a picture cannot be read, or a trajectory does
+        not fit the policy's context.
     """
     by_id = {item.id: item for item in items}
-    encode_images = ImageEncoder(policy)
-    examples = []
-    for row in selection:
-        if not row["kept"]:
-            continue
+    kept = [row for row in selection if row["kept"]]
+    if unknown := {row["question_id"] for row in kept} - by_id.keys():
+        raise InputError(f"selection: expected ids of the items, got {min(unknown)!r}")
+    paths = [path for row in kept for path in by_id[row["question_id"]].images]
+    paths = list(dict.fromkeys(paths))
+    encoded = encode_images(policy, paths) if paths else []
+    features = dict(zip(paths, encoded, strict=True))
+
+    def example(row: dict) -> Example:
         item = by_id[row["question_id"]]
-        features = encode_images(item.images)
         target_ids = encode_target(policy.tokenizer, row["text"])
+        tiles = [features[path] for path in item.images]
         prompt_ids = encode_prompt(
             policy.tokenizer,
             policy.config,
             item.question,
             system=prompts.system if "<think>" in row["text"] else None,
-            tiles_per_image=[len(f) for f in features],
+            tiles_per_image=[len(each) for each in tiles],
             max_new_tokens=len(target_ids),
         )
-        examples.append(
-            Example(
-                prompt_ids=prompt_ids,
-                target_ids=target_ids,
-                images=features,
-                reward=row["reward"],
-            )
-        )
-    return examples
+        images = np.concatenate(tiles) if tiles else None
+        return Example(prompt_ids, target_ids, images, row["reward"])
+
+    return [example(row) for row in kept]
 
 
 def update_policy(
@@ -173,10 +207,16 @@ def update_policy(
     *,
     track: Track = untracked,
 ) -> Model:
-    """The update phase: gradient ascent on E_D[R Σ_l log π_θ(y_l | y_<l, x_q, v)].
+    """The update phase: gradient ascent on what was kept.
+
+        ∇J ≈ E_D[R Σ_l ∇ log π_θ(y_l | y_<l, x_q, v)]
+
+    over D, the kept reasonings y of questions x_q about pictures with features v. The
+    ratio of π_θ to the behaviour μ is set to 1, and there is no baseline, no clipping
+    and no KL term.
 
     Args:
-      policy: the model that wrote the captions.
+      policy: the model that wrote the captions; it is left as it is.
       examples: of `trajectory_examples`.
       training: length, batch, optimizer; by default the decoder alone learns.
       folder: of checkpoints and metrics; a killed phase goes on from there.
@@ -184,7 +224,17 @@ def update_policy(
 
     Returns:
       The updated policy.
+
+    Raises:
+      InputError: there is nothing to learn from, or an example is longer than a row.
+      FloatingPointError: the loss is not finite.
+
+    Reference:
+      SOPHIA, 2025, https://arxiv.org/abs/2507.16814, eq. (7).
     """
-    return train(
-        policy, examples, sophia_loss, training, folder, track=track
-    )
+    if not examples:
+        raise InputError(
+            "update: expected something to learn from, got 0 trajectories kept: no "
+            "question has a right answer from a caption above the threshold"
+        )
+    return train(policy, examples, sophia_loss, training, folder, track=track)

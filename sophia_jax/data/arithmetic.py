@@ -14,16 +14,20 @@ import numpy as np
 
 __all__ = [
     "KINDS",
+    "SHAPES",
     "Kind",
     "caption",
     "contains_held_out",
     "draw_numbers",
+    "draw_shape",
     "is_held_out",
     "perception",
     "solution",
 ]
 
-HELD_OUT_SHARE = 5  # one in this many sets of numbers is held out
+HELD_OUT_ONE_IN = 5  # sets of numbers
+DIGIT_SHARES = {1: (1.0,), 2: (0.3, 0.7), 3: (0.2, 0.4, 0.4)}  # of 1, 2, ... digits
+SHAPES = ((3, 3), (3, 1), (2, 2, 2))  # at most so many digits in each row
 ROWS = ("first", "second", "third")
 
 Numbers = tuple[int, ...]
@@ -35,14 +39,14 @@ class Kind:
 
     Attributes:
       question: as it is asked.
-      counts: how many numbers the picture may hold.
+      shapes: how many numbers the picture may hold, of how many digits.
       answer: of the numbers, in the order of the rows.
       steps: the calculation, line by line, with the ones checked by the inverse
         operation, or (long check) the ones and the tens.
     """
 
     question: str
-    counts: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
     answer: Callable[[Numbers], int]
     steps: Callable[[Numbers, bool], list[str]]
 
@@ -51,26 +55,54 @@ def is_held_out(numbers: Numbers) -> bool:
     """Whether a set of numbers, in any order, belongs to the held-out questions."""
     name = ",".join(str(number) for number in sorted(numbers))
     digest = hashlib.sha256(name.encode()).digest()
-    return int.from_bytes(digest[:4], "big") % HELD_OUT_SHARE == 0
+    return int.from_bytes(digest[:4], "big") % HELD_OUT_ONE_IN == 0
 
 
 def contains_held_out(numbers: Numbers) -> bool:
-    """Whether the numbers, or two of them, are held out: not to be trained on."""
-    return any(
-        is_held_out(subset)
+    """Whether a held-out set may show when these are calculated with.
+
+    Such numbers are not to be trained on. The sets that show are the numbers, two of
+    them, their last two digits (in a product), and the sum of all but the last with the
+    last (in a two-step question).
+    """
+    shown = [
+        subset
         for size in range(2, len(numbers) + 1)
         for subset in itertools.combinations(numbers, size)
-    )
+    ]
+    shown.append(tuple(number % 100 for number in numbers))
+    shown.append((sum(numbers[:-1]), numbers[-1]))
+    return any(map(is_held_out, shown))
 
 
-def draw_numbers(rng: np.random.Generator, count: int, *, held_out: bool) -> Numbers:
-    """Two numbers of up to three digits or three of up to two, held out or not at all."""
-    digit_shares = {2: (0.2, 0.4, 0.4), 3: (0.3, 0.7)}[count]
+def draw_numbers(
+    rng: np.random.Generator, shape: tuple[int, ...], *, held_out: bool
+) -> Numbers:
+    """Numbers of at most so many digits each, held out or not at all.
+
+    Args:
+      rng: advanced until a set of the wanted sort is met.
+      shape: the most digits of each number, one of `SHAPES`.
+      held_out: True for a set that is held out; False for one that shows no such set.
+
+    Raises:
+      ValueError: there is no such shape.
+    """
+    if shape not in SHAPES:
+        raise ValueError(f"shape: expected one of {SHAPES}, got {shape}")
+    shares = [DIGIT_SHARES[most] for most in shape]
     while True:
-        digits = 1 + rng.choice(len(digit_shares), size=count, p=digit_shares)
+        digits = [1 + rng.choice(len(share), p=share) for share in shares]
         numbers = tuple(int(rng.integers(10 ** (d - 1), 10**d)) for d in digits)
         if (is_held_out if held_out else contains_held_out)(numbers) == held_out:
             return numbers
+
+
+def draw_shape(
+    rng: np.random.Generator, shapes: tuple[tuple[int, ...], ...] = SHAPES
+) -> tuple[int, ...]:
+    """One of the shapes."""
+    return shapes[int(rng.integers(len(shapes)))]
 
 
 def caption(numbers: Numbers) -> str:
@@ -95,9 +127,16 @@ def perception(rng: np.random.Generator, numbers: Numbers) -> tuple[str, str]:
 
 
 def solution(kind: Kind, numbers: Numbers, *, long_check: bool) -> str:
-    """The answer, thought out digit by digit, checked and boxed."""
+    """The answer, thought out digit by digit, checked and boxed.
+
+    Raises:
+      ValueError: the answer is negative: it cannot be worked out digit by digit.
+    """
+    answer = kind.answer(numbers)
+    if answer < 0:
+        raise ValueError(f"numbers: expected an answer >= 0, got {answer} of {numbers}")
     steps = "\n".join(kind.steps(numbers, long_check))
-    return f"<think>{steps}</think>\\boxed{{{kind.answer(numbers)}}}"
+    return f"<think>{steps}</think>\\boxed{{{answer}}}"
 
 
 def add_digits(a: int, b: int, places: int) -> list[str]:
@@ -133,15 +172,14 @@ def running_sum(digits: list[int]) -> list[str]:
     ]
 
 
-def last_digits_product(a: int, b: int) -> list[str]:
-    """The last two digits of a b: ones, two cross products, and their tens."""
-    a1, a0, b1, b0 = digit(a, 1), digit(a, 0), digit(b, 1), digit(b, 0)
-    tens = [a0 * b0 // 10, a1 * b0 % 10, a0 * b1 % 10]
+def last_digits_product(a: int, factor: int) -> list[str]:
+    """The last two digits of a times one digit: ones, tens, and what is carried."""
+    ones, tens = digit(a, 0) * factor, digit(a, 1) * factor
+    carried, rest = ones // 10, tens % 10
     return [
-        f"{a0}*{b0}={a0 * b0:02}",
-        f"{a1}*{b0}={a1 * b0:02}",
-        f"{a0}*{b1}={a0 * b1:02}",
-        "+".join(map(str, tens)) + f"={sum(tens):02}",
+        f"{digit(a, 0)}*{factor}={ones:02}",
+        f"{digit(a, 1)}*{factor}={tens:02}",
+        f"{carried}+{rest}={carried + rest:02}",
     ]
 
 
@@ -186,50 +224,60 @@ def digit_sum_steps(numbers: Numbers, long_check: bool) -> list[str]:
 
 
 def product_steps(numbers: Numbers, long_check: bool) -> list[str]:
-    a, b = (number % 100 for number in numbers)
+    a, factor = numbers
+    ones, tens, _ = last_digits_product(a, factor)
+    back = [
+        f"{factor}*{digit(a, place)}={line[-2:]}"
+        for place, line in enumerate((ones, tens))
+    ]
     return [
-        f"{a:02}*{b:02}",
-        *last_digits_product(a, b),
-        f"={a * b % 100:02}",
-        *check(last_digits_product(b, a)[: 1 + long_check]),
+        f"{a % 100:02}*{factor}",
+        *last_digits_product(a, factor),
+        f"={a * factor % 100:02}",
+        *check(back[: 1 + long_check]),
     ]
 
 
 def two_step_steps(numbers: Numbers, long_check: bool) -> list[str]:
     a, b, c = numbers
+    ones, tens = add_digits(a, b, 2)
+    x, y = int(ones[-1]), int(tens[-2:])
+    borrow = x < digit(c, 0)
+    rest = x + 10 * borrow - digit(c, 0)
     return [
         f"{a:02}+{b:02}-{c:02}",
-        *add_digits(a, b, 2),
-        f"={a + b:03}-{c:03}",
-        *subtract_digits(a + b, c, 3),
+        ones,
+        tens,
+        f"{x + 10 * borrow:02}-{digit(c, 0)}={rest}",
+        f"{y:02}-{digit(c, 1)}-{borrow:d}={y - digit(c, 1) - borrow:02}",
         f"={a + b - c:03}",
         *check(add_digits(a + b - c, c, 1 + long_check)),
     ]
 
 
 KINDS: dict[str, Kind] = {
-    "sum": Kind("What is the sum of the numbers?", (2,), sum, sum_steps),
+    "sum": Kind("What is the sum of the numbers?", ((3, 3),), sum, sum_steps),
     "difference": Kind(
         "What is the larger number minus the smaller one?",
-        (2,),
+        ((3, 3),),
         lambda numbers: max(numbers) - min(numbers),
         difference_steps,
     ),
     "digit_sum": Kind(
         "What is the sum of all digits?",
-        (2, 3),
+        ((3, 3), (2, 2, 2)),
         lambda numbers: sum(all_digits(numbers)),
         digit_sum_steps,
     ),
     "product": Kind(
         "What are the last two digits of the product?",
-        (2,),
+        ((3, 1),),
         lambda numbers: numbers[0] * numbers[1] % 100,
         product_steps,
     ),
     "two_step": Kind(
         "What is the first number plus the second minus the third?",
-        (3,),
+        ((2, 2, 2),),
         lambda numbers: numbers[0] + numbers[1] - numbers[2],
         two_step_steps,
     ),

@@ -11,9 +11,11 @@ from PIL import Image
 __all__ = ["CELL", "PICTURE_SIZE", "ScanSplit", "compose_picture", "split_scans"]
 
 CELL = 28  # pixels per side that one digit takes
+MARGIN = 2  # pixels on each side of a digit that is neither turned nor scaled
 ROWS = COLUMNS = 3
 PICTURE_SIZE = CELL * ROWS
 WHITE = 255
+HELD_OUT_SHARE = 0.2  # of each digit's scans
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,11 @@ def scans() -> tuple[np.ndarray, np.ndarray]:
 
 
 @functools.cache
-def split_scans(held_out_share: float = 0.2) -> ScanSplit:
+def split_scans() -> ScanSplit:
     """Split the scans by digit, always the same way, before anything is composed."""
     rng = np.random.default_rng(20250716)
     shuffled = [rng.permutation(np.flatnonzero(scans()[1] == d)) for d in range(10)]
-    cuts = [round(len(indices) * held_out_share) for indices in shuffled]
+    cuts = [round(len(indices) * HELD_OUT_SHARE) for indices in shuffled]
     return ScanSplit(
         training=tuple(s[cut:] for s, cut in zip(shuffled, cuts, strict=True)),
         held_out=tuple(s[:cut] for s, cut in zip(shuffled, cuts, strict=True)),
@@ -60,13 +62,21 @@ def compose_picture(
     """One picture with one number per row, dark ink on white, aligned to the right.
 
     Args:
-      numbers: up to three, of up to three digits.
+      rng: chooses the scans, their places and distortions.
+      numbers: one to three, of one to three digits.
       scan_indices: for each digit, the scans to choose from.
       distort: turn and scale each scan a little, as training pictures are.
 
     Returns:
       An RGB picture of PICTURE_SIZE pixels a side, and the indices of the scans used.
+
+    Raises:
+      ValueError: the numbers do not fit the picture.
     """
+    if not 1 <= len(numbers) <= ROWS:
+        raise ValueError(f"numbers: expected 1 to {ROWS} of them, got {numbers}")
+    if not all(0 <= number < 10**COLUMNS for number in numbers):
+        raise ValueError(f"numbers: expected 0 to {10**COLUMNS - 1}, got {numbers}")
     ink = np.zeros((PICTURE_SIZE, PICTURE_SIZE))
     used = []
     for row, number in enumerate(numbers):
@@ -83,10 +93,9 @@ def compose_picture(
 def draw_digit(rng: np.random.Generator, index: int, distort: bool) -> np.ndarray:
     """One scan, smoothly enlarged and placed in its cell; ink in [0, 1]."""
     scan = Image.fromarray((scans()[0][index] * (WHITE / 16)).astype(np.uint8))
-    margin = CELL // 14
-    size = CELL - 2 * margin
+    size = CELL - 2 * MARGIN
     if distort:
-        size += int(rng.integers(-margin, margin + 1))
+        size += int(rng.integers(-MARGIN, MARGIN + 1))
     digit = scan.resize((size, size), Image.Resampling.BICUBIC)
     if distort:
         digit = digit.rotate(rng.uniform(-10, 10), Image.Resampling.BICUBIC)

@@ -5,6 +5,8 @@ The only place where an image becomes placeholder tokens.
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +16,15 @@ import numpy as np
 from sophia_jax.config import ModelConfig
 from sophia_jax.types import InputError
 
-__all__ = ["DIGITS", "PAPER", "Prompts", "encode_prompt", "encode_target"]
+__all__ = [
+    "DIGITS",
+    "IMAGE_CONTEXT",
+    "PAPER",
+    "Prompts",
+    "encode_prompt",
+    "encode_target",
+    "index_image_tokens",
+]
 
 IMAGE_START, IMAGE_CONTEXT, IMAGE_END = "<img>", "<IMG_CONTEXT>", "</img>"
 
@@ -42,11 +52,11 @@ PAPER = Prompts(
     caption=(
         "Write down everything that this picture shows, so that someone who cannot see "
         "it could answer any question about it. Copy every text, symbol and number as "
-        "it stands, and say where. For diagrams, name each line or arrow with its kind, "
-        "direction and label, and what it joins; for charts, give every axis, legend, "
-        "label and value; for scenes, go from the front to the back with colours, "
-        "shapes, sizes and positions; for people, posture, clothing and expression. "
-        "Leave nothing out, and do not guess at what is asked."
+        "it stands, and say where. For diagrams, name each line or arrow with its "
+        "kind, direction and label, and what it joins; for charts, give every axis, "
+        "legend, label and value; for scenes, go from the front to the back with "
+        "colours, shapes, sizes and positions; for people, posture, clothing and "
+        "expression. Leave nothing out, and do not guess at what is asked."
     ),
     reasoner=(
         "Here is what a picture shows, and a question about the picture. Think the "
@@ -83,7 +93,7 @@ def encode_prompt(
     Args:
       tokenizer: with a chat template.
       config: of the model that will read it.
-      text: what the user says; must not spell the image placeholder.
+      text: what the user says.
       system: the system prompt, or None.
       tiles_per_image: how many tiles each image was cut into.
       max_new_tokens: room that the answer needs in the model's context.
@@ -92,20 +102,25 @@ def encode_prompt(
       Int32[token].
 
     Raises:
-      InputError: the text spells a placeholder, or prompt and answer do not fit.
+      InputError: the placeholders are not one for each image token, as where the text
+        spells one itself; or prompt and answer do not fit.
     """
-    if IMAGE_CONTEXT in text or IMAGE_CONTEXT in (system or ""):
-        raise InputError(f"prompt: expected no {IMAGE_CONTEXT} in it, got {text[:80]!r}")
-    images = "".join(
-        IMAGE_START + IMAGE_CONTEXT * (tiles * config.tokens_per_tile) + IMAGE_END + "\n"
-        for tiles in tiles_per_image
-    )
     messages = [{"role": "system", "content": system}] if system is not None else []
-    messages.append({"role": "user", "content": images + text})
+    images = (
+        _placeholders(tiles * config.tokens_per_tile) for tiles in tiles_per_image
+    )
+    messages.append({"role": "user", "content": "".join(images) + text})
     chat = tokenizer.apply_chat_template(
         messages, tokenize=False, add_generation_prompt=True
     )
     ids = np.asarray(tokenizer(chat, add_special_tokens=False).input_ids, np.int32)
+    image_tokens = sum(tiles_per_image) * config.tokens_per_tile
+    placeholders = np.sum(ids == config.image_token_id)
+    if placeholders != image_tokens:
+        raise InputError(
+            f"prompt: expected {image_tokens} image placeholders (token "
+            f"{config.image_token_id}), got {placeholders}: {text[:80]!r}"
+        )
     if len(ids) + max_new_tokens > config.text.max_length:
         raise InputError(
             f"prompt: expected at most {config.text.max_length} tokens with its answer,"
@@ -115,6 +130,38 @@ def encode_prompt(
 
 
 def encode_target(tokenizer: Any, text: str) -> np.ndarray:
-    """Token ids of an answer to be learnt, with the end token: Int32[token]."""
-    ids = tokenizer(text, add_special_tokens=False).input_ids
+    """Token ids of an answer to be learnt, with the end token: Int32[token].
+
+    What the text spells stays text: it can contain neither an early end nor an image
+    placeholder. The think tags are ordinary tokens.
+    """
+    # Cut behind its first letter, the spelling of a special token is plain text. (The
+    # tokenizer's own switch for this is not safe in threads.)
+    special = "|".join(map(re.escape, tokenizer.all_special_tokens))
+    cuts = [found.start() + 1 for found in re.finditer(special, text)]
+    ids = []
+    for start, end in itertools.pairwise([0, *cuts, len(text)]):
+        ids += tokenizer(text[start:end], add_special_tokens=False).input_ids
     return np.asarray([*ids, tokenizer.eos_token_id], np.int32)
+
+
+def index_image_tokens(
+    token_ids: np.ndarray, config: ModelConfig, *, first_tile: int = 0
+) -> np.ndarray:
+    """Which image token stands at each place of a prompt.
+
+    Args:
+      token_ids: Int32[token], with a placeholder for each image token.
+      config: of the model that will read them.
+      first_tile: index of the prompt's first tile among all features.
+
+    Returns:
+      Int32[token]: the tile times the tokens per tile plus the token; -1 for text.
+    """
+    is_image = token_ids == config.image_token_id
+    first = first_tile * config.tokens_per_tile
+    return np.where(is_image, first + np.cumsum(is_image) - 1, -1).astype(np.int32)
+
+
+def _placeholders(image_tokens: int) -> str:
+    return IMAGE_START + IMAGE_CONTEXT * image_tokens + IMAGE_END + "\n"

@@ -10,12 +10,19 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sophia_jax.completions import judge_completions, sample_in_order
 from sophia_jax.evaluation.metrics import wilson_interval
 from sophia_jax.rewards import extract_answer
 from sophia_jax.seeds import group_seed
-from sophia_jax.types import Completion, GenerateFn, Item, Request, RewardFn
+from sophia_jax.types import Completion, GenerateFn, InputError, Item, Request, RewardFn
 
-__all__ = ["PREDICTIONS", "answer_questions", "read_captions", "save_evaluation", "summarize"]
+__all__ = [
+    "PREDICTIONS",
+    "answer_questions",
+    "read_captions",
+    "save_evaluation",
+    "summarize",
+]
 
 PREDICTIONS = pa.schema(
     {
@@ -45,18 +52,27 @@ def answer_questions(
 ) -> list[dict]:
     """One sampled answer to each question, judged.
 
-    An answer that was cut off counts as wrong, whatever it says.
+    An answer that was cut off counts as wrong and as none, whatever it says.
 
     Args:
       generate: samples from the model, with the picture and the plain question.
       verify: judges (response, answer) pairs.
-      items: the questions.
+      items: the questions, each with an id of its own.
       seed: of the samples.
       system: the system prompt, or None.
 
     Returns:
       Rows of `PREDICTIONS`, in the order of the items.
+
+    Raises:
+      InputError: there is no question.
+      RuntimeError: the model loses a completion.
+
+    Reference:
+      SOPHIA, 2025, https://arxiv.org/abs/2507.16814, section 5.1: pass@1.
     """
+    if not items:
+        raise InputError("items: expected at least one question, got none")
     asked = [
         Request(
             group=item.id,
@@ -67,30 +83,30 @@ def answer_questions(
         )
         for item in items
     ]
-    completions = _by_group(generate, asked)
-    responses = [completions[item.id] for item in items]
-    verdicts = verify(
-        [(c.text, item.answer) for c, item in zip(responses, items, strict=True)]
-    )
+    completions = sample_in_order(generate, asked)
+    verdicts = judge_completions(verify, completions, [item.answer for item in items])
     return [
-        {
-            "question_id": item.id,
-            "kind": item.kind,
-            "question": item.question,
-            "answer": item.answer,
-            "image": item.images[0] if item.images else None,
-            "response": completion.text,
-            "extracted": extract_answer(completion.text),
-            "verdict": (
-                verdict.value if completion.finish_reason == "stop" else "wrong"
-            ),
-            "caption": None,
-            "caption_right": None,
-            "num_tokens": len(completion.token_ids),
-            "finish_reason": completion.finish_reason,
-        }
-        for item, completion, verdict in zip(items, responses, verdicts, strict=True)
+        _prediction(item, completion, verdict)
+        for item, completion, verdict in zip(items, completions, verdicts, strict=True)
     ]
+
+
+def _prediction(item: Item, completion: Completion, verdict: str) -> dict:
+    whole = completion.finish_reason == "stop"
+    return {
+        "question_id": item.id,
+        "kind": item.kind,
+        "question": item.question,
+        "answer": item.answer,
+        "image": item.images[0] if item.images else None,
+        "response": completion.text,
+        "extracted": extract_answer(completion.text) if whole else None,
+        "verdict": verdict,
+        "caption": None,
+        "caption_right": None,
+        "num_tokens": len(completion.token_ids),
+        "finish_reason": completion.finish_reason,
+    }
 
 
 def read_captions(
@@ -103,9 +119,22 @@ def read_captions(
 ) -> list[dict]:
     """The rows with one sampled caption each, where the true one is known.
 
-    A caption is right when it says exactly what the true one says.
+    A caption is right when it says exactly what the true one says, spacing aside.
+
+    Args:
+      generate: samples from the model, with the picture alone.
+      items: the questions; those without a true caption are passed over.
+      rows: of `answer_questions`.
+      prompt: asks for a caption.
+      seed: of the samples.
+
+    Returns:
+      The rows in their order, `caption` and `caption_right` filled in.
+
+    Raises:
+      RuntimeError: the model loses a completion.
     """
-    known = [item for item in items if item.caption is not None]
+    true = {item.id: item.caption for item in items if item.caption is not None}
     asked = [
         Request(
             group=item.id,
@@ -113,27 +142,36 @@ def read_captions(
             images=item.images,
             seed=group_seed(seed, 0, "evaluation caption", item.id),
         )
-        for item in known
+        for item in items
+        if item.id in true
     ]
-    captions = _by_group(generate, asked)
-    true = {item.id: item.caption for item in known}
+    said = {c.group: c.text for c in sample_in_order(generate, asked)}
 
     def with_caption(row: dict) -> dict:
         name = row["question_id"]
         if name not in true:
             return row
-        said = captions[name].text
-        return {
-            **row,
-            "caption": said,
-            "caption_right": said.split() == true[name].split(),
-        }
+        right = said[name].split() == true[name].split()
+        return {**row, "caption": said[name], "caption_right": right}
 
     return [with_caption(row) for row in rows]
 
 
 def summarize(rows: Sequence[dict]) -> dict:
-    """pass@1 with its 95 % interval, over all questions and for each kind."""
+    """pass@1 with its 95 % interval, over all questions and for each kind.
+
+    Args:
+      rows: of `answer_questions` or `read_captions`.
+
+    Returns:
+      Shares in [0, 1] (`pass@1`, `parsed`, and `caption_accuracy`, None where no true
+      caption is known), `mean_tokens` of an answer, and counts.
+
+    Raises:
+      InputError: there is no row.
+    """
+    if not rows:
+        raise InputError("rows: expected at least one answered question, got none")
 
     def counted(rows: Sequence[dict]) -> dict:
         right = sum(row["verdict"] == "right" for row in rows)
@@ -144,7 +182,9 @@ def summarize(rows: Sequence[dict]) -> dict:
         }
 
     kinds = sorted({row["kind"] for row in rows})
-    captions = [row["caption_right"] for row in rows if row["caption_right"] is not None]
+    captions = [
+        row["caption_right"] for row in rows if row["caption_right"] is not None
+    ]
     return {
         **counted(rows),
         "parsed": sum(row["extracted"] is not None for row in rows) / len(rows),
@@ -153,7 +193,8 @@ def summarize(rows: Sequence[dict]) -> dict:
         "cut_off": sum(row["finish_reason"] == "length" for row in rows),
         "undecided": sum(row["verdict"] == "undecided" for row in rows),
         "by_kind": {
-            kind: counted([row for row in rows if row["kind"] == kind]) for kind in kinds
+            kind: counted([row for row in rows if row["kind"] == kind])
+            for kind in kinds
         },
     }
 
@@ -166,7 +207,3 @@ def save_evaluation(folder: Path, rows: Sequence[dict], summary: dict) -> None:
     os.replace(folder / ".predictions.tmp", folder / "predictions.parquet")
     (folder / ".summary.tmp").write_text(json.dumps(summary, indent=2) + "\n")
     os.replace(folder / ".summary.tmp", folder / "summary.json")
-
-
-def _by_group(generate: GenerateFn, asked: list[Request]) -> dict[str, Completion]:
-    return {completion.group: completion for completion in generate(iter(asked))}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -35,7 +37,7 @@ class PromptBatch:
 
 @chex.dataclass(frozen=True)
 class Samples:
-    """What was drawn, up to and including the end token.
+    """What was drawn, up to and including the end token; zeros beyond.
 
     Attributes:
       token_ids: Int32[group sample token]
@@ -52,6 +54,11 @@ class Samples:
     stopped: Array
 
 
+@functools.partial(
+    jax.jit,
+    static_argnums=0,
+    static_argnames=("num_samples", "sampling", "end_id", "banned_ids"),
+)
 def sample_groups(
     graphdef: nnx.GraphDef,
     params: dict,
@@ -66,55 +73,85 @@ def sample_groups(
 
     Token l of sample n draws its noise from (the group's seed, n, l), so that nothing
     else in the batch can change it.
+
+    Args:
+      graphdef, params: the model.
+      batch: the prompts.
+      num_samples: answers to each prompt.
+      sampling: temperature, top-k, top-p, and the most tokens of an answer.
+      end_id: the token that ends an answer.
+      banned_ids: tokens that are never drawn.
+
+    Returns:
+      The answers; for a group that fills the batch, of no tokens.
     """
     model = nnx.merge(graphdef, params)
     decoder = model.decoder
-    group, context = batch.token_ids.shape
-    real = jnp.arange(context)[None] < batch.length[:, None]
-    embeds = model.embed(batch.token_ids, batch.features, batch.image_index)
-    positions = jnp.broadcast_to(jnp.arange(context)[None], (group, context))
-    hidden, prefix = decoder.prefill(embeds, positions, real.astype(jnp.int32))
-    last = hidden[jnp.arange(group), jnp.maximum(batch.length - 1, 0)]
-
-    shape = (group, num_samples)
     keys = _sample_keys(batch.seeds, num_samples)
-    limit = sampling.max_new_tokens
-    drawn = Samples(
-        token_ids=jnp.zeros((*shape, limit), jnp.int32),
-        behavior_log_probs=jnp.zeros((*shape, limit), jnp.float32),
-        policy_log_probs=jnp.zeros((*shape, limit), jnp.float32),
-        length=jnp.zeros(shape, jnp.int32),
-        stopped=jnp.broadcast_to(batch.length[:, None] == 0, shape),
-    )
-    suffix = decoder.empty_cache(group * num_samples, limit, embeds.dtype)
-    hidden = jnp.broadcast_to(last[:, None], (*shape, last.shape[-1]))
+    prefix, prefix_mask, hidden = _prefill(model, batch)
+
+    def draw(step: Array | int, drawn: Samples, hidden: Array) -> Samples:
+        logits = jnp.matmul(hidden, decoder.head, preferred_element_type=jnp.float32)
+        drawn_now = draw_tokens(_fold_in(keys, step), logits, sampling, banned_ids)
+        return _record(drawn, step, *drawn_now, end_id)
 
     def running(carry: tuple) -> Array:
-        step, drawn, _, _ = carry
-        return (step < limit) & ~jnp.all(drawn.stopped)
+        step, drawn, _ = carry
+        return (step < sampling.max_new_tokens) & ~jnp.all(drawn.stopped)
 
-    def draw_one(carry: tuple) -> tuple:
-        step, drawn, hidden, suffix = carry
-        tokens, *log_probs = draw_tokens(
-            _fold_in(keys, step), hidden @ decoder.head, sampling, banned_ids
-        )
-        drawn = _record(drawn, step, tokens, log_probs, end_id)
+    def decode_and_draw(carry: tuple) -> tuple:
+        step, drawn, suffix = carry
+        latest = drawn.token_ids[:, :, step - 1]
+        positions = jnp.broadcast_to((batch.length + step - 1)[:, None], latest.shape)
         hidden, suffix = decoder.decode(
-            decoder.embedding(tokens),
-            batch.length[:, None] + step + jnp.zeros(shape, jnp.int32),
-            prefix,
-            real,
-            suffix,
-            step,
+            decoder.embedding(latest), positions, prefix, prefix_mask, suffix, step - 1
         )
-        return step + 1, drawn, hidden, suffix
+        return step + 1, draw(step, drawn, hidden), suffix
 
-    start = (jnp.zeros((), jnp.int32), drawn, hidden, suffix)
-    return jax.lax.while_loop(running, draw_one, start)[1]
+    # The first token comes from the prompt, and the last is never read.
+    group = len(batch.length)
+    hidden = jnp.broadcast_to(hidden[:, None], (group, num_samples, hidden.shape[-1]))
+    drawn = draw(0, _nothing(batch.length, num_samples, sampling), hidden)
+    suffix = decoder.empty_cache(
+        group * num_samples, sampling.max_new_tokens, hidden.dtype
+    )
+    start = (jnp.ones((), jnp.int32), drawn, suffix)
+    return jax.lax.while_loop(running, decode_and_draw, start)[1]
+
+
+def _prefill(model: nnx.Module, batch: PromptBatch) -> tuple:
+    """Keys and values of the prompts, their mask, and their last hidden states."""
+    group, context = batch.token_ids.shape
+    positions = jnp.broadcast_to(jnp.arange(context)[None], (group, context))
+    is_prompt = positions < batch.length[:, None]
+    embeds = model.embed(batch.token_ids, batch.features, batch.image_index)
+    hidden, prefix = model.decoder.prefill(
+        embeds, positions, is_prompt.astype(jnp.int32)
+    )
+    last = hidden[jnp.arange(group), jnp.maximum(batch.length - 1, 0)]
+    return prefix, is_prompt, last
+
+
+def _nothing(length: Array, num_samples: int, sampling: SamplingConfig) -> Samples:
+    """Before the first draw; groups that fill the batch have stopped already."""
+    shape = (len(length), num_samples)
+    by_token = (*shape, sampling.max_new_tokens)
+    return Samples(
+        token_ids=jnp.zeros(by_token, jnp.int32),
+        behavior_log_probs=jnp.zeros(by_token, jnp.float32),
+        policy_log_probs=jnp.zeros(by_token, jnp.float32),
+        length=jnp.zeros(shape, jnp.int32),
+        stopped=jnp.broadcast_to(length[:, None] == 0, shape),
+    )
 
 
 def _record(
-    drawn: Samples, step: Array, tokens: Array, log_probs: list[Array], end_id: int
+    drawn: Samples,
+    step: Array | int,
+    tokens: Array,
+    behavior_log_probs: Array,
+    policy_log_probs: Array,
+    end_id: int,
 ) -> Samples:
     """Note the step's tokens for the samples that are still running."""
     running = ~drawn.stopped
@@ -124,8 +161,8 @@ def _record(
 
     return Samples(
         token_ids=put(drawn.token_ids, tokens),
-        behavior_log_probs=put(drawn.behavior_log_probs, log_probs[0]),
-        policy_log_probs=put(drawn.policy_log_probs, log_probs[1]),
+        behavior_log_probs=put(drawn.behavior_log_probs, behavior_log_probs),
+        policy_log_probs=put(drawn.policy_log_probs, policy_log_probs),
         length=drawn.length + running,
         stopped=drawn.stopped | (tokens == end_id),
     )
@@ -138,5 +175,5 @@ def _sample_keys(seeds: Array, num_samples: int) -> Array:
     return fold(keys, jnp.arange(num_samples))
 
 
-def _fold_in(keys: Array, step: Array) -> Array:
+def _fold_in(keys: Array, step: Array | int) -> Array:
     return jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (0, None))(keys, step)

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import functools
+import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import jax
 import numpy as np
 
 from sophia_jax.config import SamplingConfig
-from sophia_jax.data.prompts import encode_prompt
-from sophia_jax.generation.decode import PromptBatch, Samples, sample_groups
-from sophia_jax.generation.images import ImageEncoder
+from sophia_jax.data.packing import bucket_size
+from sophia_jax.data.prompts import IMAGE_CONTEXT, encode_prompt
+from sophia_jax.generation.batches import Prompt, stack_prompts
+from sophia_jax.generation.decode import Samples, sample_groups
+from sophia_jax.generation.images import TILES_PER_CALL, ImageEncoder
 from sophia_jax.models.model import Model
-from sophia_jax.types import Completion, Request
+from sophia_jax.types import Completion, InputError, Request
 
 __all__ = ["Engine"]
 
-
-@dataclass(frozen=True)
-class Prompt:
-    """A request in token ids, with its pictures' features."""
-
-    request: Request
-    token_ids: np.ndarray
-    features: np.ndarray | None
-
-    @property
-    def num_tiles(self) -> int:
-        return 0 if self.features is None else len(self.features)
+REQUESTS_READ_AHEAD = TILES_PER_CALL  # whose pictures are encoded together
 
 
 class Engine:
@@ -44,7 +34,10 @@ class Engine:
       model: what is sampled.
       sampling: how.
       rows: sequences that are decoded together; rounded up to whole groups.
-      bucket: prompt lengths (tokens) and numbers of tiles are rounded up to this.
+      bucket: prompts are padded to `bucket_size` tokens, with this step.
+
+    Raises:
+      ValueError: rows or bucket is not positive.
     """
 
     def __init__(
@@ -55,25 +48,26 @@ class Engine:
         rows: int = 512,
         bucket: int = 16,
     ):
+        for name, value in (("rows", rows), ("bucket", bucket)):
+            if value < 1:
+                raise ValueError(f"{name}: expected > 0, got {value}")
         self.model = model
         self.sampling = sampling
         self._rows = rows
         self._bucket = bucket
         self._encode_images = ImageEncoder(model) if model.tiles is not None else None
-        banned = () if model.config.vision is None else (model.config.image_token_id,)
-        self._sample = jax.jit(
-            functools.partial(
-                sample_groups,
-                model.graphdef,
-                sampling=sampling,
-                end_id=model.tokenizer.eos_token_id,
-                banned_ids=banned,
-            ),
-            static_argnames="num_samples",
-        )
+        # A text-only model's tokenizer may know the placeholder as well.
+        known = model.tokenizer.get_added_vocab().get(IMAGE_CONTEXT)
+        self._banned_ids = tuple(sorted({known, model.config.image_token_id} - {None}))
 
     def __call__(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """Sample every request; a group's completions come together."""
+        """Sample every request; a group's completions come together.
+
+        Raises:
+          InputError: a picture cannot be read, or a prompt does not fit the model.
+          ValueError: a group's name comes twice, or its seed or number of samples is
+            out of range.
+        """
         in_flight: Callable[[], list[Completion]] | None = None
         for prompts in self._batches(requests):
             dispatched = self._dispatch(prompts)
@@ -86,69 +80,82 @@ class Engine:
     def _batches(self, requests: Iterable[Request]) -> Iterator[list[Prompt]]:
         """Full batches as soon as a bucket fills, then what is left of each."""
         waiting: dict[tuple, list[Prompt]] = defaultdict(list)
-        for request in requests:
-            prompt = self._encode(request)
-            key = (
-                _round_up(len(prompt.token_ids), self._bucket),
-                prompt.num_tiles,
-                request.num_samples,
-            )
+        for prompt in self._prompts(requests):
+            num_samples = prompt.request.num_samples
+            key = (self._width(prompt), prompt.features is None, num_samples)
             waiting[key].append(prompt)
-            if len(waiting[key]) == self._groups(request.num_samples):
+            if len(waiting[key]) == self._num_groups(num_samples):
                 yield waiting.pop(key)
         yield from waiting.values()
 
-    def _groups(self, num_samples: int) -> int:
-        return -(-self._rows // num_samples)
+    def _prompts(self, requests: Iterable[Request]) -> Iterator[Prompt]:
+        requests = iter(requests)
+        names: set[str] = set()
+        while ahead := list(itertools.islice(requests, REQUESTS_READ_AHEAD)):
+            for request in ahead:
+                self._check(request, names)
+                names.add(request.group)
+            paths = [path for request in ahead for path in request.images]
+            features = iter(self._encode_images(paths) if paths else ())
+            for request in ahead:
+                yield self._prompt(request, [next(features) for _ in request.images])
 
-    def _encode(self, request: Request) -> Prompt:
-        features = [] if not request.images else self._encode_images(request.images)
+    def _check(self, request: Request, names: set[str]) -> None:
+        where = f"request {request.group!r}"
+        if request.group in names:
+            raise ValueError(f"{where}: expected each group once, got it again")
+        if request.num_samples < 1:
+            raise ValueError(
+                f"{where}: expected num_samples > 0, got {request.num_samples}"
+            )
+        if not 0 <= request.seed < 2**64:
+            raise ValueError(
+                f"{where}: expected a seed in [0, 2**64), got {request.seed}"
+            )
+        if request.images and self._encode_images is None:
+            raise InputError(
+                f"{where}: expected no pictures for a text-only model, got "
+                f"{len(request.images)}"
+            )
+
+    def _prompt(self, request: Request, features: Sequence[np.ndarray]) -> Prompt:
         token_ids = encode_prompt(
             self.model.tokenizer,
             self.model.config,
             request.text,
             system=request.system,
-            tiles_per_image=[len(f) for f in features],
+            tiles_per_image=[len(tiles) for tiles in features],
             max_new_tokens=self.sampling.max_new_tokens,
         )
         return Prompt(
             request, token_ids, np.concatenate(features) if features else None
         )
 
+    def _width(self, prompt: Prompt) -> int:
+        return bucket_size(len(prompt.token_ids), self._bucket)
+
+    def _num_groups(self, num_samples: int) -> int:
+        return -(-self._rows // num_samples)
+
     def _dispatch(self, prompts: list[Prompt]) -> Callable[[], list[Completion]]:
         """Start sampling; the returned function waits for the result."""
         num_samples = prompts[0].request.num_samples
-        batch = self._batch(prompts, self._groups(num_samples))
-        samples = self._sample(self.model.params, batch, num_samples=num_samples)
-        return lambda: self._completions(prompts, jax.device_get(samples))
-
-    def _batch(self, prompts: list[Prompt], num_groups: int) -> PromptBatch:
-        width = _round_up(max(len(p.token_ids) for p in prompts), self._bucket)
-        token_ids = np.zeros((num_groups, width), np.int32)
-        image_index = np.full((num_groups, width), -1, np.int32)
-        length = np.zeros(num_groups, np.int32)
-        seeds = np.zeros((num_groups, 2), np.uint32)
-        tiles, tokens_per_tile = prompts[0].num_tiles, self.model.config.tokens_per_tile
-        for row, prompt in enumerate(prompts):
-            length[row] = len(prompt.token_ids)
-            token_ids[row, : length[row]] = prompt.token_ids
-            seeds[row] = divmod(prompt.request.seed, 2**32)
-            if tiles:
-                is_image = token_ids[row] == self.model.config.image_token_id
-                first = row * tiles * tokens_per_tile
-                image_index[row, is_image] = first + np.arange(is_image.sum())
-        features = None
-        if tiles:
-            features = np.concatenate([p.features for p in prompts])
-            missing = num_groups * tiles - len(features)
-            features = np.pad(features, [(0, missing), (0, 0), (0, 0)])
-        return PromptBatch(
-            token_ids=token_ids,
-            length=length,
-            image_index=image_index,
-            features=features,
-            seeds=seeds,
+        batch = stack_prompts(
+            prompts,
+            self.model.config,
+            num_groups=self._num_groups(num_samples),
+            width=self._width(prompts[0]),
         )
+        samples = sample_groups(
+            self.model.graphdef,
+            self.model.params,
+            batch,
+            num_samples=num_samples,
+            sampling=self.sampling,
+            end_id=self.model.tokenizer.eos_token_id,
+            banned_ids=self._banned_ids,
+        )
+        return lambda: self._completions(prompts, jax.device_get(samples))
 
     def _completions(self, prompts: list[Prompt], drawn: Samples) -> list[Completion]:
         """The batch's samples as text and records."""
@@ -172,7 +179,3 @@ class Engine:
             )
             for (g, n), ids, text in zip(places, token_ids, texts, strict=True)
         ]
-
-
-def _round_up(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -21,13 +23,14 @@ TILES_PER_CALL = 32  # one compiled program for every number of pictures
 
 
 def encode_images(
-    model: Model, images: Sequence[Image.Image | str]
+    model: Model, images: Sequence[Image.Image | str | Path]
 ) -> list[np.ndarray]:
     """What the decoder reads in place of each picture.
 
     Args:
       model: with a vision tower.
-      images: pictures, or paths of picture files.
+      images: pictures, or paths of picture files; no more than a call's tiles are held
+        at once.
 
     Returns:
       For each picture Float[tile image_token embed], on the host.
@@ -38,19 +41,25 @@ def encode_images(
     """
     if model.tiles is None:
         raise ValueError("model: expected a vision tower, got a text-only model")
-    tiles = [
-        tile_image(load_image(i) if isinstance(i, str) else i, model.tiles)
-        for i in images
+    tiles_per_image = []
+
+    def cut() -> Iterator[np.ndarray]:
+        for image in images:
+            is_path = isinstance(image, str | Path)
+            tiles = tile_image(load_image(image) if is_path else image, model.tiles)
+            tiles_per_image.append(len(tiles))
+            yield from tiles
+
+    tiles, features = cut(), []
+    while chunk := list(itertools.islice(tiles, TILES_PER_CALL)):
+        padded = np.zeros((TILES_PER_CALL, *chunk[0].shape), np.float32)
+        padded[: len(chunk)] = chunk
+        encoded = _encode(model.graphdef, model.params, padded)
+        features.extend(np.asarray(encoded)[: len(chunk)])
+    features = iter(features)
+    return [
+        np.stack(list(itertools.islice(features, count))) for count in tiles_per_image
     ]
-    flat = np.concatenate(tiles)
-    features = []
-    for start in range(0, len(flat), TILES_PER_CALL):
-        chunk = flat[start : start + TILES_PER_CALL]
-        padding = [(0, TILES_PER_CALL - len(chunk))] + [(0, 0)] * 3
-        encoded = _encode(model.graphdef, model.params, np.pad(chunk, padding))
-        features.append(np.asarray(encoded)[: len(chunk)])
-    ends = np.cumsum([len(t) for t in tiles])
-    return np.split(np.concatenate(features), ends[:-1])
 
 
 class ImageEncoder:
@@ -58,28 +67,30 @@ class ImageEncoder:
 
     Args:
       model: with a vision tower.
-      max_pictures: how many pictures' features are held at once.
+      max_bytes: how much is kept between calls.
     """
 
-    def __init__(self, model: Model, *, max_pictures: int = 2048):
+    def __init__(self, model: Model, *, max_bytes: int = 2**30):
         self._model = model
-        self._max_pictures = max_pictures
+        self._max_bytes = max_bytes
+        self._num_bytes = 0
         self._features: OrderedDict[str, np.ndarray] = OrderedDict()
 
     def __call__(self, paths: Sequence[str]) -> list[np.ndarray]:
         """Float[tile image_token embed] for each path."""
-        known = self._features
-        missing = [path for path in dict.fromkeys(paths) if path not in known]
-        if missing:
-            known.update(
-                zip(missing, encode_images(self._model, missing), strict=True)
-            )
-        features = [known[path] for path in paths]
-        for path in dict.fromkeys(paths):
-            known.move_to_end(path)
-        while len(known) > self._max_pictures:
-            known.popitem(last=False)
-        return features
+        kept = self._features
+        missing = [path for path in dict.fromkeys(paths) if path not in kept]
+        encoded = encode_images(self._model, missing) if missing else []
+        for path, features in zip(missing, encoded, strict=True):
+            kept[path] = features
+            self._num_bytes += features.nbytes
+        for path in paths:
+            kept.move_to_end(path)
+        result = [kept[path] for path in paths]
+        while self._num_bytes > self._max_bytes:
+            _, features = kept.popitem(last=False)
+            self._num_bytes -= features.nbytes
+        return result
 
 
 @functools.partial(jax.jit, static_argnums=0)

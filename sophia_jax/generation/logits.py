@@ -46,10 +46,9 @@ def keep_top_k(
     logits: Float[Array, "*batch vocab"], k: int
 ) -> Float[Array, "*batch vocab"]:
     """The k likeliest tokens; of equal ones, the first."""
-    k = min(k, logits.shape[-1])
-    _, kept = jax.lax.top_k(logits, k)
-    is_kept = jnp.any(
-        jax.nn.one_hot(kept, logits.shape[-1], dtype=bool), axis=-2
+    _, kept = jax.lax.top_k(logits, min(k, logits.shape[-1]))
+    is_kept = jnp.put_along_axis(
+        jnp.zeros(logits.shape, bool), kept, True, axis=-1, inplace=False
     )
     return jnp.where(is_kept, logits, -jnp.inf)
 

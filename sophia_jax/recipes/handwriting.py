@@ -19,6 +19,7 @@ from sophia_jax.data.arithmetic import (
     KINDS,
     caption,
     draw_numbers,
+    draw_shape,
     perception,
     solution,
 )
@@ -108,7 +109,7 @@ def make_tokenizer(prompts: Prompts, seed: int):
 def draw_solvable(rng: np.random.Generator, kind) -> tuple[int, ...]:
     """Training numbers whose answer is not negative."""
     while True:
-        numbers = draw_numbers(rng, int(rng.choice(kind.counts)), held_out=False)
+        numbers = draw_numbers(rng, draw_shape(rng, kind.shapes), held_out=False)
         if kind.answer(numbers) >= 0:
             return numbers
 

@@ -71,6 +71,7 @@ class QuickstartConfig:
         billions of weights and 80K questions.
       max_caption_tokens: longest caption.
       max_answer_tokens: longest reasoning.
+      rows: sequences that are sampled together.
     """
 
     seed: int = 0
@@ -96,6 +97,7 @@ class QuickstartConfig:
     )
     max_caption_tokens: int = 16
     max_answer_tokens: int = 112
+    rows: int = 512
 
 
 def quickstart(
@@ -167,8 +169,12 @@ def quickstart(
         tables = RolloutTables(folder / "rollouts", train_items)
         with stage("rollouts"):
             collect_rollouts(
-                Engine(base, SamplingConfig(config.max_caption_tokens)),
-                Engine(reasoner, SamplingConfig(config.max_answer_tokens)),
+                Engine(
+                    base, SamplingConfig(config.max_caption_tokens), rows=config.rows
+                ),
+                Engine(
+                    reasoner, SamplingConfig(config.max_answer_tokens), rows=config.rows
+                ),
                 verifier.verify,
                 token_counter(base),
                 tables,
@@ -231,8 +237,11 @@ def _evaluate(
     """pass@1 at temperature 1.0 and top-p 0.8, and the captions' accuracy."""
     sampling = SamplingConfig(config.max_answer_tokens, top_p=0.8)
     seed = config.sophia.seed
-    rows = answer_questions(Engine(model, sampling), verifier.verify, items, seed=seed)
-    captioner = Engine(model, SamplingConfig(config.max_caption_tokens, top_p=0.8))
+    answerer = Engine(model, sampling, rows=config.rows)
+    rows = answer_questions(answerer, verifier.verify, items, seed=seed)
+    captioner = Engine(
+        model, SamplingConfig(config.max_caption_tokens, top_p=0.8), rows=config.rows
+    )
     rows = read_captions(captioner, items, rows, prompt=DIGITS.caption, seed=seed)
     summary = summarize(rows)
     save_evaluation(folder / "evaluations" / name, rows, summary)
@@ -249,12 +258,16 @@ def _reasoner_accuracy(
     told = [
         dataclasses.replace(
             item,
-            question=DIGITS.reasoner.format(caption=item.caption, question=item.question),
+            question=DIGITS.reasoner.format(
+                caption=item.caption, question=item.question
+            ),
             images=(),
         )
         for item in items
     ]
-    generate = Engine(reasoner, SamplingConfig(config.max_answer_tokens))
+    generate = Engine(
+        reasoner, SamplingConfig(config.max_answer_tokens), rows=config.rows
+    )
     rows = answer_questions(generate, verifier.verify, told, seed=config.sophia.seed)
     summary = summarize(rows)
     return {
@@ -275,7 +288,14 @@ def _result(summary: dict) -> str:
 
 
 def _versions() -> dict[str, str]:
-    packages = ("sophia-jax", "jax", "flax", "optax", "orbax-checkpoint", "transformers")
+    packages = (
+        "sophia-jax",
+        "jax",
+        "flax",
+        "optax",
+        "orbax-checkpoint",
+        "transformers",
+    )
     return {"python": platform.python_version()} | {p: version(p) for p in packages}
 
 

@@ -6,14 +6,21 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sophia_jax.types import InputError
 
-__all__ = ["open_run_folder", "read_seconds", "stopwatch", "write_json"]
+__all__ = [
+    "check_run_folder",
+    "open_run_folder",
+    "read_seconds",
+    "stopwatch",
+    "write_json",
+    "write_skipped",
+]
 
 SETTINGS = "config.json"
 SECONDS = "seconds.json"
@@ -31,25 +38,50 @@ def open_run_folder(
       force: delete what an earlier run left in the folder.
 
     Raises:
-      InputError: the folder exists and neither is given; or it is not a run's; or the
-        settings differ (names each).
+      InputError: as `check_run_folder`.
     """
-    settings = json.loads(json.dumps(settings, default=str))
+    check_run_folder(folder, settings, resume=resume, force=force)
+    if force and folder.exists():
+        shutil.rmtree(folder)
+    if not (folder / SETTINGS).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / SETTINGS, _as_json(settings))
+
+
+def check_run_folder(
+    folder: Path, settings: dict[str, Any], *, resume: bool, force: bool
+) -> None:
+    """Whether `open_run_folder` would agree; nothing is made or deleted.
+
+    Args:
+      folder: of the run.
+      settings: everything that the results depend on.
+      resume: go on with a run of the same settings.
+      force: delete what an earlier run left in the folder.
+
+    Raises:
+      InputError: both or neither are given and the folder exists; or it is not a
+        run's; or the settings differ (names each).
+    """
+    if resume and force:
+        raise InputError("--resume, --force: expected one of them, got both")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out: expected a folder, got the file {folder}")
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / SETTINGS).is_file():
-            raise InputError(f"--out: {folder} exists and holds no run; choose another")
-        if force:
-            shutil.rmtree(folder)
-        elif resume:
-            return _check_settings(folder / SETTINGS, settings)
-        else:
-            raise InputError(
-                f"--out: {folder} exists; --resume goes on with it, --force deletes it"
-            )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / SETTINGS, settings)
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not (folder / SETTINGS).is_file():
+        raise InputError(f"--out: {folder} exists and holds no run; choose another")
+    if resume:
+        _check_settings(folder / SETTINGS, _as_json(settings))
+    elif not force:
+        raise InputError(
+            f"--out: {folder} exists; --resume goes on with it, --force deletes it"
+        )
+
+
+def _as_json(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as they are read back."""
+    return json.loads(json.dumps(settings, default=str))
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -57,6 +89,16 @@ def write_json(path: Path, content: Any) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(json.dumps(content, indent=2) + "\n")
     os.replace(temporary, path)
+
+
+def write_skipped(folder: Path, lines: Sequence[str]) -> None:
+    """List the rows that were left out in `skipped.txt`; no file for none."""
+    path = folder / "skipped.txt"
+    path.unlink(missing_ok=True)
+    if lines:
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        os.replace(temporary, path)
 
 
 @contextmanager

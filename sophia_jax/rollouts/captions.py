@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sophia_jax.completions import sample_in_order
 from sophia_jax.config import SophiaConfig
 from sophia_jax.seeds import group_seed
 from sophia_jax.types import Completion, GenerateFn, Item, Request
@@ -27,25 +28,25 @@ def write_captions(
     Returns:
       Rows of the captions table, by item and caption.
 
+    Raises:
+      ValueError: two items have the same id.
+      RuntimeError: the policy loses, repeats or makes up a completion.
+
     Reference:
       SOPHIA, 2025, https://arxiv.org/abs/2507.16814, algorithm 1.
     """
-    seeds = {
-        item.id: group_seed(config.seed, config.round, "caption", item.id)
-        for item in items
-    }
-    requests = (
+    requests = [
         Request(
             group=item.id,
             text=prompt,
             images=item.images,
             num_samples=config.num_captions,
-            seed=seeds[item.id],
+            seed=group_seed(config.seed, config.round, "caption", item.id),
         )
         for item in items
-    )
-    order = {item.id: place for place, item in enumerate(items)}
-    rows = [
+    ]
+    seeds = {request.group: request.seed for request in requests}
+    return [
         {
             "question_id": completion.group,
             "caption": completion.sample,
@@ -53,9 +54,8 @@ def write_captions(
             **sample_row(completion, seeds[completion.group]),
             "reward": None,
         }
-        for completion in policy(requests)
+        for completion in sample_in_order(policy, requests)
     ]
-    return sorted(rows, key=lambda row: (order[row["question_id"]], row["caption"]))
 
 
 def sample_row(completion: Completion, seed: int) -> dict:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sophia_jax.completions import judge_completions, sample_in_order
 from sophia_jax.config import SophiaConfig
 from sophia_jax.rollouts.captions import sample_row
+from sophia_jax.rollouts.tables import check_rows
 from sophia_jax.seeds import group_seed
 from sophia_jax.types import GenerateFn, Item, Request, RewardFn
 
@@ -37,46 +39,46 @@ def write_reasonings(
     Returns:
       Rows of the reasonings table, by item, caption and reasoning.
 
+    Raises:
+      InputError: the captions are not those of these items, K of each.
+      RuntimeError: the reasoner loses, repeats or makes up a completion.
+
     Reference:
       SOPHIA, 2025, https://arxiv.org/abs/2507.16814, algorithm 1 and eq. (4).
     """
+    check_rows(captions, "captions", items, caption=config.num_captions)
     by_id = {item.id: item for item in items}
-    requests = {}
-    for row in captions:
-        question_id, caption = row["question_id"], row["caption"]
-        name = f"{caption}/{question_id}"
-        requests[name] = (row, Request(
-            group=name,
-            text=template.format(
-                caption=row["text"], question=by_id[question_id].question
-            ),
-            num_samples=config.num_reasonings,
-            seed=group_seed(
-                config.seed, config.round, "reasoning", question_id, caption
-            ),
-        ))
-    completions = list(reasoner(request for _, request in requests.values()))
-    order = {name: place for place, name in enumerate(requests)}
-    completions.sort(key=lambda completion: (order[completion.group], completion.sample))
-    verdicts = verify(
-        [
-            (c.text, by_id[requests[c.group][0]["question_id"]].answer)
-            for c in completions
-        ]
-    )
-    rows = []
-    for completion, verdict in zip(completions, verdicts, strict=True):
-        caption, request = requests[completion.group]
-        whole = completion.finish_reason == "stop"
-        rows.append(
-            {
-                "question_id": caption["question_id"],
-                "caption": caption["caption"],
-                "reasoning": completion.sample,
-                "prompt": request.text,
-                **sample_row(completion, request.seed),
-                "verdict": verdict.value if whole else "wrong",
-                "reward": float(bool(verdict) and whole),
-            }
+    asked = [
+        (row, _request(by_id[row["question_id"]], row, template, config))
+        for row in captions
+    ]
+    completions = sample_in_order(reasoner, [request for _, request in asked])
+    conditions = [pair for pair in asked for _ in range(config.num_reasonings)]
+    answers = [by_id[row["question_id"]].answer for row, _ in conditions]
+    verdicts = judge_completions(verify, completions, answers)
+    return [
+        {
+            "question_id": caption["question_id"],
+            "caption": caption["caption"],
+            "reasoning": completion.sample,
+            "prompt": request.text,
+            **sample_row(completion, request.seed),
+            "verdict": verdict,
+            "reward": float(verdict == "right"),
+        }
+        for (caption, request), completion, verdict in zip(
+            conditions, completions, verdicts, strict=True
         )
-    return rows
+    ]
+
+
+def _request(item: Item, caption: dict, template: str, config: SophiaConfig) -> Request:
+    """The question, with what the caption says in the picture's stead."""
+    return Request(
+        group=f"{caption['caption']}/{item.id}",
+        text=template.format(caption=caption["text"], question=item.question),
+        num_samples=config.num_reasonings,
+        seed=group_seed(
+            config.seed, config.round, "reasoning", item.id, caption["caption"]
+        ),
+    )

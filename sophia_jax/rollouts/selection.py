@@ -8,12 +8,14 @@ import numpy as np
 
 from sophia_jax.config import SophiaConfig
 from sophia_jax.rewards import propagate_rewards, select_trajectory
+from sophia_jax.rollouts.tables import check_rows
 from sophia_jax.types import Item
 
-__all__ = ["DROPPED", "KEPT", "select_trajectories"]
+__all__ = ["KEPT", "NO_GOOD_CAPTION", "NO_RIGHT_ANSWER", "select_trajectories"]
 
 KEPT = "kept"
-DROPPED = ("no right answer", "no caption above the threshold")
+NO_RIGHT_ANSWER = "no right answer"
+NO_GOOD_CAPTION = "no caption above the threshold"
 
 
 def select_trajectories(
@@ -35,17 +37,18 @@ def select_trajectories(
     Returns:
       Rows of the selection table, one for each item.
 
+    Raises:
+      InputError: the reasonings are not those of these items, K N of each.
+
     Reference:
       SOPHIA, 2025, https://arxiv.org/abs/2507.16814, eq. (5) and (6).
     """
-    shape = (len(items), config.num_captions, config.num_reasonings)
-    place = {item.id: index for index, item in enumerate(items)}
-    outcomes, lengths = np.zeros(shape, bool), np.ones(shape, np.int64)
-    texts = np.empty(shape, object)
-    for row in reasonings:
-        cell = (place[row["question_id"]], row["caption"], row["reasoning"])
-        outcomes[cell] = row["reward"] > 0
-        texts[cell] = row["text"]
+    sizes = {"caption": config.num_captions, "reasoning": config.num_reasonings}
+    check_rows(reasonings, "reasonings", items, **sizes)
+    shape = (len(items), *sizes.values())
+    texts = np.array([row["text"] for row in reasonings], object).reshape(shape)
+    outcomes = np.array([row["reward"] > 0 for row in reasonings], bool).reshape(shape)
+    lengths = np.ones(shape, np.int64)  # those of wrong reasonings are never read
     lengths[outcomes] = count_tokens(list(texts[outcomes]))
     return [
         _select(item, outcomes[index], lengths[index], texts[index], config)
@@ -60,16 +63,23 @@ def _select(
     texts: np.ndarray,
     config: SophiaConfig,
 ) -> dict:
-    chosen = select_trajectory(outcomes, lengths, threshold=config.threshold)
-    caption, reasoning = chosen or (None, None)
-    return {
+    row = {
         "question_id": item.id,
         "caption_rewards": np.asarray(propagate_rewards(outcomes)).tolist(),
-        "kept": chosen is not None,
-        "reason": KEPT if chosen else DROPPED[int(outcomes.any())],
+    }
+    chosen = select_trajectory(outcomes, lengths, threshold=config.threshold)
+    if chosen is None:
+        nothing = dict.fromkeys(("caption", "reasoning", "text", "num_tokens"))
+        reason = NO_GOOD_CAPTION if outcomes.any() else NO_RIGHT_ANSWER
+        return {**row, "kept": False, "reason": reason, **nothing, "reward": 0.0}
+    caption, reasoning = chosen
+    return {
+        **row,
+        "kept": True,
+        "reason": KEPT,
         "caption": caption,
         "reasoning": reasoning,
-        "text": texts[chosen] if chosen else None,
-        "num_tokens": int(lengths[chosen]) if chosen else None,
-        "reward": float(chosen is not None),
+        "text": texts[chosen],
+        "num_tokens": int(lengths[chosen]),
+        "reward": 1.0,
     }

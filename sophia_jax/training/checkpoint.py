@@ -10,6 +10,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from sophia_jax.training.step import TrainState
+from sophia_jax.types import InputError
 
 __all__ = ["Checkpoints"]
 
@@ -25,10 +26,17 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, *, max_to_keep: int = 1):
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=max_to_keep, cleanup_tmp_directories=True
+        self._folder = folder
+        self._manager = ocp.CheckpointManager(
+            folder.absolute(),
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=max_to_keep, cleanup_tmp_directories=True
+            ),
+            item_handlers={
+                "state": ocp.StandardCheckpointHandler(),
+                "data": ocp.JsonCheckpointHandler(),
+            },
         )
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     def save(self, step: int, state: TrainState, data: dict[str, Any]) -> None:
         """Begin to write the state after `step` updates, and where the data stands."""
@@ -41,11 +49,16 @@ class Checkpoints:
         )
 
     def restore(self, state: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
-        """The newest checkpoint, in the shape of `state`; None if there is none."""
+        """The newest checkpoint, in the shape of `state`; None if there is none.
+
+        Raises:
+          InputError: it is of another model or optimizer; names every difference.
+        """
         step = self._manager.latest_step()
         if step is None:
             return None
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _as_dict(state))
+        self._check_shapes(step, abstract)
         restored = self._manager.restore(
             step,
             args=ocp.args.Composite(
@@ -59,6 +72,31 @@ class Checkpoints:
         self._manager.wait_until_finished()
         self._manager.close()
 
+    def _check_shapes(self, step: int, expected: dict) -> None:
+        stored = _shapes(self._manager.item_metadata(step).state.tree)
+        expected = _shapes(expected)
+        differences = [
+            f"{name} {expected.get(name, 'nothing')}, got {stored.get(name, 'nothing')}"
+            for name in sorted(expected.keys() | stored.keys())
+            if expected.get(name) != stored.get(name)
+        ]
+        if differences:
+            raise InputError(
+                f"{self._folder / str(step)}: expected a checkpoint of this model and "
+                f"optimizer: {'; '.join(differences)}"
+            )
+
 
 def _as_dict(state: TrainState) -> dict:
     return {"params": state.params, "opt_state": state.opt_state, "step": state.step}
+
+
+def _shapes(tree: dict) -> dict[str, str]:
+    """ "float32[2, 3]" for each array, by its path."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): (
+            f"{leaf.dtype}{list(leaf.shape)}"
+        )
+        for path, leaf in leaves
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
@@ -12,15 +14,17 @@ from typing import Any
 import grain.python as grain
 
 from sophia_jax.config import OptimizerConfig
-from sophia_jax.data.packing import Example, pack_examples
+from sophia_jax.data.packing import Example, PackedBatch, pack_examples
 from sophia_jax.models.model import Model
 from sophia_jax.training.checkpoint import Checkpoints
 from sophia_jax.training.metrics import MetricsWriter
 from sophia_jax.training.optimizer import adamw, learning_rate
-from sophia_jax.training.step import LossFn, init_state, train_step
-from sophia_jax.types import Track, untracked
+from sophia_jax.training.step import LossFn, TrainState, init_state, train_step
+from sophia_jax.types import InputError, Track, untracked
 
 __all__ = ["TrainingConfig", "train"]
+
+BATCHES_READ_AHEAD = 4
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,11 @@ class TrainingConfig:
     seed: int = 0
     checkpoint_every: int = 100
     remat: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "row_length", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected > 0, got {getattr(self, name)}")
 
 
 def train(
@@ -76,8 +85,12 @@ def train(
       The updated model.
 
     Raises:
-      FloatingPointError: the loss is not finite; names the update.
+      InputError: there are no examples; an example is refused by `pack_examples`; or
+        the folder's checkpoint is of another run.
+      FloatingPointError: loss or gradient is not finite; names the update.
     """
+    if not len(examples):
+        raise InputError("examples: expected at least one to learn from, got none")
     state = init_state(
         model,
         adamw(config.optimizer),
@@ -85,37 +98,30 @@ def train(
         trainable=config.trainable,
         remat=config.remat,
     )
-    batches = iter(_batches(model, examples, config, make_example))
-    checkpoints = Checkpoints(folder / "checkpoints")
-    if (restored := checkpoints.restore(state)) is not None:
-        state, position = restored
-        batches.set_state(position)
-    first, last = int(state.step), config.optimizer.num_steps
-    writer = MetricsWriter(folder, first_step=first)
     rate = learning_rate(config.optimizer)
+    with contextlib.ExitStack() as stack:
 
-    def note(step: int, metrics: dict) -> None:
-        """Waits for the update; stops the run at a loss that is not finite."""
-        values = {name: float(value) for name, value in metrics.items()}
-        if not math.isfinite(values["loss"]):
-            raise FloatingPointError(
-                f"update {step}: expected a finite loss, got {values['loss']}; "
-                f"{folder / 'checkpoints'} holds the state before it"
-            )
-        writer.write(step, {**values, "learning_rate": float(rate(step))})
+        def closing(thing: Any) -> Any:
+            return stack.enter_context(contextlib.closing(thing))
 
-    pending: list[tuple[int, dict]] = []  # read while the next update runs
-    for step in track(range(first, last), description, last - first):
-        state, metrics = train_step(state, next(batches))
-        pending.append((step, metrics))
-        saving = (step + 1) % config.checkpoint_every == 0 or step + 1 == last
-        while len(pending) > (not saving):
-            note(*pending.pop(0))
-        if saving:
-            writer.flush()
-            checkpoints.save(step + 1, state, batches.get_state())
-    checkpoints.close()
-    writer.close()
+        batches = closing(iter(_batches(model, examples, config, make_example)))
+        checkpoints = closing(Checkpoints(folder / "checkpoints"))
+        state = _resume(state, checkpoints, batches, config)
+        first, last = int(state.step), config.optimizer.num_steps
+        writer = closing(MetricsWriter(folder, first_step=first))
+
+        unread = collections.deque()  # is read while the next update runs
+        for step in track(range(first, last), description, last - first):
+            state, metrics = train_step(state, next(batches))
+            unread.append((step, metrics))
+            saving = (step + 1) % config.checkpoint_every == 0 or step + 1 == last
+            while len(unread) > (0 if saving else 1):
+                done, metrics = unread.popleft()
+                values = _finite(done, metrics) | {"learning_rate": float(rate(done))}
+                writer.write(done, values)
+            if saving:
+                writer.flush()
+                checkpoints.save(step + 1, state, batches.get_state())
     return dataclasses.replace(model, params=state.params)
 
 
@@ -125,11 +131,12 @@ def _batches(
     config: TrainingConfig,
     make_example: Callable[[Any], Example],
 ) -> grain.IterDataset:
-    """Packed batches in an order that the seed decides, read ahead in a thread."""
+    """Packed batches in an order that the seed decides, read ahead in threads."""
 
-    def pack(batch: Sequence[Example]):
+    def pack(batch: Sequence[Example]) -> PackedBatch:
         return pack_examples(batch, model.config, row_length=config.row_length)
 
+    options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=BATCHES_READ_AHEAD)
     return (
         grain.MapDataset.source(examples)
         .seed(config.seed)
@@ -137,6 +144,36 @@ def _batches(
         .repeat()
         .map(make_example)
         .batch(config.batch_size, batch_fn=pack)
-        .to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=16))
+        .to_iter_dataset(options)
     )
 
+
+def _resume(
+    state: TrainState,
+    checkpoints: Checkpoints,
+    batches: grain.DatasetIterator,
+    config: TrainingConfig,
+) -> TrainState:
+    """The newest checkpoint's state, with the data where it stood; else `state`."""
+    restored = checkpoints.restore(state)
+    if restored is None:
+        return state
+    state, position = restored
+    batches.set_state(position)
+    if state.step > config.optimizer.num_steps:
+        raise InputError(
+            f"num_steps: expected at least the checkpoint's {state.step} updates, got "
+            f"{config.optimizer.num_steps}"
+        )
+    return state
+
+
+def _finite(step: int, metrics: dict) -> dict[str, float]:
+    """Waits for the update; stops the run where a number is not finite."""
+    values = {name: float(value) for name, value in metrics.items()}
+    for name in ("loss", "gradient_norm"):
+        if not math.isfinite(values[name]):
+            raise FloatingPointError(
+                f"update {step}: expected a finite {name}, got {values[name]}"
+            )
+    return values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,11 +24,10 @@ class MetricsWriter:
 
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "metrics.jsonl"
-        kept = [row for row in read_metrics(path) if row["step"] < first_step]
-        self._lines = path.open("w")
+        path.touch()
+        os.truncate(path, _end_of_steps_before(path, first_step))
+        self._lines = path.open("a")
         self._events = SummaryWriter(str(folder), purge_step=first_step)
-        for row in kept:
-            self._lines.write(json.dumps(row) + "\n")
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Note one step's metrics."""
@@ -49,5 +49,15 @@ def read_metrics(path: Path) -> list[dict]:
     """The lines of a metrics file; a last line that was cut off is left out."""
     if not path.exists():
         return []
-    lines = path.read_text().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    return [json.loads(line) for line in _whole_lines(path)]
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    lines = path.read_bytes().splitlines(keepends=True)
+    return [line for line in lines if line.endswith(b"\n")]
+
+
+def _end_of_steps_before(path: Path, first_step: int) -> int:
+    """Where the lines of the steps before `first_step` end, in bytes."""
+    lines = _whole_lines(path)
+    return sum(len(line) for line in lines if json.loads(line)["step"] < first_step)

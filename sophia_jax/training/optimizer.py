@@ -13,7 +13,7 @@ __all__ = ["adamw", "learning_rate"]
 def learning_rate(config: OptimizerConfig) -> optax.Schedule:
     """A linear warm-up, then a cosine down to `final_fraction` of the peak.
 
-        η(t) = η [φ + (1 - φ) (1 + cos(π t / T)) / 2],  φ = final_fraction
+    η(t) = η [φ + (1 - φ) (1 + cos(π t / T)) / 2],  φ = final_fraction
     """
     cosine = optax.cosine_decay_schedule(
         config.learning_rate,

@@ -79,7 +79,8 @@ def init_state(
     """
     if unknown := set(trainable) - set(model.params):
         raise ValueError(
-            f"trainable: expected parts of {sorted(model.params)}, got {sorted(unknown)}"
+            f"trainable: expected parts of {sorted(model.params)}, "
+            f"got {sorted(unknown)}"
         )
     params = jax.tree.map(functools.partial(jnp.array, copy=True), model.params)
     return TrainState(
@@ -140,12 +141,14 @@ def train_step(
         return jnp.sum(loss) / num_sequences, mean_log_prob
 
     learnt = {part: state.params[part] for part in state.trainable}
-    (loss, mean_log_prob), gradient = jax.value_and_grad(mean_loss, has_aux=True)(learnt)
+    (loss, mean_log_prob), gradient = jax.value_and_grad(mean_loss, has_aux=True)(
+        learnt
+    )
     updates, opt_state = state.optimizer.update(gradient, state.opt_state, learnt)
     metrics = {
         "loss": loss,
         "mean_log_prob": mean_log_prob,
-        "gradient_norm": optax.global_norm(gradient),
+        "gradient_norm": optax.tree.norm(gradient),
         "tokens": jnp.sum(batch.target_mask),
     }
     state = dataclasses.replace(

@@ -29,6 +29,7 @@ __all__ = ["write_report"]
 
 NUM_EXAMPLES = 12
 PHASES = {
+    "warm_up": "Warm-up: imitates texts before the collection",
     "base": "Base model: learns to see and to answer briefly",
     "reasoner": "Reasoner: learns to think, from text alone",
     "sophia": "SOPHIA: learns from the trajectories that were kept",
@@ -164,7 +165,7 @@ def _phases(run_folder: Path) -> list[Phase]:
     curves = _curves()
     phases = []
     for name, title in PHASES.items():
-        path = run_folder / name / "metrics.jsonl"
+        path = run_folder / "training" / name / "metrics.jsonl"
         try:
             rows = read_metrics(path)
             figures = tuple(

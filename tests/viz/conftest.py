@@ -147,10 +147,11 @@ def write_run(run):
     write_rollouts(run)
     write_evaluations(run)
     for phase in ("base", "reasoner", "sophia"):
-        (run / phase).mkdir()
+        folder = run / "training" / phase
+        folder.mkdir(parents=True)
         rows = [{"step": s, "loss": 9.0 - s, "mean_log_prob": -1.0} for s in range(3)]
         lines = "".join(json.dumps(row) + "\n" for row in rows)
-        (run / phase / "metrics.jsonl").write_text(lines)
+        (folder / "metrics.jsonl").write_text(lines)
     (run / "summary.json").write_text(json.dumps(SUMMARY))
     return run
 

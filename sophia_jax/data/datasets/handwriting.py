@@ -10,12 +10,20 @@ import io
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from sophia_jax.data.arithmetic import KINDS, caption, draw_numbers, perception
+from sophia_jax.data.arithmetic import (
+    KINDS,
+    caption,
+    draw_numbers,
+    draw_shape,
+    perception,
+)
 from sophia_jax.data.digits import PICTURE_SIZE, compose_picture, split_scans
+from sophia_jax.data.prompts import DIGITS
 
 __all__ = ["CONSTANT_SHARE", "Handwriting", "HandwritingConfig", "constant_answers"]
 
@@ -39,14 +47,14 @@ class HandwritingConfig(tfds.core.BuilderConfig):
     train: int = 1_280
     held_out: int = 600
     seed: int = 0
-    caption_prompt: str = "Read the picture."
+    caption_prompt: str = DIGITS.caption
 
 
 class Handwriting(tfds.core.GeneratorBasedBuilder):
     """Splits `perception`, `train` and `held_out`; rows come in hashed order."""
 
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = [HandwritingConfig(name="default")]
+    BUILDER_CONFIGS: ClassVar = [HandwritingConfig(name="default")]
 
     def _info(self) -> tfds.core.DatasetInfo:
         numbers = tfds.features.Sequence(np.int32)
@@ -71,56 +79,56 @@ class Handwriting(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
-        return {
-            "perception": self._perception(),
-            "train": self._questions("train", self.builder_config.train),
-            "held_out": self._questions("held_out", self.builder_config.held_out),
-        }
+        splits = ("perception", "train", "held_out")
+        return {split: self._generate_examples(split) for split in splits}
 
-    def _generate_examples(self) -> Iterator:
-        raise AssertionError("each split has its own generator")
-
-    def _perception(self) -> Iterator[tuple[str, dict]]:
-        """Pictures to read: captions, and questions that need no calculation."""
+    def _generate_examples(self, split: str) -> Iterator[tuple[str, dict]]:
         config = self.builder_config
-        rng = np.random.default_rng((config.seed, 0))
-        for index in range(config.perception):
-            numbers = draw_numbers(rng, int(rng.integers(2, 4)), held_out=False)
-            if rng.random() < CAPTION_SHARE:
-                kind, question, answer = "caption", config.caption_prompt, caption(numbers)
-            else:
-                kind = "perception"
-                question, digits = perception(rng, numbers)
-                answer = f"\\boxed{{{digits}}}"
-            name = f"perception-{index:05}"
-            yield name, _row(rng, name, kind, question, answer, numbers, held_out=False)
+        if split == "perception":
+            return perception_rows(config)
+        return question_rows(config, held_out=split == "held_out")
 
-    def _questions(self, split: str, count: int) -> Iterator[tuple[str, dict]]:
-        """Questions to reason about, the kinds in turn, no answer too common."""
-        held_out = split == "held_out"
-        rng = np.random.default_rng((self.builder_config.seed, 1 + held_out))
-        per_kind = -(-count // len(KINDS))
-        most = int(CONSTANT_SHARE * per_kind)
-        answers: dict[str, Counter] = {name: Counter() for name in KINDS}
-        asked = set()
-        for index in range(count):
-            name, kind = list(KINDS.items())[index % len(KINDS)]
-            while True:
-                size = int(rng.choice(kind.counts))
-                numbers = draw_numbers(rng, size, held_out=held_out)
-                answer = kind.answer(numbers)
-                new = (name, *numbers) not in asked
-                if new and answer >= 0 and answers[name][answer] < max(most, 1):
-                    break
-            asked.add((name, *numbers))
-            answers[name][answer] += 1
-            key = f"{split}-{name}-{index // len(KINDS):04}"
-            yield (
-                key,
-                _row(
-                    rng, key, name, kind.question, str(answer), numbers, held_out=held_out
-                ),
-            )
+
+def perception_rows(config: HandwritingConfig) -> Iterator[tuple[str, dict]]:
+    """Pictures to read: captions, and questions that need no calculation."""
+    rng = np.random.default_rng((config.seed, 0))
+    for index in range(config.perception):
+        numbers = draw_numbers(rng, draw_shape(rng), held_out=False)
+        if rng.random() < CAPTION_SHARE:
+            kind, question, answer = "caption", config.caption_prompt, caption(numbers)
+        else:
+            kind = "perception"
+            question, digits = perception(rng, numbers)
+            answer = f"\\boxed{{{digits}}}"
+        key = f"perception-{index:05}"
+        yield key, _row(rng, key, kind, question, answer, numbers, held_out=False)
+
+
+def question_rows(
+    config: HandwritingConfig, *, held_out: bool
+) -> Iterator[tuple[str, dict]]:
+    """Questions to reason about, the kinds in turn, no answer too common."""
+    split = "held_out" if held_out else "train"
+    count = config.held_out if held_out else config.train
+    rng = np.random.default_rng((config.seed, 1 + held_out))
+    most = max(1, int(CONSTANT_SHARE * (count // len(KINDS))))
+    answers: dict[str, Counter] = {name: Counter() for name in KINDS}
+    asked = set()
+    for index in range(count):
+        name, kind = list(KINDS.items())[index % len(KINDS)]
+        while True:
+            numbers = draw_numbers(rng, draw_shape(rng, kind.shapes), held_out=held_out)
+            answer = kind.answer(numbers)
+            new = (name, *numbers) not in asked
+            if new and answer >= 0 and answers[name][answer] < most:
+                break
+        asked.add((name, *numbers))
+        answers[name][answer] += 1
+        key = f"{split}-{name}-{index // len(KINDS):04}"
+        row = _row(
+            rng, key, name, kind.question, str(answer), numbers, held_out=held_out
+        )
+        yield key, row
 
 
 def constant_answers(rows: list[tuple[str, str]]) -> dict[str, dict]:

@@ -1,0 +1,53 @@
+"""`sophia-jax collect`: the loop's first half, on one's own questions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from sophia_jax.cli.options import RolloutOptions, leave_page
+from sophia_jax.cli.tables import rollout_line
+
+if TYPE_CHECKING:
+    from sophia_jax.cli.progress import Display
+
+__all__ = ["Collect"]
+
+
+@dataclass(frozen=True)
+class Collect:
+    """Collect captions and reasonings, verify them, and select what to learn from."""
+
+    rollouts: Annotated[RolloutOptions, tyro.conf.OmitArgPrefixes]
+    out: Path
+    """Folder of the run; must not exist, or see --resume and --force."""
+    seed: int = 0
+    """Of all samples."""
+    skip_bad_rows: bool = False
+    """Leave out unreadable and too long rows, and list them in skipped.txt."""
+    resume: bool = False
+    """Go on with a run of the same settings."""
+    force: bool = False
+    """Delete what an earlier run left in the folder."""
+
+    @property
+    def folder(self) -> Path:
+        return self.out
+
+    def run(self, display: Display) -> None:
+        from sophia_jax.recipes.own_data import collect
+
+        summary = collect(
+            self.out,
+            self.rollouts.config(self.seed),
+            skip_bad_rows=self.skip_bad_rows,
+            resume=self.resume,
+            force=self.force,
+            track=display.track,
+            say=display.say,
+        )
+        display.say(rollout_line(summary["rollouts"]))
+        leave_page(self.out, display)

@@ -1,0 +1,99 @@
+"""`sophia-jax evaluate`: pass@1 of a model on a question file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sophia_jax.cli.options import PromptSet, checked_options, model_path, prompt_set
+from sophia_jax.cli.tables import score_table
+
+if TYPE_CHECKING:
+    from sophia_jax.cli.progress import Display
+    from sophia_jax.recipes.evaluate import EvaluateConfig
+
+__all__ = ["Evaluate"]
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Ask each question once and judge the answers: pass@1 with its 95 % interval."""
+
+    model: str
+    """Folder (or owner/name on the Hugging Face Hub) of the vision-language model."""
+    data: Path
+    """items.jsonl with id, question, answer and image in each row, or its folder."""
+    out: Path
+    """Folder of the results; must not exist, or see --resume and --force."""
+    limit: int | None = None
+    """Take the first so many good rows; None for all."""
+    temperature: float = 1.0
+    """Of the samples; 0 is greedy."""
+    top_p: float = 0.8
+    """Nucleus, in (0, 1]."""
+    max_new_tokens: int = 4096
+    """Longest answer, in tokens; the paper's is 16384."""
+    prompts: PromptSet = "paper"
+    """Long ones after the paper, or the short ones of the quickstart's small models."""
+    system_prompt: str | None = None
+    """Another system prompt, or the word none; None for that of --prompts."""
+    caption_prompt: str | None = None
+    """Another caption prompt; None for that of --prompts."""
+    max_caption_tokens: int = 1024
+    """Longest caption, in tokens; asked for where a row has a true caption."""
+    rows: int = 512
+    """Sequences that are sampled together; fewer need less memory."""
+    seed: int = 0
+    """Of all samples."""
+    skip_bad_rows: bool = False
+    """Leave out unreadable and too long rows, and list them in skipped.txt."""
+    resume: bool = False
+    """Keep what an evaluation of the same settings left."""
+    force: bool = False
+    """Delete what an earlier evaluation left in the folder."""
+
+    @property
+    def folder(self) -> Path:
+        return self.out
+
+    def run(self, display: Display) -> None:
+        from sophia_jax.recipes.evaluate import evaluate
+
+        summary = evaluate(
+            self.out,
+            self._config(),
+            skip_bad_rows=self.skip_bad_rows,
+            resume=self.resume,
+            force=self.force,
+            track=display.track,
+        )
+        display.say(score_table({Path(self.model).name: summary}))
+        if summary["skipped"]:
+            display.say(
+                f"{summary['skipped']} rows skipped, see {self.out / 'skipped.txt'}"
+            )
+        display.say(f"results    {self.out}")
+
+    def _config(self) -> EvaluateConfig:
+        from sophia_jax.config import SamplingConfig
+        from sophia_jax.recipes.evaluate import EvaluateConfig
+
+        prompts = prompt_set(self.prompts)
+        system = prompts.system if self.system_prompt is None else self.system_prompt
+        with checked_options():
+            answer, caption = (
+                SamplingConfig(length, temperature=self.temperature, top_p=self.top_p)
+                for length in (self.max_new_tokens, self.max_caption_tokens)
+            )
+            return EvaluateConfig(
+                model=model_path(self.model),
+                data=str(self.data.resolve()),
+                answer=answer,
+                caption=caption,
+                system=None if system == "none" else system,
+                caption_prompt=self.caption_prompt or prompts.caption,
+                seed=self.seed,
+                limit=self.limit,
+                rows=self.rows,
+            )

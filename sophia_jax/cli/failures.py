@@ -1,0 +1,66 @@
+"""What went wrong, as one line and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["report_failure"]
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # which libraries wrap in errors of their own
+FORBIDDEN = (errno.EACCES, errno.EROFS)
+
+
+def report_failure(error: BaseException, folder: Path | None) -> tuple[str, int]:
+    """Say what went wrong; the traceback of a failure goes to `error.log`.
+
+    Args:
+      error: that ended the command.
+      folder: of the run; None where the command has none.
+
+    Returns:
+      One line, and the exit code.
+    """
+    from sophia_jax.types import InputError
+
+    if isinstance(error, KeyboardInterrupt):
+        return "sophia-jax: interrupted; the same command with --resume goes on", 130
+    if isinstance(error, InputError):
+        return f"sophia-jax: error: {' '.join(str(error).split())}", 2
+    for cause in _causes(error):
+        if not isinstance(cause, OSError):
+            continue
+        if cause.errno in FULL or (cause is error and cause.errno in FORBIDDEN):
+            where = cause.filename or folder or "disk"
+            return f"sophia-jax: error: {where}: {os.strerror(cause.errno).lower()}", 2
+    message = str(error).strip().partition("\n")[0] or "no message"
+    line = f"sophia-jax: failed: {type(error).__name__}: {message}"
+    return f"{line} ({_leave_traceback(error, folder)})", 1
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and those that it came of."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _leave_traceback(error: BaseException, folder: Path | None) -> str:
+    """Keep the traceback in a run's own folder, or show it on demand; say where."""
+    if os.environ.get("SOPHIA_JAX_TRACEBACK") == "1":
+        traceback.print_exception(error)
+        return "traceback above"
+    if folder is not None and (folder / "config.json").is_file():
+        log = folder / "error.log"
+        try:
+            log.write_text("".join(traceback.format_exception(error)), "utf-8")
+        except OSError:
+            pass
+        else:
+            return f"traceback in {log}"
+    return "SOPHIA_JAX_TRACEBACK=1 shows the traceback"

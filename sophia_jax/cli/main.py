@@ -1,0 +1,65 @@
+"""The console script: parse, run, and end with an exit code and at most one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import tyro
+
+from sophia_jax.cli.collect import Collect
+from sophia_jax.cli.evaluate import Evaluate
+from sophia_jax.cli.failures import report_failure
+from sophia_jax.cli.quickstart import Quickstart
+from sophia_jax.cli.report import Report
+from sophia_jax.cli.train import Train
+from sophia_jax.cli.update import Update
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "quickstart": Quickstart,
+    "train": Train,
+    "collect": Collect,
+    "update": Update,
+    "evaluate": Evaluate,
+    "report": Report,
+}
+DESCRIPTION = (
+    "Semi-off-policy reinforcement learning for vision-language models: a model "
+    "describes pictures, a text-only reasoner answers from its words, and the model "
+    "learns from what turned out right. `sophia-jax COMMAND --help` tells its options."
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+      arguments: without the program's name; None for those of this process.
+
+    Returns:
+      0, 2 where something that was given cannot be used, 1 for any other failure, 130
+      when interrupted.
+    """
+    command = tyro.extras.subcommand_cli_from_dict(
+        COMMANDS,
+        prog="sophia-jax",
+        description=DESCRIPTION,
+        args=arguments,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    # After parsing, since these load JAX.
+    from sophia_jax.cli.progress import Display
+    from sophia_jax.cli.surroundings import prepare
+
+    display = Display()
+    try:
+        prepare()
+        command.run(display)
+    except (Exception, KeyboardInterrupt) as error:
+        display.close()
+        line, code = report_failure(error, command.folder)
+        print(line, file=sys.stderr)
+        return code
+    return 0

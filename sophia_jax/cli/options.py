@@ -1,0 +1,164 @@
+"""Options that several commands share, and the settings that they become."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from sophia_jax.config import OptimizerConfig, SophiaConfig
+
+if TYPE_CHECKING:
+    from sophia_jax.cli.progress import Display
+    from sophia_jax.data.prompts import Prompts
+    from sophia_jax.recipes.own_data import CollectConfig, WarmUp
+    from sophia_jax.recipes.phases import UpdateConfig
+
+__all__ = [
+    "PromptSet",
+    "RolloutOptions",
+    "UpdateOptions",
+    "checked_options",
+    "leave_page",
+    "model_path",
+    "prompt_set",
+]
+
+PromptSet = Literal["paper", "digits"]
+
+
+@dataclass(frozen=True)
+class RolloutOptions:
+    """What is collected, and how."""
+
+    policy: str
+    """Folder (or owner/name on the Hugging Face Hub) of the vision-language model."""
+    reasoner: str
+    """Folder (or owner/name) of the frozen model that answers from captions."""
+    data: Path
+    """items.jsonl with id, question, answer and image in each row, or its folder."""
+    limit: int | None = None
+    """Take the first so many good rows; None for all."""
+    prompts: PromptSet = "paper"
+    """Long ones after the paper, or the short ones of the quickstart's small models."""
+    num_captions: int = SophiaConfig.num_captions
+    """K, captions of each question's pictures."""
+    num_reasonings: int = SophiaConfig.num_reasonings
+    """N, reasonings from each caption."""
+    threshold: float = SophiaConfig.threshold
+    """Share of right reasonings, in [0, 1], that a caption must exceed."""
+    max_caption_tokens: int = 1024
+    """Longest caption, in tokens of the policy."""
+    max_answer_tokens: int = 4096
+    """Longest reasoning, in tokens of the reasoner; the paper's is 32768."""
+    temperature: float = 1.0
+    """Of captions and reasonings; 0 is greedy."""
+    top_p: float = 1.0
+    """Nucleus of captions and reasonings, in (0, 1]."""
+    questions_per_shard: int = 128
+    """Questions in one file of each table; a killed run loses at most one file."""
+    rows: int = 512
+    """Sequences that are sampled together; fewer need less memory."""
+
+    def config(self, seed: int, warm_up: WarmUp | None = None) -> CollectConfig:
+        """The settings that these options mean."""
+        from sophia_jax.config import SamplingConfig
+        from sophia_jax.recipes.own_data import CollectConfig
+
+        with checked_options():
+            caption, answer = (
+                SamplingConfig(length, temperature=self.temperature, top_p=self.top_p)
+                for length in (self.max_caption_tokens, self.max_answer_tokens)
+            )
+            return CollectConfig(
+                policy=model_path(self.policy),
+                reasoner=model_path(self.reasoner),
+                data=str(self.data.resolve()),
+                caption=caption,
+                answer=answer,
+                prompts=prompt_set(self.prompts),
+                sophia=SophiaConfig(
+                    num_captions=self.num_captions,
+                    num_reasonings=self.num_reasonings,
+                    threshold=self.threshold,
+                    seed=seed,
+                ),
+                limit=self.limit,
+                questions_per_shard=self.questions_per_shard,
+                rows=self.rows,
+                warm_up=warm_up,
+            )
+
+
+@dataclass(frozen=True)
+class UpdateOptions:
+    """How the decoder learns; the rest of the model is frozen, as in the paper."""
+
+    num_steps: int | None = None
+    """Updates; None for one pass over what was kept."""
+    batch_size: int | None = None
+    """Trajectories in an update; None for the paper's 512, or all if fewer."""
+    row_length: int | None = None
+    """Tokens in a packed row; None for the longest trajectory."""
+    learning_rate: float = OptimizerConfig.learning_rate
+    """At its highest; a cosine takes it to a quarter."""
+    weight_decay: float = OptimizerConfig.weight_decay
+    """Of AdamW."""
+    warmup_steps: int = OptimizerConfig.warmup_steps
+    """Updates until the learning rate is at its highest."""
+    checkpoint_every: int = 100
+    """Updates between checkpoints; a killed run loses at most so many."""
+    remat: bool = False
+    """Compute activations twice, to save memory."""
+
+    def config(self, seed: int) -> UpdateConfig:
+        """The settings that these options mean."""
+        from sophia_jax.recipes.phases import UpdateConfig
+
+        with checked_options():
+            return UpdateConfig(seed=seed, **asdict(self))
+
+
+@contextmanager
+def checked_options() -> Iterator[None]:
+    """Make a setting that is out of its range the user's error.
+
+    Raises:
+      InputError: for a ValueError of a configuration.
+    """
+    from sophia_jax.types import InputError
+
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def model_path(given: str) -> str:
+    """An absolute path for a folder, so that a run may go on from elsewhere."""
+    return str(Path(given).resolve()) if Path(given).exists() else given
+
+
+def prompt_set(name: PromptSet) -> Prompts:
+    """The prompts of that name."""
+    from sophia_jax.data.prompts import DIGITS, PAPER
+
+    return {"paper": PAPER, "digits": DIGITS}[name]
+
+
+def leave_page(run: Path, display: Display) -> None:
+    """Write `report.html` and say where, or what is missing for it."""
+    from importlib.util import find_spec
+
+    missing = [name for name in ("jinja2", "matplotlib") if find_spec(name) is None]
+    if missing:
+        display.say(
+            f"report     not written without {' and '.join(missing)}: pip install "
+            f"'sophia-jax[viz]', then sophia-jax report {run}"
+        )
+        return
+    from sophia_jax.viz.report import write_report
+
+    display.say(f"report     {write_report(run)}")

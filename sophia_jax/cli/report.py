@@ -1,0 +1,31 @@
+"""`sophia-jax report`: the HTML page of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+if TYPE_CHECKING:
+    from sophia_jax.cli.progress import Display
+
+__all__ = ["Report"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write a run's report.html: pictures, captions, reasonings, and what was kept."""
+
+    run_folder: tyro.conf.Positional[Path]
+    """Folder that quickstart, train, collect or update has left."""
+
+    @property
+    def folder(self) -> None:
+        return None
+
+    def run(self, display: Display) -> None:
+        from sophia_jax.viz.report import write_report
+
+        display.say(str(write_report(self.run_folder)))

@@ -1,0 +1,99 @@
+"""`sophia-jax train`: the whole loop, on one's own models and questions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from sophia_jax.cli.options import (
+    RolloutOptions,
+    UpdateOptions,
+    checked_options,
+    leave_page,
+)
+from sophia_jax.cli.tables import rollout_line
+
+if TYPE_CHECKING:
+    from sophia_jax.cli.progress import Display
+    from sophia_jax.recipes.own_data import WarmUp
+    from sophia_jax.recipes.phases import UpdateConfig
+
+__all__ = ["Train"]
+
+
+@dataclass(frozen=True)
+class Train:
+    """Collect, then update once, as in the paper; leaves OUT/model."""
+
+    rollouts: Annotated[RolloutOptions, tyro.conf.OmitArgPrefixes]
+    phase: Annotated[UpdateOptions, tyro.conf.OmitArgPrefixes]
+    out: Path
+    """Folder of the run; must not exist, or see --resume and --force."""
+    warm_up: Path | None = None
+    """items.jsonl whose answers are texts to imitate first; None for no warm-up."""
+    warm_up_num_steps: int | None = None
+    """Updates of the warm-up; None for one pass."""
+    warm_up_batch_size: int | None = None
+    """Texts in an update of the warm-up; None for 512, or all if fewer."""
+    seed: int = 0
+    """Of all samples and orders."""
+    skip_bad_rows: bool = False
+    """Leave out unreadable and too long rows, and list them in skipped.txt."""
+    resume: bool = False
+    """Go on with a run of the same settings."""
+    force: bool = False
+    """Delete what an earlier run left in the folder."""
+
+    @property
+    def folder(self) -> Path:
+        return self.out
+
+    def run(self, display: Display) -> None:
+        from sophia_jax.recipes.own_data import collect
+        from sophia_jax.recipes.update import update
+
+        phase = self.phase.config(self.seed)
+        summary = collect(
+            self.out,
+            self.rollouts.config(self.seed, self._warm_up(phase)),
+            skip_bad_rows=self.skip_bad_rows,
+            resume=self.resume,
+            force=self.force,
+            track=display.track,
+            say=display.say,
+        )
+        display.say(rollout_line(summary["rollouts"]))
+        if not summary["rollouts"]["kept"]:
+            leave_page(self.out, display)  # it shows why; the update refuses
+        update(
+            self.out,
+            phase,
+            skip_bad_rows=self.skip_bad_rows,
+            resume=self.resume,
+            track=display.track,
+            say=display.say,
+        )
+        display.say(f"model      {self.out / 'model'}")
+        leave_page(self.out, display)
+
+    def _warm_up(self, phase: UpdateConfig) -> WarmUp | None:
+        """With the rates of the update, since the paper gives none."""
+        if self.warm_up is None:
+            return None
+        import dataclasses
+
+        from sophia_jax.recipes.own_data import WarmUp
+
+        with checked_options():
+            return WarmUp(
+                data=str(self.warm_up.resolve()),
+                phase=dataclasses.replace(
+                    phase,
+                    num_steps=self.warm_up_num_steps,
+                    batch_size=self.warm_up_batch_size,
+                    row_length=None,
+                ),
+            )

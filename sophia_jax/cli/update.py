@@ -1,0 +1,55 @@
+"""`sophia-jax update`: the second half of the loop, on what a collection kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from sophia_jax.cli.options import UpdateOptions, leave_page, model_path
+
+if TYPE_CHECKING:
+    from sophia_jax.cli.progress import Display
+
+__all__ = ["Update"]
+
+
+@dataclass(frozen=True)
+class Update:
+    """Update a policy on the trajectories that `collect` kept; leaves RUN/model."""
+
+    phase: Annotated[UpdateOptions, tyro.conf.OmitArgPrefixes]
+    run_folder: Annotated[Path, tyro.conf.arg(name="run")]
+    """Folder of the collection; the model is written there."""
+    policy: str | None = None
+    """Folder (or owner/name) of the start; None for what wrote the captions."""
+    seed: int = 0
+    """Of the order of the trajectories."""
+    skip_bad_rows: bool = False
+    """Leave out trajectories that are too long for the policy, and list them."""
+    resume: bool = False
+    """Go on with an update of the same settings."""
+    force: bool = False
+    """Delete what an earlier update left; the collection stays."""
+
+    @property
+    def folder(self) -> Path:
+        return self.run_folder
+
+    def run(self, display: Display) -> None:
+        from sophia_jax.recipes.update import update
+
+        update(
+            self.run_folder,
+            self.phase.config(self.seed),
+            policy=None if self.policy is None else model_path(self.policy),
+            skip_bad_rows=self.skip_bad_rows,
+            resume=self.resume,
+            force=self.force,
+            track=display.track,
+            say=display.say,
+        )
+        display.say(f"model      {self.run_folder / 'model'}")
+        leave_page(self.run_folder, display)

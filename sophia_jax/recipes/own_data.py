@@ -1,0 +1,285 @@
+"""The first half of the loop on the user's own models and questions: the collection."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sophia_jax.config import SamplingConfig, SophiaConfig
+from sophia_jax.data.items import ItemFile
+from sophia_jax.data.prompts import Prompts, encode_prompt, encode_target
+from sophia_jax.generation.engine import Engine
+from sophia_jax.models.folder import load_model, save_model
+from sophia_jax.models.model import Model
+from sophia_jax.recipes.machine import machine, versions
+from sophia_jax.recipes.phases import UpdateConfig, imitate
+from sophia_jax.recipes.questions import (
+    can_be_judged,
+    digest,
+    keep_fitting,
+    load_vision_model,
+    read_questions,
+    room_for,
+)
+from sophia_jax.recipes.run_folder import (
+    check_run_folder,
+    open_run_folder,
+    read_seconds,
+    stopwatch,
+    write_json,
+    write_skipped,
+)
+from sophia_jax.recipes.summary import rollout_summary
+from sophia_jax.rewards import AnswerVerifier
+from sophia_jax.rollouts.tables import RolloutTables
+from sophia_jax.sophia import collect_rollouts, token_counter
+from sophia_jax.types import (
+    Completion,
+    GenerateFn,
+    InputError,
+    Item,
+    Request,
+    Track,
+    untracked,
+)
+
+__all__ = ["CollectConfig", "WarmUp", "collect"]
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """Supervised tuning before the collection.
+
+    Attributes:
+      data: a question file whose answers are the texts to be learnt.
+      phase: of the updates.
+    """
+
+    data: str
+    phase: UpdateConfig
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """Everything that a collection depends on.
+
+    Attributes:
+      policy: folder or repository of the model being trained.
+      reasoner: folder or repository of the frozen model that is told the captions.
+      data: a question file, or the folder of one.
+      caption: how captions are sampled.
+      answer: how reasonings are sampled.
+      prompts: for both models.
+      sophia: K, N, alpha and the seed.
+      limit: how many questions are taken at most; None for all.
+      questions_per_shard: one file of each table holds this many questions.
+      rows: sequences that are sampled together.
+      warm_up: of the policy, or None.
+    """
+
+    policy: str
+    reasoner: str
+    data: str
+    caption: SamplingConfig
+    answer: SamplingConfig
+    prompts: Prompts
+    sophia: SophiaConfig
+    limit: int | None = None
+    questions_per_shard: int = 128
+    rows: int = 512
+    warm_up: WarmUp | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("questions_per_shard", "rows"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected >= 1, got {getattr(self, name)}")
+
+
+def collect(
+    run: Path,
+    config: CollectConfig,
+    *,
+    skip_bad_rows: bool = False,
+    resume: bool = False,
+    force: bool = False,
+    track: Track = untracked,
+    say: Callable[[str], None] = print,
+) -> dict:
+    """Captions, reasonings and the selection for the user's questions.
+
+    Everything is checked before the run's folder is made: rows, pictures, models, and
+    that each prompt fits. A caption that leaves the reasoner no room for its answer
+    earns no reward; such captions are counted.
+
+    Args:
+      run: folder of the run.
+      config: all settings.
+      skip_bad_rows: leave bad and too long rows out and list them in `skipped.txt`.
+      resume: go on with a collection of the same settings.
+      force: delete what an earlier run left in the folder.
+      track: shows the progress of long stages.
+      say: prints a line for each stage.
+
+    Returns:
+      What is written to `summary.json`.
+
+    Raises:
+      InputError: something that was given cannot be used.
+    """
+    questions = read_questions(
+        config.data, limit=config.limit, skip_bad_rows=skip_bad_rows
+    )
+    settings = asdict(config) | {"questions": digest(questions.items)}
+    check_run_folder(run, settings, resume=resume, force=force)
+    policy, reasoner = load_vision_model(config.policy), load_model(config.reasoner)
+    questions = keep_fitting(
+        questions,
+        _checks(policy, reasoner, config),
+        config.data,
+        skip_bad_rows=skip_bad_rows,
+    )
+    lessons = _lessons(policy, config.warm_up, skip_bad_rows=skip_bad_rows)
+    open_run_folder(run, settings, resume=resume, force=force)
+    skipped = questions.skipped + lessons.skipped
+    write_skipped(run, skipped)
+    say(f"data       {len(questions.items)} questions, {len(skipped)} rows skipped")
+    if config.warm_up is not None:
+        with stopwatch(run, "warm-up"):
+            policy = _warmed_up(
+                policy, lessons.items, config.warm_up.phase, run, track=track
+            )
+    tables = RolloutTables(
+        run / "rollouts", questions.items, config.questions_per_shard
+    )
+    with stopwatch(run, "rollouts"), AnswerVerifier() as verifier:
+        collect_rollouts(
+            Engine(policy, config.caption, rows=config.rows),
+            _where_it_fits(reasoner, config),
+            verifier.verify,
+            token_counter(policy),
+            tables,
+            config.prompts,
+            config.sophia,
+            track=track,
+        )
+    summary = _summary(run, tables, config, len(skipped))
+    write_json(run / "summary.json", summary)
+    return summary
+
+
+def _checks(policy: Model, reasoner: Model, config: CollectConfig) -> list:
+    """That all prompts fit, as far as they are known before the captions are."""
+    prompts = config.prompts
+    return [
+        can_be_judged,
+        room_for(policy, config.caption.max_new_tokens, lambda item: prompts.caption),
+        room_for(policy, 1, lambda item: item.question),
+        room_for(
+            reasoner,
+            config.answer.max_new_tokens,
+            lambda item: prompts.reasoner.format(caption="", question=item.question),
+            pictures=False,
+        ),
+    ]
+
+
+def _lessons(policy: Model, warm_up: WarmUp | None, *, skip_bad_rows: bool) -> ItemFile:
+    """What the warm-up learns from; nothing without one."""
+    if warm_up is None:
+        return ItemFile(items=(), skipped=())
+
+    def check(item: Item) -> None:
+        length = len(encode_target(policy.tokenizer, item.answer))
+        room_for(policy, length, lambda item: item.question)(item)
+
+    lessons = read_questions(warm_up.data, skip_bad_rows=skip_bad_rows)
+    return keep_fitting(lessons, [check], warm_up.data, skip_bad_rows=skip_bad_rows)
+
+
+def _warmed_up(
+    policy: Model,
+    lessons: Sequence[Item],
+    phase: UpdateConfig,
+    run: Path,
+    *,
+    track: Track,
+) -> Model:
+    folder = run / "warm_up"
+    if not folder.exists():
+        training = run / "training" / "warm_up"
+        save_model(imitate(policy, lessons, phase, training, track=track), folder)
+    return load_model(folder)
+
+
+def _where_it_fits(reasoner: Model, config: CollectConfig) -> GenerateFn:
+    """The reasoner, asked only what leaves room for its answer.
+
+    The rest is as good as cut off before the first token.
+    """
+    engine = Engine(reasoner, config.answer, rows=config.rows)
+
+    def fits(request: Request) -> bool:
+        try:
+            encode_prompt(
+                reasoner.tokenizer,
+                reasoner.config,
+                request.text,
+                max_new_tokens=config.answer.max_new_tokens,
+            )
+        except InputError:
+            return False
+        return True
+
+    def generate(requests: Iterable[Request]) -> Iterator[Completion]:
+        requests = list(requests)
+        asked = {request.group: fits(request) for request in requests}
+        yield from engine(request for request in requests if asked[request.group])
+        for request in requests:
+            if not asked[request.group]:
+                yield from map(
+                    functools.partial(_unsaid, request), range(request.num_samples)
+                )
+
+    return generate
+
+
+def _unsaid(request: Request, sample: int) -> Completion:
+    nothing = np.zeros(0, np.float32)
+    return Completion(
+        group=request.group,
+        sample=sample,
+        text="",
+        token_ids=np.zeros(0, np.int32),
+        behavior_log_probs=nothing,
+        policy_log_probs=nothing,
+        finish_reason="length",
+    )
+
+
+def _captions_too_long(tables: RolloutTables) -> int:
+    """Captions from which nothing could be asked."""
+    unsaid = {
+        (row["question_id"], row["caption"])
+        for shard in range(tables.num_shards)
+        for row in tables.reasonings.read(shard)
+        if not row["token_ids"]
+    }
+    return len(unsaid)
+
+
+def _summary(
+    run: Path, tables: RolloutTables, config: CollectConfig, num_skipped: int
+) -> dict:
+    too_long = {"captions_too_long_for_reasoner": _captions_too_long(tables)}
+    return {
+        "rollouts": rollout_summary(tables) | too_long,
+        "skipped": num_skipped,
+        "seconds": read_seconds(run),
+        "versions": versions(),
+        "machine": machine(),
+        "settings": asdict(config.sophia),
+    }

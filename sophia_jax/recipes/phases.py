@@ -1,0 +1,152 @@
+"""Phases of updates whose sizes follow from the examples, and the warm-up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sophia_jax.config import OptimizerConfig
+from sophia_jax.data.packing import Example
+from sophia_jax.data.prompts import encode_prompt, encode_target
+from sophia_jax.generation.images import ImageEncoder
+from sophia_jax.losses import sft_loss
+from sophia_jax.models.model import Model
+from sophia_jax.training.loop import TrainingConfig, train
+from sophia_jax.types import Array, InputError, Item, Track, untracked
+
+__all__ = ["UpdateConfig", "imitate"]
+
+PAPER_BATCH = 512
+ROW_MULTIPLE = 64  # tokens
+
+
+@dataclass(frozen=True)
+class UpdateConfig:
+    """A phase of updates; what is None follows from the examples.
+
+    Attributes:
+      num_steps: updates; None for one pass over the examples.
+      batch_size: examples in an update; None for the paper's 512, or all if fewer.
+      row_length: tokens in a packed row; None for the longest example.
+      learning_rate: at its highest.
+      weight_decay: of AdamW.
+      warmup_steps: updates until the rate is at its highest.
+      checkpoint_every: updates between checkpoints.
+      remat: recompute activations in the backward pass, to save memory.
+      seed: of the order of the examples.
+    """
+
+    num_steps: int | None = None
+    batch_size: int | None = None
+    row_length: int | None = None
+    learning_rate: float = OptimizerConfig.learning_rate
+    weight_decay: float = OptimizerConfig.weight_decay
+    warmup_steps: int = OptimizerConfig.warmup_steps
+    checkpoint_every: int = TrainingConfig.checkpoint_every
+    remat: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("num_steps", "batch_size", "row_length", "checkpoint_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: expected >= 1, got {value}")
+        self._optimizer(self.num_steps or self.warmup_steps + 1)
+
+    def training(self, examples: Sequence[Example]) -> TrainingConfig:
+        """The phase's sizes, for these examples.
+
+        Args:
+          examples: at least one.
+
+        Returns:
+          Every size, as a number.
+
+        Raises:
+          InputError: an example is longer than a row, or there are too few updates for
+            the warm-up of the learning rate.
+        """
+        longest = max(example.length for example in examples)
+        if self.row_length is not None and longest > self.row_length:
+            raise InputError(
+                f"row_length: expected >= {longest}, the tokens of the longest "
+                f"example, got {self.row_length}"
+            )
+        batch_size = self.batch_size or min(PAPER_BATCH, len(examples))
+        num_steps = self.num_steps or -(-len(examples) // batch_size)
+        try:
+            optimizer = self._optimizer(num_steps)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        return TrainingConfig(
+            optimizer=optimizer,
+            batch_size=batch_size,
+            row_length=self.row_length or -(-longest // ROW_MULTIPLE) * ROW_MULTIPLE,
+            seed=self.seed,
+            checkpoint_every=self.checkpoint_every,
+            remat=self.remat,
+        )
+
+    def _optimizer(self, num_steps: int) -> OptimizerConfig:
+        return OptimizerConfig(
+            num_steps=num_steps,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            warmup_steps=self.warmup_steps,
+        )
+
+
+def imitate(
+    policy: Model,
+    items: Sequence[Item],
+    config: UpdateConfig,
+    folder: Path,
+    *,
+    track: Track = untracked,
+) -> Model:
+    """The paper's warm-up: supervised tuning on (picture, question) -> answer.
+
+    Args:
+      policy: where to start; its decoder learns.
+      items: whose answers are the texts to be learnt.
+      config: of the phase.
+      folder: of checkpoints and metrics; a killed phase goes on from there.
+      track: shows the updates.
+
+    Returns:
+      The warmed-up policy.
+
+    Reference:
+      SOPHIA, 2025, https://arxiv.org/abs/2507.16814, section 5.1.
+    """
+    encode_images = ImageEncoder(policy)
+
+    def example(item: Item) -> Example:
+        features = encode_images(item.images)
+        prompt_ids = encode_prompt(
+            policy.tokenizer,
+            policy.config,
+            item.question,
+            tiles_per_image=[len(each) for each in features],
+        )
+        target_ids = encode_target(policy.tokenizer, item.answer)
+        return Example(prompt_ids, target_ids, np.concatenate(features))
+
+    examples = [example(item) for item in items]
+    return train(
+        policy,
+        examples,
+        _imitation,
+        config.training(examples),
+        folder,
+        track=track,
+        description="warm-up",
+    )
+
+
+def _imitation(log_probs: Array, mask: Array, reward: Array) -> Array:
+    """Every answer counts alike."""
+    return sft_loss(log_probs, mask)

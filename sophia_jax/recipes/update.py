@@ -1,0 +1,160 @@
+"""The second half of the loop: the policy gradient on what a collection kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from sophia_jax.data.items import ItemFile
+from sophia_jax.data.packing import Example
+from sophia_jax.data.prompts import Prompts, encode_target
+from sophia_jax.models.folder import save_model
+from sophia_jax.models.model import Model
+from sophia_jax.recipes.collection import Collection, read_collection
+from sophia_jax.recipes.phases import UpdateConfig
+from sophia_jax.recipes.questions import keep_fitting, load_vision_model, room_for
+from sophia_jax.recipes.run_folder import (
+    check_run_folder,
+    open_run_folder,
+    read_seconds,
+    stopwatch,
+    write_json,
+)
+from sophia_jax.sophia import trajectory_examples, update_policy
+from sophia_jax.training.loop import TrainingConfig
+from sophia_jax.types import InputError, Item, Track, untracked
+
+__all__ = ["update"]
+
+
+def update(
+    run: Path,
+    config: UpdateConfig,
+    *,
+    policy: str | None = None,
+    skip_bad_rows: bool = False,
+    resume: bool = False,
+    force: bool = False,
+    track: Track = untracked,
+    say: Callable[[str], None] = print,
+) -> dict:
+    """Learn from what a collection kept.
+
+    Leaves `model/`, checkpoints and metrics in `training/sophia/`, and what came of it
+    under `update` in the collection's `summary.json`.
+
+    Args:
+      run: folder of the collection.
+      config: of the phase.
+      policy: folder of the model to start from; None for the one that wrote the
+        captions, as the paper has it.
+      skip_bad_rows: leave out kept trajectories that are too long for the policy.
+      resume: go on with an update of the same settings.
+      force: delete what an earlier update left.
+      track: shows the updates.
+      say: prints a line for each stage.
+
+    Returns:
+      What is written to `summary.json`.
+
+    Raises:
+      InputError: the collection is not whole, nothing was kept, a trajectory is too
+        long, or there is an update already.
+    """
+    collection = read_collection(run)
+    policy = policy or collection.policy
+    settings = asdict(config) | {"policy": policy}
+    phase, target = run / "training" / "sophia", run / "model"
+    check_run_folder(phase, settings, resume=resume, force=force)
+    if target.exists() and not (phase.exists() or force):
+        raise InputError(f"{target}: expected no model of another update, got one")
+    kept = [row for row in collection.selection if row["kept"]]
+    if not kept:
+        raise InputError(_nothing_kept(run, collection.selection))
+    model = load_vision_model(policy)
+    fitting = _without_long(model, collection, kept, skip_bad_rows=skip_bad_rows)
+    open_run_folder(phase, settings, resume=resume, force=force)
+    if force:
+        shutil.rmtree(target, ignore_errors=True)
+    with stopwatch(run, "update"):
+        examples = _examples(model, fitting.items, kept, collection.prompts)
+        training = config.training(examples)
+        if not target.exists():
+            say(f"update     {len(examples)} trajectories, {_sizes(training)}")
+            save_model(
+                update_policy(model, examples, training, phase, track=track), target
+            )
+    return _add_to_summary(run, training, len(examples), fitting.skipped)
+
+
+def _nothing_kept(run: Path, selection: Sequence[dict]) -> str:
+    reasons = Counter(row["reason"] for row in selection)
+    reasons = ", ".join(f"{reason}: {count}" for reason, count in reasons.items())
+    return (
+        f"{run / 'rollouts' / 'selection'}: expected a trajectory to learn from, "
+        f"got 0 of {len(selection)} questions kept ({reasons})"
+    )
+
+
+def _without_long(
+    model: Model,
+    collection: Collection,
+    kept: Sequence[dict],
+    *,
+    skip_bad_rows: bool,
+) -> ItemFile:
+    """The kept questions whose trajectories fit into the model's context."""
+    texts = {row["question_id"]: row["text"] for row in kept}
+
+    def check(item: Item) -> None:
+        text = texts[item.id]
+        room_for(
+            model,
+            len(encode_target(model.tokenizer, text)),
+            lambda item: item.question,
+            system=collection.prompts.system if "<think>" in text else None,
+        )(item)
+
+    questions = ItemFile(
+        items=tuple(item for item in collection.items if item.id in texts), skipped=()
+    )
+    where = collection.data
+    return keep_fitting(questions, [check], where, skip_bad_rows=skip_bad_rows)
+
+
+def _examples(
+    model: Model, items: Sequence[Item], kept: Sequence[dict], prompts: Prompts
+) -> list[Example]:
+    ids = {item.id for item in items}
+    fitting = [row for row in kept if row["question_id"] in ids]
+    return trajectory_examples(model, items, fitting, prompts)
+
+
+def _sizes(training: TrainingConfig) -> str:
+    return (
+        f"{training.optimizer.num_steps} updates of {training.batch_size}, rows of "
+        f"{training.row_length} tokens"
+    )
+
+
+def _add_to_summary(
+    run: Path, training: TrainingConfig, num_examples: int, skipped: Sequence[str]
+) -> dict:
+    path = run / "summary.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    summary = before | {
+        "update": {
+            "trajectories": num_examples,
+            "skipped": list(skipped),
+            "num_steps": training.optimizer.num_steps,
+            "batch_size": training.batch_size,
+            "row_length": training.row_length,
+        },
+        "seconds": read_seconds(run),
+    }
+    write_json(path, summary)
+    return summary

@@ -1,0 +1,283 @@
+"""Every line of a worked solution is true, and no held-out set is ever trained on."""
+
+import functools
+import itertools
+import operator
+import re
+
+import numpy as np
+import pytest
+
+from sophia_jax.data.arithmetic import (
+    KINDS,
+    caption,
+    contains_held_out,
+    draw_numbers,
+    draw_shape,
+    is_held_out,
+    perception,
+    solution,
+)
+
+OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
+EDGES = (1, 5, 9, 10, 11, 19, 50, 90, 99, 100, 101, 109, 190, 199, 900, 990, 999)
+OTHER_QUESTIONS = (
+    "How many digits does",
+    "How many numbers are",
+    "Which number is the l",
+)
+SHAPE = re.compile(r"<think>(.*)</think>\\boxed\{(\d+)\}", re.DOTALL)
+
+
+def expected_answer(kind, numbers):
+    """By text and by other formulas than the code's."""
+    match kind:
+        case "sum":
+            return -(-numbers[0] - numbers[1])
+        case "difference":
+            return abs(numbers[0] - numbers[1])
+        case "digit_sum":
+            digits = "".join(map(str, numbers))
+            return sum(digit * digits.count(str(digit)) for digit in range(10))
+        case "product":
+            return int(str(numbers[0] * numbers[1])[-2:])
+        case "two_step":
+            return numbers[0] - (numbers[2] - numbers[1])
+
+
+def value(expression):
+    """Of an expression like 12+3-04, from left to right; * never stands beside +."""
+    assert re.fullmatch(r"\d+([+*-]\d+)*", expression), expression
+    first, *rest = re.findall(r"\d+|[+*-]", expression)
+    total = int(first)
+    for sign, number in zip(rest[::2], rest[1::2], strict=True):
+        total = OPERATIONS[sign](total, int(number))
+    return total
+
+
+def equations(lines):
+    """(left, right) of every line.
+
+    A line =... goes on from the line without =, or else from the last result.
+    """
+    opened = right = None
+    for line in lines:
+        left, equals, result = line.removeprefix("check ").partition("=")
+        if not equals:
+            opened = left
+        else:
+            yield left or opened or right, result
+            right = result
+
+
+def worked(kind, numbers, *, long_check):
+    """Lines before the check, lines of the check, and what stands in the box."""
+    match = SHAPE.fullmatch(solution(KINDS[kind], numbers, long_check=long_check))
+    lines = match[1].split("\n")
+    starts = [i for i, line in enumerate(lines) if line.startswith("check ")]
+    assert len(starts) == 1
+    return lines[: starts[0]], lines[starts[0] :], int(match[2])
+
+
+def cases(kind):
+    """Thousands of random numbers, and all sets of numbers at the edges."""
+    rng = np.random.default_rng(0)
+    for _ in range(2000):
+        yield draw_numbers(rng, draw_shape(rng, KINDS[kind].shapes), held_out=False)
+    for count in KINDS[kind].counts:
+        edges = EDGES if count == 2 else EDGES[:9]
+        yield from itertools.product(edges, repeat=count)
+
+
+@functools.cache
+def solvable(kind):
+    return [n for n in cases(kind) if expected_answer(kind, n) >= 0]
+
+
+@pytest.mark.parametrize("long_check", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_line_of_every_solution_is_true(kind, long_check):
+    modulus = 100 if kind == "product" else None
+    for numbers in solvable(kind):
+        lines, check, _ = worked(kind, numbers, long_check=long_check)
+        pairs = list(equations(lines + check))
+        assert len(pairs) >= 3 - (kind == "digit_sum")
+        for left, right in pairs:
+            distance = value(left) - value(right)
+            # Only the last line of a product speaks of its last two digits.
+            wraps = modulus and left == lines[0]
+            assert (distance % modulus if wraps else distance) == 0, (numbers, lines)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_box_and_last_line_hold_the_answer(kind):
+    for numbers in solvable(kind):
+        lines, _, boxed = worked(kind, numbers, long_check=False)
+        assert boxed == expected_answer(kind, numbers)
+        assert boxed == KINDS[kind].answer(numbers)
+        assert int(lines[-1].removeprefix("=")) == boxed
+
+
+def digit(number, place):
+    return int(f"{number:05}"[-1 - place])
+
+
+@pytest.mark.parametrize("kind", ["sum", "difference"])
+def test_columns_hold_the_numbers_digits_and_the_carries(kind):
+    for numbers in solvable(kind):
+        a, b = numbers if kind == "sum" else sorted(numbers, reverse=True)
+        lines, _, boxed = worked(kind, numbers, long_check=False)
+        assert value(lines[0]) == boxed
+        assert [int(n) for n in re.findall(r"\d+", lines[0])] == [a, b]
+        columns, carry = lines[1:-1], 0
+        for place, line in enumerate(columns):
+            left, right = line.split("=")
+            x, y, *carried = map(int, re.findall(r"\d+", left))
+            assert (x % 10, y) == (digit(a, place), digit(b, place))
+            assert carried == ([carry] if place else [])
+            last = place == len(columns) - 1 and kind == "sum"
+            written = boxed // 10**place if last else digit(boxed, place)
+            assert (int(right) if last else int(right) % 10) == written
+            carry = int(right) // 10 if kind == "sum" else x // 10
+
+
+def ones_that_the_check_finds(kind, numbers):
+    """By hand: the inverse operation gives back the ones of what was there before."""
+    match kind:
+        case "sum":
+            return numbers[0] % 10
+        case "difference":
+            return max(numbers) % 10
+        case "digit_sum":
+            return sum(int(d) for d in "".join(map(str, numbers))[:-1]) % 10
+        case "product":
+            return (numbers[0] % 10) * (numbers[1] % 10) % 10
+        case "two_step":
+            return (numbers[0] + numbers[1]) % 10
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_check_goes_back_from_the_answer_and_a_long_one_goes_further(kind):
+    for numbers in solvable(kind):
+        _, short, _ = worked(kind, numbers, long_check=False)
+        _, long, _ = worked(kind, numbers, long_check=True)
+        assert len(short) == 1
+        assert short == long[:1]
+        assert len(long) == 2
+        ones = int(short[0].partition("=")[2]) % 10
+        assert ones == ones_that_the_check_finds(kind, numbers)
+
+
+@pytest.mark.parametrize(
+    ("kind", "numbers", "by_hand", "answer"),
+    [
+        ("sum", (58, 67), "8+7=15 5+6+1=12 0+0+1=1 =125 15-7=8 12-6-1=5", 125),
+        ("difference", (7, 103), "13-7=6 10-0-1=9 1-0-1=0 =96 6+7=13 9+0+1=10", 96),
+        (
+            "digit_sum",
+            (47, 305),
+            "4+7=11 11+3=14 14+0=14 14+5=19 =19 19-5=14 14-0=14",
+            19,
+        ),
+        # 37 * 45 = 1665: 35 ones, and 3 + 5 + 8 = 16 tens.
+        ("product", (137, 45), "7*5=35 3*5=15 7*4=28 3+5+8=16 =65 5*7=35 4*7=28", 65),
+        (
+            "two_step",
+            (58, 67, 30),
+            "8+7=15 5+6+1=12 =125-30 5-0=5 12-3-0=9 1-0-1=0 =95 5+0=5 9+3+0=12",
+            95,
+        ),
+    ],
+)
+def test_solutions_worked_by_hand(kind, numbers, by_hand, answer):
+    lines, check, boxed = worked(kind, numbers, long_check=True)
+    written = [line.removeprefix("check ") for line in lines + check if "=" in line]
+    written = [re.sub(r"\b0+(?=\d)", "", line) for line in written]
+    assert boxed == answer
+    assert written == by_hand.split()
+
+
+def test_negative_answers_are_refused():
+    with pytest.raises(ValueError, match=r"answer >= 0, got -1 of \(1, 1, 3\)"):
+        solution(KINDS["two_step"], (1, 1, 3), long_check=False)
+
+
+def test_caption_has_one_number_a_row():
+    assert caption((7, 40, 123)) == "7\n40\n123"
+
+
+def test_perception_answers_are_read_off_the_rows():
+    rng = np.random.default_rng(1)
+    places = {"first": 0, "second": 1, "third": 2, "last": -1}
+    seen = set()
+    for _ in range(3000):
+        numbers = draw_numbers(rng, draw_shape(rng), held_out=False)
+        question, answer = perception(rng, numbers)
+        rows = [str(number) for number in numbers]
+        row = re.search(r"in the (\w+) row|does the (\w+) row", question)
+        digits = rows[places[row[1] or row[2]]] if row else ""
+        if match := re.match(r"Which digit stands (\w+)", question):
+            wanted = digits[places[match[1]]]
+        elif question.startswith("Which number stands"):
+            wanted = digits
+        else:
+            wanted = {
+                "How many digits does": str(len(digits)),
+                "How many numbers are": str(len(rows)),
+                "Which number is the l": max(rows, key=int),
+            }[next(s for s in OTHER_QUESTIONS if question.startswith(s))]
+        assert answer == wanted, (question, numbers)
+        seen.add(" ".join(question.split()[:4]))
+    assert len(seen) >= 7
+
+
+def test_held_out_sets_know_no_order():
+    rng = np.random.default_rng(2)
+    for _ in range(500):
+        numbers = tuple(int(n) for n in rng.integers(1, 1000, size=3))
+        orders = itertools.permutations(numbers)
+        assert len({is_held_out(order) for order in orders}) == 1
+
+
+def test_one_set_in_five_is_held_out():
+    # Of 20,000 sets, 4,000 are expected, with a standard deviation of 57.
+    pairs = itertools.product(range(1, 201), range(201, 301))
+    assert abs(sum(map(is_held_out, pairs)) - 4000) < 4 * 57
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_no_held_out_set_shows_among_numbers_to_train_on(count):
+    rng = np.random.default_rng(3)
+    for _ in range(2000):
+        numbers = draw_numbers(rng, count, held_out=False)
+        assert len(numbers) == count
+        for size in range(2, count + 1):
+            assert not any(map(is_held_out, itertools.permutations(numbers, size)))
+        # What a product and a two-step question are worked out from.
+        assert not is_held_out(tuple(number % 100 for number in numbers))
+        if count == 3:
+            assert not is_held_out((numbers[0] + numbers[1], numbers[2]))
+
+
+@pytest.mark.parametrize(("count", "most"), [(2, 999), (3, 99)])
+def test_held_out_numbers_are_all_held_out(count, most):
+    rng = np.random.default_rng(4)
+    drawn = [draw_numbers(rng, count, held_out=True) for _ in range(500)]
+    assert all(is_held_out(numbers) and len(numbers) == count for numbers in drawn)
+    assert all(1 <= number <= most for numbers in drawn for number in numbers)
+    lengths = {len(str(number)) for numbers in drawn for number in numbers}
+    assert lengths == set(range(1, len(str(most)) + 1))
+
+
+def test_pair_that_only_shows_in_the_working_counts():
+    pair = next(
+        pair
+        for pair in itertools.product(range(20, 90), range(1, 9))
+        if is_held_out(pair) and not is_held_out((pair[0] + 100, pair[1]))
+    )
+    assert contains_held_out((pair[0] + 100, pair[1]))
+
+
+def test_other_counts_are_refused():
+    with pytest.raises(ValueError, match="count: expected 2 or 3, got 4"):
+        draw_numbers(np.random.default_rng(0), 4, held_out=False)
