@@ -1,4 +1,4 @@
-"""From requests to completions, all of them and in order; and which of them are right."""
+"""From requests to completions, all of them and in order, and to what is right."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def sample_in_order(
 def judge_completions(
     verify: RewardFn, completions: Sequence[Completion], answers: Sequence[str]
 ) -> list[str]:
-    """Whether each completion is right. One that was cut off is wrong, whatever it says.
+    """Whether each completion is right; one that was cut off is wrong in any case.
 
     Args:
       verify: judges (response, answer) pairs; sees only what was not cut off.

@@ -62,7 +62,7 @@ def make_tiny_model(tokenizer, *, with_vision):
         placeholder = tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")
         config = ModelConfig(text=text, vision=vision, image_token_id=placeholder)
         tiles = TileGeometry(28, max_tiles=4, mean=(0.5,) * 3, std=(0.3,) * 3)
-    params = init_params(jax.random.key(1), config)
+    params = jax.jit(init_params, static_argnums=1)(jax.random.key(1), config)
     # An embedding that is the same for all tokens serves the head as a bias.
     decoder = params["decoder"]
     embedding, head = decoder["embedding"]["embedding"], decoder["lm_head"]["kernel"]

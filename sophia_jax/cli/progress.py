@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Iterator
 
@@ -21,7 +22,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Display:
-    """What a command shows while it runs.
+    """What a command shows while it runs; loops may run side by side in threads.
 
     Args:
       console: where; standard output by default.
@@ -29,7 +30,9 @@ class Display:
 
     def __init__(self, console: Console | None = None):
         self._console = console or Console()
-        self._bar: Progress | None = None
+        self._lock = threading.RLock()
+        self._bars = self._new_bars()
+        self._num_loops = 0  # that run now, each in a thread of its own
 
     def say(self, line: str | RenderableType = "") -> None:
         """Print a line, above the bar where there is one."""
@@ -54,14 +57,13 @@ class Display:
             yield from self._with_lines(iterable, description, total)
 
     def close(self) -> None:
-        """Leave the bar of a loop that was broken off as it stands."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        """Leave the bars of loops that were broken off as they stand."""
+        with self._lock:
+            self._bars.stop()
+            self._bars, self._num_loops = self._new_bars(), 0
 
-    def _with_bar(self, iterable: Iterable, description: str, total: int) -> Iterator:
-        self.close()
-        self._bar = Progress(
+    def _new_bars(self) -> Progress:
+        return Progress(
             TextColumn("{task.description:<10}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
@@ -70,11 +72,23 @@ class Display:
             TimeRemainingColumn(),
             console=self._console,
         )
-        self._bar.start()
+
+    def _with_bar(self, iterable: Iterable, description: str, total: int) -> Iterator:
+        with self._lock:
+            bars = self._bars
+            task = bars.add_task(description, total=total)
+            self._num_loops += 1
+            bars.start()
         try:
-            yield from self._bar.track(iterable, total=total, description=description)
+            for thing in iterable:
+                yield thing
+                bars.advance(task)
         finally:
-            self.close()
+            with self._lock:
+                last = bars is self._bars and self._num_loops == 1
+                self._num_loops -= bars is self._bars
+            if last:
+                self.close()
 
     def _with_lines(self, iterable: Iterable, description: str, total: int) -> Iterator:
         start = last = time.monotonic()

@@ -32,7 +32,7 @@ class Cache:
     """Keys and values of all layers.
 
     Attributes:
-      key: Float[layer batch context kv_heads head_dim]
+      key: Float[layer batch kv_heads context head_dim]
       value: the same shape.
     """
 
@@ -57,6 +57,17 @@ class DecoderLayer(nnx.Module):
         def linear(inputs: int, outputs: int, bias: bool = False) -> nnx.Linear:
             return nnx.Linear(inputs, outputs, use_bias=bias, rngs=rngs)
 
+        # What is added to the residual stream starts small, so that 2 L additions
+        # keep its size.
+        into_residual = nnx.initializers.variance_scaling(
+            0.5 / config.num_layers, "fan_in", "truncated_normal"
+        )
+
+        def linear_out(inputs: int) -> nnx.Linear:
+            return nnx.Linear(
+                inputs, embed, use_bias=False, kernel_init=into_residual, rngs=rngs
+            )
+
         def norm() -> nnx.RMSNorm:
             return nnx.RMSNorm(embed, epsilon=config.norm_eps, rngs=rngs)
 
@@ -64,11 +75,11 @@ class DecoderLayer(nnx.Module):
         self.query = linear(embed, config.num_heads * head_dim, config.qkv_bias)
         self.key = linear(embed, config.num_kv_heads * head_dim, config.qkv_bias)
         self.value = linear(embed, config.num_kv_heads * head_dim, config.qkv_bias)
-        self.out = linear(config.num_heads * head_dim, embed)
+        self.out = linear_out(config.num_heads * head_dim)
         self.mlp_norm = norm()
         self.gate = linear(embed, config.mlp_size)
         self.up = linear(embed, config.mlp_size)
-        self.down = linear(config.mlp_size, embed)
+        self.down = linear_out(config.mlp_size)
 
     def __call__(
         self, x: Array, angles: Array, attend: Attend, layer: Array, cache: Any
@@ -89,7 +100,14 @@ class Decoder(nnx.Module):
 
     def __init__(self, config: TextConfig, *, rngs: nnx.Rngs):
         self.config = config
-        self.embedding = nnx.Embed(config.vocab_size, config.hidden_size, rngs=rngs)
+        # A tied embedding is also the head, whose logits must start small.
+        std = config.hidden_size**-0.5 if config.tied_head else 1.0
+        self.embedding = nnx.Embed(
+            config.vocab_size,
+            config.hidden_size,
+            embedding_init=nnx.initializers.normal(std),
+            rngs=rngs,
+        )
         self.layers = stack_layers(
             lambda rngs: DecoderLayer(config, rngs), config.num_layers, rngs
         )
@@ -159,14 +177,14 @@ class Decoder(nnx.Module):
           positions: of that token.
           prefix: of each group; context is the prompt.
           prefix_mask: False on the prompt's padding.
-          suffix: of each sample, [layer, group * sample, max_new_tokens, ...].
+          suffix: of each sample; batch is group * sample, context the new tokens.
           step: index of the latest token in the suffix.
 
         Returns:
           Normed hidden states, and the suffix with the token's keys and values.
         """
         group, sample, _ = embeds.shape
-        length = suffix.key.shape[2]
+        length = suffix.key.shape[3]
         prefix_seen = jnp.broadcast_to(
             prefix_mask[:, None], (group, sample, prefix_mask.shape[1])
         )
@@ -193,7 +211,7 @@ class Decoder(nnx.Module):
     def empty_cache(self, batch: int, length: int, dtype: jnp.dtype) -> Cache:
         """Zeros for `length` tokens of `batch` sequences."""
         config = self.config
-        shape = (config.num_layers, batch, length, config.num_kv_heads, config.head_dim)
+        shape = (config.num_layers, batch, config.num_kv_heads, length, config.head_dim)
         return Cache(key=jnp.zeros(shape, dtype), value=jnp.zeros(shape, dtype))
 
     def _run(
@@ -221,6 +239,7 @@ def write(cache: Cache, layer: Array, key: Array, value: Array, start: Any) -> C
     """The cache with one layer's keys and values placed from token `start` on."""
 
     def place(buffer: Array, new: Array) -> Array:
-        return jax.lax.dynamic_update_slice(buffer, new[None], (layer, 0, start, 0, 0))
+        new = new.swapaxes(1, 2)[None]
+        return jax.lax.dynamic_update_slice(buffer, new, (layer, 0, 0, start, 0))
 
     return Cache(key=place(cache.key, key), value=place(cache.value, value))

@@ -86,32 +86,49 @@ def attention(
     Returns:
       One vector per token and head.
     """
-    return partial_attention(query, key, value, mask)[0]
+    return jax.nn.dot_product_attention(
+        query, key, value, mask=None if mask is None else mask[:, None]
+    )
 
 
 @typed
 def partial_attention(
     query: Float[Array, "batch token heads head_dim"],
-    key: Float[Array, "batch context kv_heads head_dim"],
-    value: Float[Array, "batch context kv_heads head_dim"],
-    mask: Bool[Array, "batch token context"] | None = None,
+    key: Float[Array, "batch kv_heads context head_dim"],
+    value: Float[Array, "batch kv_heads context head_dim"],
+    mask: Bool[Array, "batch token context"],
 ) -> tuple[
     Float[Array, "batch token heads head_dim"], Float[Array, "batch token heads"]
 ]:
-    """Attention over one part of the context, with the part's weight.
+    """Attention over one cached part of the context, with the part's weight.
+
+    The cache has its heads before its tokens, as the products want them, so that no
+    step transposes it.
 
     Args:
-      query, key, value, mask: as in `attention`.
+      query: of the latest tokens.
+      key, value: of the part.
+      mask: True where a token may look.
 
     Returns:
-      The part's attention, and log Σ exp(q k / √d) over it (float32).
+      The part's attention, and log Σ exp(q k / √d) over it (float32); a part that a
+      token may not look at weighs next to nothing.
     """
-    return jax.nn.dot_product_attention(
-        query,
-        key,
-        value,
-        mask=None if mask is None else mask[:, None],
-        return_residual=True,
+    batch, token, heads, head_dim = query.shape
+    kv_heads = key.shape[1]
+    query = query.reshape(batch, token, kv_heads, heads // kv_heads, head_dim)
+    logits = jnp.einsum(
+        "btkgd,bksd->bkgts", query, key, preferred_element_type=jnp.float32
+    )
+    logits = jnp.where(
+        mask[:, None, None], logits * head_dim**-0.5, jnp.finfo(jnp.float32).min / 2
+    )
+    log_weight = jax.nn.logsumexp(logits, axis=-1)
+    weights = jnp.exp(logits - log_weight[..., None]).astype(value.dtype)
+    out = jnp.einsum("bkgts,bksd->btkgd", weights, value)
+    return (
+        out.reshape(batch, token, heads, head_dim),
+        jnp.moveaxis(log_weight, 3, 1).reshape(batch, token, heads),
     )
 
 

@@ -6,7 +6,9 @@ calculate from text alone: captions made from numbers, never a picture.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +70,8 @@ def make_data(folder: Path, config: HandwritingConfig) -> Handwriting:
     builder = Handwriting(
         data_dir=folder / "tfds", config=config, file_format="array_record"
     )
-    builder.download_and_prepare()
+    with contextlib.redirect_stdout(io.StringIO()):  # a banner about a download
+        builder.download_and_prepare()
     for split in ("train", "held_out"):
         if (folder / split).exists():
             continue
@@ -141,13 +144,13 @@ def decoder_config(tokenizer) -> TextConfig:
     return TextConfig(
         vocab_size=len(tokenizer),
         hidden_size=128,
-        num_layers=4,
+        num_layers=3,
         num_heads=4,
         num_kv_heads=2,
         head_dim=32,
-        mlp_size=256,
+        mlp_size=512,
         max_length=MAX_LENGTH,
-        tied_head=True,
+        rope_theta=100.0,  # a hundred tokens are the longest distance
     )
 
 

@@ -39,6 +39,7 @@ from sophia_jax.recipes.handwriting import (
     train_base,
     train_reasoner,
 )
+from sophia_jax.recipes.side_by_side import side_by_side
 from sophia_jax.recipes.run_folder import read_seconds, stopwatch, write_json
 from sophia_jax.recipes.summary import rollout_summary
 from sophia_jax.rewards import AnswerVerifier
@@ -80,23 +81,23 @@ class QuickstartConfig:
     )
     sophia: SophiaConfig = SophiaConfig()
     base: TrainingConfig = TrainingConfig(
-        optimizer=OptimizerConfig(num_steps=900, learning_rate=2e-3, warmup_steps=50),
+        optimizer=OptimizerConfig(num_steps=600, learning_rate=2e-3, warmup_steps=50),
         batch_size=32,
         row_length=128,
         trainable=ALL_PARTS,
     )
     reasoner: TrainingConfig = TrainingConfig(
-        optimizer=OptimizerConfig(num_steps=600, learning_rate=2e-3, warmup_steps=50),
-        batch_size=32,
+        optimizer=OptimizerConfig(num_steps=1_300, learning_rate=2e-3, warmup_steps=50),
+        batch_size=16,
         row_length=144,
     )
     update: TrainingConfig = TrainingConfig(
-        optimizer=OptimizerConfig(num_steps=500, learning_rate=1e-3, warmup_steps=20),
-        batch_size=32,
+        optimizer=OptimizerConfig(num_steps=900, learning_rate=1e-3, warmup_steps=20),
+        batch_size=16,
         row_length=144,
     )
     max_caption_tokens: int = 16
-    max_answer_tokens: int = 112
+    max_answer_tokens: int = 80
     rows: int = 512
 
 
@@ -133,28 +134,30 @@ def quickstart(
         f"{max(kind['share'] for kind in constant.values()):.1%} of a kind at most"
     )
 
-    # Two models that lack what the other has.
-    with stage("base"):
-        base = _once(
-            folder / "base",
-            lambda: train_base(
-                base_model(jax.random.fold_in(key, 0), tokenizer),
-                builder,
-                config.base,
-                folder / "training" / "base",
-                track,
+    # Two models, each lacking what the other has.
+    with stage("models"):
+        base, reasoner = side_by_side(
+            track,
+            lambda track: _once(
+                folder / "base",
+                lambda: train_base(
+                    base_model(jax.random.fold_in(key, 0), tokenizer),
+                    builder,
+                    config.base,
+                    folder / "training" / "base",
+                    track,
+                ),
             ),
-        )
-    with stage("reasoner"):
-        reasoner = _once(
-            folder / "reasoner",
-            lambda: train_reasoner(
-                reasoner_model(jax.random.fold_in(key, 1), tokenizer),
-                DIGITS,
-                config.reasoner,
-                folder / "training" / "reasoner",
-                track,
-                config.seed,
+            lambda track: _once(
+                folder / "reasoner",
+                lambda: train_reasoner(
+                    reasoner_model(jax.random.fold_in(key, 1), tokenizer),
+                    DIGITS,
+                    config.reasoner,
+                    folder / "training" / "reasoner",
+                    track,
+                    config.seed,
+                ),
             ),
         )
 

@@ -10,6 +10,7 @@ import pytest
 
 from sophia_jax.data.arithmetic import (
     KINDS,
+    SHAPES,
     caption,
     contains_held_out,
     draw_numbers,
@@ -20,7 +21,7 @@ from sophia_jax.data.arithmetic import (
 )
 
 OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
-EDGES = (1, 5, 9, 10, 11, 19, 50, 90, 99, 100, 101, 109, 190, 199, 900, 990, 999)
+EDGES = (1, 2, 5, 8, 9, 10, 11, 19, 50, 90, 99, 100, 101, 109, 190, 199, 900, 990, 999)
 OTHER_QUESTIONS = (
     "How many digits does",
     "How many numbers are",
@@ -84,9 +85,9 @@ def cases(kind):
     rng = np.random.default_rng(0)
     for _ in range(2000):
         yield draw_numbers(rng, draw_shape(rng, KINDS[kind].shapes), held_out=False)
-    for count in KINDS[kind].counts:
-        edges = EDGES if count == 2 else EDGES[:9]
-        yield from itertools.product(edges, repeat=count)
+    for shape in KINDS[kind].shapes:
+        edges = ([n for n in EDGES if n < 10**digits] for digits in shape)
+        yield from itertools.product(*edges)
 
 
 @functools.cache
@@ -123,22 +124,23 @@ def digit(number, place):
 
 
 @pytest.mark.parametrize("kind", ["sum", "difference"])
-def test_columns_hold_the_numbers_digits_and_the_carries(kind):
+def test_columns_add_up_the_numbers_digits_and_the_carries(kind):
     for numbers in solvable(kind):
-        a, b = numbers if kind == "sum" else sorted(numbers, reverse=True)
         lines, _, boxed = worked(kind, numbers, long_check=False)
-        assert value(lines[0]) == boxed
-        assert [int(n) for n in re.findall(r"\d+", lines[0])] == [a, b]
-        columns, carry = lines[1:-1], 0
-        for place, line in enumerate(columns):
+        assert [int(n) for n in re.findall(r"\d+", lines[0])] == (
+            list(numbers) if kind == "sum" else sorted(numbers, reverse=True)
+        )
+        carry = 0
+        for place, line in enumerate(lines[1:-1]):
             left, right = line.split("=")
-            x, y, *carried = map(int, re.findall(r"\d+", left))
-            assert (x % 10, y) == (digit(a, place), digit(b, place))
-            assert carried == ([carry] if place else [])
-            last = place == len(columns) - 1 and kind == "sum"
-            written = boxed // 10**place if last else digit(boxed, place)
-            assert (int(right) if last else int(right) % 10) == written
-            carry = int(right) // 10 if kind == "sum" else x // 10
+            if kind == "sum":
+                column = digit(numbers[0], place) + digit(numbers[1], place) + carry
+                assert value(left) == int(right) == column
+                carry = column // 10
+            else:
+                assert value(left) == int(right) == digit(boxed, place)
+        places = len(lines[1:-1])
+        assert carry * 10**places + boxed % 10**places == boxed
 
 
 def ones_that_the_check_finds(kind, numbers):
@@ -169,32 +171,26 @@ def test_check_goes_back_from_the_answer_and_a_long_one_goes_further(kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "numbers", "by_hand", "answer"),
+    ("kind", "numbers", "results"),
     [
-        ("sum", (58, 67), "8+7=15 5+6+1=12 0+0+1=1 =125 15-7=8 12-6-1=5", 125),
-        ("difference", (7, 103), "13-7=6 10-0-1=9 1-0-1=0 =96 6+7=13 9+0+1=10", 96),
-        (
-            "digit_sum",
-            (47, 305),
-            "4+7=11 11+3=14 14+0=14 14+5=19 =19 19-5=14 14-0=14",
-            19,
-        ),
-        # 37 * 45 = 1665: 35 ones, and 3 + 5 + 8 = 16 tens.
-        ("product", (137, 45), "7*5=35 3*5=15 7*4=28 3+5+8=16 =65 5*7=35 4*7=28", 65),
-        (
-            "two_step",
-            (58, 67, 30),
-            "8+7=15 5+6+1=12 =125-30 5-0=5 12-3-0=9 1-0-1=0 =95 5+0=5 9+3+0=12",
-            95,
-        ),
+        # 8 + 7 = 15, 5 + 6 + 1 = 12, so 125; back: 15 - 7 = 8, 12 - 6 - 1 = 5.
+        ("sum", (58, 67), [15, 12, 125, 8, 5]),
+        # 13 - 7 = 6, 8 - 0 - 1 = 7, so 76; back: 6 + 7 = 13, 7 + 0 + 1 = 8.
+        ("difference", (7, 83), [6, 7, 76, 13, 8]),
+        # 4 + 7 = 11, then 3, 0 and 5 more; back: 19 - 5, and 14 - 0.
+        ("digit_sum", (47, 305), [11, 14, 14, 19, 19, 14, 14]),
+        # 137 * 5 = 685: 7 * 5 = 35, 3 * 5 = 15, and 3 + 5 = 8 tens.
+        ("product", (137, 5), [35, 15, 8, 85, 35, 15]),
+        # 58 + 67: 15, 12; less 36: 15 - 6 = 9, 12 - 3 - 1 = 8, so 89;
+        # back: 9 + 6 = 15, 8 + 3 + 1 = 12.
+        ("two_step", (58, 67, 36), [15, 12, 9, 8, 89, 15, 12]),
     ],
 )
-def test_solutions_worked_by_hand(kind, numbers, by_hand, answer):
+def test_solutions_worked_by_hand(kind, numbers, results):
     lines, check, boxed = worked(kind, numbers, long_check=True)
-    written = [line.removeprefix("check ") for line in lines + check if "=" in line]
-    written = [re.sub(r"\b0+(?=\d)", "", line) for line in written]
-    assert boxed == answer
-    assert written == by_hand.split()
+    written = [line.partition("=")[2] for line in lines + check if "=" in line]
+    assert [int(result) for result in written] == results
+    assert boxed == results[-3]
 
 
 def test_negative_answers_are_refused():
@@ -245,39 +241,69 @@ def test_one_set_in_five_is_held_out():
     assert abs(sum(map(is_held_out, pairs)) - 4000) < 4 * 57
 
 
-@pytest.mark.parametrize("count", [2, 3])
-def test_no_held_out_set_shows_among_numbers_to_train_on(count):
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_step_of_any_solution_is_a_held_out_set(kind):
+    for numbers in solvable(kind):
+        lines, check, _ = worked(kind, numbers, long_check=True)
+        # The first line of most kinds restates the numbers themselves.
+        for line in lines[kind != "digit_sum" :] + check:
+            terms = re.findall(r"\d+", line.partition("=")[0])
+            assert len(terms) < 2 or not is_held_out(tuple(map(int, terms)))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_no_held_out_set_shows_among_numbers_to_train_on(shape):
     rng = np.random.default_rng(3)
     for _ in range(2000):
-        numbers = draw_numbers(rng, count, held_out=False)
-        assert len(numbers) == count
-        for size in range(2, count + 1):
+        numbers = draw_numbers(rng, shape, held_out=False)
+        assert len(numbers) == len(shape)
+        for size in range(2, len(shape) + 1):
             assert not any(map(is_held_out, itertools.permutations(numbers, size)))
         # What a product and a two-step question are worked out from.
         assert not is_held_out(tuple(number % 100 for number in numbers))
-        if count == 3:
-            assert not is_held_out((numbers[0] + numbers[1], numbers[2]))
+        assert not is_held_out((sum(numbers[:-1]), numbers[-1]))
 
 
-@pytest.mark.parametrize(("count", "most"), [(2, 999), (3, 99)])
-def test_held_out_numbers_are_all_held_out(count, most):
+@pytest.mark.parametrize("shape", SHAPES)
+def test_held_out_numbers_are_all_held_out_and_have_the_shape(shape):
     rng = np.random.default_rng(4)
-    drawn = [draw_numbers(rng, count, held_out=True) for _ in range(500)]
-    assert all(is_held_out(numbers) and len(numbers) == count for numbers in drawn)
-    assert all(1 <= number <= most for numbers in drawn for number in numbers)
-    lengths = {len(str(number)) for numbers in drawn for number in numbers}
-    assert lengths == set(range(1, len(str(most)) + 1))
+    drawn = [draw_numbers(rng, shape, held_out=True) for _ in range(500)]
+    assert all(map(is_held_out, drawn))
+    assert all(number > 0 for numbers in drawn for number in numbers)
+    for row, most in enumerate(shape):
+        lengths = {len(str(numbers[row])) for numbers in drawn}
+        assert max(lengths) == most
 
 
 def test_pair_that_only_shows_in_the_working_counts():
-    pair = next(
-        pair
-        for pair in itertools.product(range(20, 90), range(1, 9))
-        if is_held_out(pair) and not is_held_out((pair[0] + 100, pair[1]))
+    # The last two digits of 1xx times a digit are worked out from xx.
+    number, factor = next(
+        (number, factor)
+        for number, factor in itertools.product(range(61, 100), range(1, 10))
+        if is_held_out((number, factor)) and not is_held_out((100 + number, factor))
     )
-    assert contains_held_out((pair[0] + 100, pair[1]))
+    assert contains_held_out((100 + number, factor))
 
 
-def test_other_counts_are_refused():
-    with pytest.raises(ValueError, match="count: expected 2 or 3, got 4"):
-        draw_numbers(np.random.default_rng(0), 4, held_out=False)
+def test_small_sets_are_never_held_out():
+    # 54 + 9 is the largest step of a digit sum, 19 - 10 of a subtraction.
+    steps = itertools.product(range(1, 11), range(1, 61))
+    assert not any(map(is_held_out, steps))
+    assert any(is_held_out((digit, 61)) for digit in range(1, 11))
+    assert any(is_held_out((11, number)) for number in range(11, 61))
+
+
+def test_all_shapes_are_drawn_as_often():
+    rng = np.random.default_rng(5)
+    drawn = [draw_shape(rng) for _ in range(3000)]
+    assert set(drawn) == set(SHAPES)
+    share = 1 / len(SHAPES)
+    deviation = (3000 * share * (1 - share)) ** 0.5
+    for shape in SHAPES:
+        assert abs(drawn.count(shape) - 3000 * share) < 4 * deviation
+    assert draw_shape(rng, SHAPES[:1]) == SHAPES[0]
+
+
+def test_other_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"shape: expected one of .*, got \(4, 4\)"):
+        draw_numbers(np.random.default_rng(0), (4, 4), held_out=False)

@@ -95,8 +95,9 @@ def test_splits_have_their_sizes_and_ids_are_unique(small):
 
 
 def test_default_sizes_are_those_of_the_quickstart(full):
-    assert len(full["held_out"]) >= 500
-    assert {len(rows) for rows in full.values()} == {1280, 600}
+    config = HandwritingConfig(name="default")
+    assert len(full["train"]) == config.train
+    assert len(full["held_out"]) == config.held_out >= 500
     for rows in full.values():
         counts = Counter(row["kind"] for row in rows)
         assert set(counts) == set(KINDS)
@@ -127,11 +128,10 @@ def test_no_reasoner_text_holds_a_held_out_set(full):
         *rows, question = prompt.split("\n")
         assert question in {kind.question for kind in KINDS.values()}
         assert held_out.isdisjoint(tuples([int(row) for row in rows]))
-        for line in solution.removeprefix("<think>").split("\n"):
-            # A line without a result of its own says what is worked out below it.
-            if "=" not in line[1:]:
-                shown = [int(number) for number in re.findall(r"\d+", line)]
-                assert held_out.isdisjoint(tuples(shown)), solution
+        for line in solution.split("</think>")[0].split("\n"):
+            # All that is reckoned with in a line, its result not counted.
+            shown = re.findall(r"\d+", line.partition("=")[0])
+            assert held_out.isdisjoint(tuples([int(n) for n in shown])), solution
 
 
 def test_what_is_shown_matches_what_is_said(small, full):

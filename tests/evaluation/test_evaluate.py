@@ -184,7 +184,7 @@ def test_lost_answer_is_found_out(verify):
     def loses(requests):
         return (c for c in Model(3)(requests) if c.group != "q3")
 
-    with pytest.raises(RuntimeError, match="got 4; .* sample 0 of group 'q3'"):
+    with pytest.raises(RuntimeError, match=r"got 4; .* sample 0 of group 'q3'"):
         answer_questions(loses, verify, ITEMS, seed=0)
 
 

@@ -44,7 +44,7 @@ class HandwritingConfig(tfds.core.BuilderConfig):
     """
 
     perception: int = 12_000
-    train: int = 1_280
+    train: int = 1_200
     held_out: int = 600
     seed: int = 0
     caption_prompt: str = DIGITS.caption

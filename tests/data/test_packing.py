@@ -1,0 +1,304 @@
+"""Packing: nothing is cut, and no example notices another."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from sophia_jax.data import packing
+from sophia_jax.data.packing import (
+    Example,
+    assign_rows,
+    bucket_size,
+    pack_examples,
+)
+from sophia_jax.losses import sft_loss, sophia_loss
+from sophia_jax.training.step import policy_log_probs
+from sophia_jax.types import InputError
+
+ROW = 48
+TOKENS_PER_TILE = 4
+REWARDS = (1.0, 0.5, 0.0, 1.0, 0.25, 1.0)
+
+
+@pytest.fixture(scope="module")
+def pack(vision_model):
+    return functools.partial(pack_examples, config=vision_model.config, row_length=ROW)
+
+
+@pytest.fixture(scope="module")
+def example(vision_model):
+    """A random example with so many tiles, as pixels, features or neither."""
+    features = jax.jit(
+        nnx.merge(vision_model.graphdef, vision_model.params).encode_images
+    )
+
+    def example(number, prompt, target, tiles=0, kind="pixels"):
+        rng = np.random.default_rng(number)
+        prompt_ids = rng.integers(9, 250, prompt)
+        where = rng.choice(prompt, tiles * TOKENS_PER_TILE, replace=False)
+        prompt_ids[where] = vision_model.config.image_token_id
+        images = rng.normal(size=(tiles, 28, 28, 3)).astype(np.float32)
+        if kind == "features" and tiles:
+            images = np.asarray(features(images))
+        return Example(
+            prompt_ids.astype(np.int32),
+            rng.integers(9, 250, target).astype(np.int32),
+            images if tiles else None,
+            REWARDS[number % len(REWARDS)],
+        )
+
+    return example
+
+
+SIZES = [(5, 9), (17, 3), (1, 1), (20, 12), (13, 7), (30, 18)]
+TILES = [0, 3, 0, 1, 2, 0]  # some with several tiles, some with none
+
+
+@pytest.fixture
+def examples(example):
+    def examples(kind="pixels"):
+        return [
+            example(number, *size, tiles, kind)
+            for number, (size, tiles) in enumerate(zip(SIZES, TILES, strict=True))
+        ]
+
+    return examples
+
+
+def test_a_packed_batch_worked_by_hand(text_model):
+    # Longest first: 7 + 9, 7 + 8 -> 3 tokens; then 5 -> 1; 4, 3 -> 2 do not fit the
+    # first row of 4 together with it, so they share the second.
+    long = Example(np.array([7, 9]), np.array([8, 6, 2]), reward=0.5)
+    short = Example(np.array([5]), np.array([4]))
+    middle = Example(np.array([4, 3]), np.array([1, 2]))
+    batch = pack_examples(
+        [short, long, middle], text_model.config, row_length=4, bucket=2
+    )
+    assert batch.token_ids.tolist() == [[7, 9, 8, 6], [4, 3, 1, 5]]
+    assert batch.positions.tolist() == [[0, 1, 2, 3], [0, 1, 2, 0]]
+    assert batch.segment_ids.tolist() == [[2, 2, 2, 2], [3, 3, 3, 1]]
+    assert batch.target_ids.tolist() == [[4, 0, 0, 0], [8, 6, 2, 0], [1, 2, 0, 0]]
+    assert batch.target_index.tolist() == [[7, 0, 0, 0], [1, 2, 3, 0], [5, 6, 0, 0]]
+    assert batch.target_mask.sum(axis=1).tolist() == [1, 3, 2]
+    assert batch.reward.tolist() == [1, 0.5, 1]
+    assert batch.images is None
+    assert np.all(batch.image_index == -1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nothing_is_cut(pack, example, seed):
+    rng = np.random.default_rng(seed)
+    examples = []
+    for number in range(20):
+        prompt, target, tiles = rng.integers(12, 30), rng.integers(1, 19), number % 4
+        examples.append(example(number, prompt, target, tiles))
+    batch = pack(examples)
+    for number, original in enumerate(examples):
+        mine = batch.segment_ids == number + 1
+        read = [*original.prompt_ids, *original.target_ids[:-1]]
+        assert batch.token_ids[mine].tolist() == read
+        assert batch.positions[mine].tolist() == list(range(len(read)))
+        mask = batch.target_mask[number]
+        assert batch.target_ids[number, mask].tolist() == original.target_ids.tolist()
+        # Each target is predicted from the place before its own.
+        places = batch.target_index[number, mask]
+        assert (
+            places.tolist()
+            == np.flatnonzero(mine)[len(original.prompt_ids) - 1 :].tolist()
+        )
+        if original.num_tiles:
+            index = batch.image_index[mine]
+            tiles = batch.images[
+                index[index >= 0][::TOKENS_PER_TILE] // TOKENS_PER_TILE
+            ]
+            np.testing.assert_array_equal(tiles, original.images)
+            assert np.all(np.diff(index[index >= 0]) == 1)
+    assert np.sum(batch.segment_ids > 0) == sum(e.length for e in examples)
+
+
+@pytest.fixture(scope="module")
+def losses_and_gradients(vision_model):
+    """Of both losses: each example's, and the gradient of their sum."""
+
+    def losses(params, batch):
+        log_probs = policy_log_probs(vision_model.graphdef, params, batch)
+        sophia = sophia_loss(log_probs, batch.target_mask, batch.reward)
+        both = {"sophia": sophia, "sft": sft_loss(log_probs, batch.target_mask)}
+        return {name: loss.sum() for name, loss in both.items()}, both
+
+    gradients = jax.jit(jax.jacrev(losses, has_aux=True))
+
+    def losses_and_gradients(batch):
+        gradient, values = gradients(vision_model.params, batch)
+        return values, gradient
+
+    return losses_and_gradients
+
+
+@pytest.mark.parametrize("kind", ["pixels", "features"])
+def test_packed_examples_have_the_losses_and_gradients_of_a_row_each(
+    monkeypatch, pack, examples, losses_and_gradients, kind
+):
+    packed = pack(examples(kind))
+    monkeypatch.setattr(
+        packing, "assign_rows", lambda lengths, _: [(row, 0) for row in range(6)]
+    )
+    unpacked = pack(examples(kind))
+    assert len(packed.token_ids) < len(unpacked.token_ids) == 6
+    losses, gradients = losses_and_gradients(packed)
+    expected, expected_gradients = losses_and_gradients(unpacked)
+    for name in ("sophia", "sft"):
+        np.testing.assert_allclose(losses[name], expected[name], rtol=1e-5)
+        leaves = jax.tree.leaves(expected_gradients[name])
+        scale = max(np.abs(leaf).max() for leaf in leaves)
+        assert scale > 0.1
+        assert_close(gradients[name], expected_gradients[name], atol=1e-5 * scale)
+
+
+def assert_close(tree, other, *, atol):
+    compare = functools.partial(np.testing.assert_allclose, rtol=0, atol=atol)
+    jax.tree.map(compare, tree, other)
+
+
+def test_examples_do_not_see_one_another(pack, examples, vision_model):
+    original = examples()
+    changed = [
+        dataclasses.replace(original[0], prompt_ids=original[0].prompt_ids + 1),
+        original[1],
+        *original[2:3],
+        dataclasses.replace(original[3], images=original[3].images + 1),
+        *original[4:],
+    ]
+    log_probs = jax.jit(policy_log_probs, static_argnums=0)
+    before, after = (
+        np.asarray(log_probs(vision_model.graphdef, vision_model.params, pack(batch)))
+        for batch in (original, changed)
+    )
+    same = [np.array_equal(*rows) for rows in zip(before, after, strict=True)]
+    assert same == [False, True, True, False, True, True]
+
+
+def test_sequences_that_fill_the_batch_change_nothing(
+    pack, examples, losses_and_gradients
+):
+    losses, gradients = losses_and_gradients(pack(examples("features")))
+    filled, filled_gradients = losses_and_gradients(
+        pack(examples("features"), num_sequences=9)
+    )
+    for name in ("sophia", "sft"):
+        np.testing.assert_allclose(filled[name][:6], losses[name], rtol=1e-6)
+        assert filled[name][6:].tolist() == [0, 0, 0]
+    assert_close(gradients, filled_gradients, atol=1e-4)
+
+
+def test_rows_are_filled_longest_first():
+    # 6; 5; 4 joins 6; 3 joins 5; 2 joins neither 10 nor 8; 2 fits beside 8 as well.
+    assert assign_rows([3, 6, 2, 5, 4, 2], 10) == [
+        (1, 5),
+        (0, 0),
+        (1, 8),
+        (1, 0),
+        (0, 6),
+        (2, 0),
+    ]
+
+
+def test_no_row_holds_more_than_its_length():
+    lengths = np.random.default_rng(0).integers(1, 50, 300).tolist()
+    used = np.zeros(300, int)
+    spans = sorted(zip(assign_rows(lengths, 50), lengths, strict=True))
+    for (row, start), length in spans:
+        assert start == used[row]
+        used[row] += length
+    assert used.max() <= 50
+    # First fit: no two rows could be one.
+    filled = np.sort(used[used > 0])
+    assert filled[0] + filled[1] > 50
+
+
+@pytest.mark.parametrize(
+    ("number", "step", "size"),
+    # Up to 4 steps: multiples of the step; then of 1/4 of the power of two below.
+    [
+        *[(1, 16, 16), (16, 16, 16), (17, 16, 32), (127, 16, 128), (129, 16, 160)],
+        *[(3328, 16, 3584), (3585, 16, 4096), (5, 2, 6), (9, 2, 10), (17, 2, 20)],
+    ],
+)
+def test_bucket_sizes(number, step, size):
+    assert bucket_size(number, step) == size
+
+
+def test_few_bucket_sizes_serve_all_numbers():
+    sizes = [bucket_size(number, 16) for number in range(1, 8193)]
+    assert sizes == sorted(sizes)
+    assert all(size >= number for number, size in enumerate(sizes, 1))
+    assert all(
+        size < 1.25 * number for number, size in enumerate(sizes, 1) if number > 64
+    )
+    # 16, 32, 48, 64, and four for each of the seven doublings up to 8192.
+    assert len(set(sizes)) == 4 + 4 * 7
+
+
+@pytest.mark.parametrize(("smallest", "largest"), [(20, 30), (29, 91)])
+def test_random_batches_share_at_most_three_shapes(text_model, smallest, largest):
+    # Targets as long as the quickstart's captions, and as its worked solutions.
+    rng = np.random.default_rng(0)
+    shapes = set()
+    for _ in range(50):
+        examples = [
+            Example(np.ones(rng.integers(14, 24), int), np.ones(length, int))
+            for length in rng.integers(smallest, largest, 32)
+        ]
+        batch = pack_examples(examples, text_model.config, row_length=144)
+        shapes.add((batch.token_ids.shape, batch.target_ids.shape))
+    assert len(shapes) <= 3
+
+
+def test_an_example_longer_than_a_row_is_refused(pack, example):
+    with pytest.raises(InputError, match="example 1: expected at most row_length=48"):
+        pack([example(0, 5, 5), example(1, 30, 20)])
+    pack([example(0, 5, 5), example(1, 29, 20)])  # the last target is never read
+
+
+def test_placeholders_must_be_as_many_as_image_tokens(pack, example):
+    missing = dataclasses.replace(example(0, 20, 5, 2), images=np.zeros((1, 28, 28, 3)))
+    with pytest.raises(InputError, match=r"example 0: expected 4 .* 1 tiles, got 8"):
+        pack([missing])
+    without = dataclasses.replace(missing, images=None)
+    with pytest.raises(InputError, match=r"example 1: expected 0 .* 0 tiles, got 8"):
+        pack([example(1, 5, 5), without])
+
+
+def test_a_placeholder_is_never_learnt(pack, example, vision_model):
+    target_ids = np.array([9, vision_model.config.image_token_id, 10])
+    spoilt = dataclasses.replace(example(0, 20, 5, 2), target_ids=target_ids)
+    with pytest.raises(InputError, match="example 0: expected no image placeholder"):
+        pack([spoilt])
+
+
+@pytest.mark.parametrize("part", ["prompt_ids", "target_ids"])
+def test_prompt_and_target_must_not_be_empty(pack, example, part):
+    empty = dataclasses.replace(example(0, 3, 3), **{part: np.zeros(0, np.int32)})
+    with pytest.raises(InputError, match="example 0: expected tokens in prompt and"):
+        pack([empty])
+
+
+def test_pixels_and_features_do_not_mix(pack, example):
+    with pytest.raises(InputError, match="images: expected tiles of one shape"):
+        pack([example(0, 20, 5, 1), example(1, 20, 5, 1, "features")])
+
+
+def test_a_text_only_model_takes_no_pictures(text_model, example):
+    with pytest.raises(InputError, match=r"expected no pictures .* got 1 tiles"):
+        pack_examples([example(0, 20, 5, 1)], text_model.config, row_length=ROW)
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_the_number_of_examples_must_fit(pack, example, count):
+    few = [example(number, 3, 3) for number in range(count)]
+    with pytest.raises(ValueError, match=f"between 1 and 2, got {count}"):
+        pack(few, num_sequences=2)

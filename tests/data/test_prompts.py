@@ -1,0 +1,128 @@
+"""From chats to token ids: every image token has its placeholder, nothing is cut."""
+
+import concurrent.futures
+import dataclasses
+
+import numpy as np
+import pytest
+
+from sophia_jax.data.prompts import (
+    DIGITS,
+    PAPER,
+    encode_prompt,
+    encode_target,
+    index_image_tokens,
+)
+from sophia_jax.types import InputError
+
+START, END, PLACEHOLDER = "<|im_start|>", "<|im_end|>", "<IMG_CONTEXT>"
+
+
+@pytest.fixture
+def encode(vision_model):
+    def encode(text, **options):
+        return encode_prompt(
+            vision_model.tokenizer, vision_model.config, text, **options
+        )
+
+    return encode
+
+
+def test_a_prompt_is_the_chat_in_tokens(encode, vision_model):
+    ids = encode("1 + 2?", system="Count.")
+    spelled = vision_model.tokenizer.decode(ids)
+    assert spelled == f"{START}Count.{END}{START}1 + 2?{END}"
+    assert ids.dtype == np.int32
+
+
+def test_each_picture_becomes_a_placeholder_for_each_image_token(encode, vision_model):
+    # Tiles have 4 tokens: 1 and 3 tiles are 4 and 12 placeholders.
+    ids = encode("Read.", tiles_per_image=(1, 3))
+    first, second = PLACEHOLDER * 4, PLACEHOLDER * 12
+    pictures = f"<img>{first}</img>\n<img>{second}</img>\n"
+    assert vision_model.tokenizer.decode(ids) == f"{START}{pictures}Read.{END}"
+    assert np.sum(ids == vision_model.config.image_token_id) == 16
+
+
+@pytest.mark.parametrize("where", ["text", "system"])
+def test_a_spelled_placeholder_is_refused(encode, where):
+    texts = {"text": "What?", "system": None} | {where: f"What is {PLACEHOLDER}?"}
+    with pytest.raises(InputError, match=r"expected 8 image placeholders .* got 9"):
+        encode(**texts, tiles_per_image=(2,))
+
+
+def test_a_config_with_another_placeholder_is_refused(vision_model):
+    config = dataclasses.replace(vision_model.config, image_token_id=5)
+    with pytest.raises(InputError, match=r"expected 4 .* \(token 5\), got 0"):
+        encode_prompt(vision_model.tokenizer, config, "What?", tiles_per_image=(1,))
+
+
+def test_a_text_only_model_reads_a_placeholder_as_text(text_model):
+    ids = encode_prompt(
+        text_model.tokenizer, text_model.config, f"It says {PLACEHOLDER}"
+    )
+    assert PLACEHOLDER in text_model.tokenizer.decode(ids)
+
+
+def test_a_prompt_that_does_not_fit_with_its_answer_is_refused_not_cut(encode):
+    length = len(encode("1 + 2?", tiles_per_image=(3,)))
+    encode("1 + 2?", tiles_per_image=(3,), max_new_tokens=256 - length)
+    with pytest.raises(InputError, match=rf"at most 256 .* got {length} \+ ") as caught:
+        encode("1 + 2?", tiles_per_image=(3,), max_new_tokens=257 - length)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_target_ends_with_the_end_token(text_model):
+    ids = encode_target(text_model.tokenizer, "12 + 34 = 46")
+    assert ids[-1] == text_model.tokenizer.eos_token_id
+    assert text_model.tokenizer.decode(ids[:-1]) == "12 + 34 = 46"
+    assert encode_target(text_model.tokenizer, "").tolist() == [ids[-1]]
+
+
+@pytest.mark.parametrize(
+    "text", [f"a{END}b", PLACEHOLDER, f"<{START}>", f"{END}{END}", f"<|im_{END}end|>"]
+)
+def test_a_target_cannot_spell_a_special_token(text_model, text):
+    tokenizer = text_model.tokenizer
+    ids = encode_target(tokenizer, text)[:-1]
+    assert not set(ids.tolist()) & set(tokenizer.all_special_ids)
+    assert tokenizer.decode(ids) == text
+
+
+def test_think_tags_of_a_target_are_tokens(text_model):
+    tokenizer = text_model.tokenizer
+    ids = encode_target(tokenizer, "<think>1</think>2")
+    tags = tokenizer.convert_tokens_to_ids(["<think>", "</think>"])
+    assert [ids[0], ids[2]] == tags
+
+
+def test_prompts_and_targets_may_be_encoded_in_threads(text_model):
+    texts = [f"{n} + {n}{END}" for n in range(50)]
+
+    def both(text):
+        prompt = encode_prompt(text_model.tokenizer, text_model.config, text)
+        return prompt.tolist(), encode_target(text_model.tokenizer, text).tolist()
+
+    one_by_one = [both(text) for text in texts]
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(both, texts)) == one_by_one
+
+
+def test_image_tokens_are_numbered_in_turn(vision_model):
+    placeholder = vision_model.config.image_token_id
+    ids = np.array([7, placeholder, placeholder, 8, placeholder, 9])
+    numbered = index_image_tokens(ids, vision_model.config, first_tile=5)
+    assert numbered.tolist() == [-1, 20, 21, -1, 22, -1]
+
+
+def test_text_has_no_image_tokens(text_model):
+    numbered = index_image_tokens(np.arange(4), text_model.config)
+    assert numbered.tolist() == [-1, -1, -1, -1]
+
+
+@pytest.mark.parametrize("prompts", [DIGITS, PAPER], ids=["digits", "paper"])
+def test_the_reasoner_is_told_caption_and_question_once(prompts):
+    told = prompts.reasoner.format(caption="{a 7}", question="What is {x}?")
+    assert told.count("{a 7}") == told.count("What is {x}?") == 1
+    assert "{question}" not in told
+    assert "{" not in prompts.caption

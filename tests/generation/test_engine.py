@@ -1,0 +1,289 @@
+"""From requests to completions."""
+
+import dataclasses
+import itertools
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from sophia_jax.config import SamplingConfig
+from sophia_jax.data.packing import Example, pack_examples
+from sophia_jax.data.prompts import encode_prompt
+from sophia_jax.generation import engine as engine_module
+from sophia_jax.generation.decode import sample_groups
+from sophia_jax.generation.engine import Engine
+from sophia_jax.generation.images import encode_images
+from sophia_jax.training.step import policy_log_probs
+from sophia_jax.types import InputError, Request
+
+SAMPLING = SamplingConfig(max_new_tokens=24)
+BUCKET = 16
+
+
+@pytest.fixture(scope="module")
+def text_engine(text_model):
+    return Engine(text_model, SAMPLING, rows=8, bucket=BUCKET)
+
+
+@pytest.fixture(scope="module")
+def vision_engine(vision_model):
+    return Engine(vision_model, SAMPLING, rows=8, bucket=BUCKET)
+
+
+def request_of_length(model, length, images=(), tiles_per_image=(), **fields):
+    """A request whose prompt has just so many tokens."""
+    for text in ("=" * n for n in itertools.count()):
+        ids = encode_prompt(
+            model.tokenizer, model.config, text, tiles_per_image=tiles_per_image
+        )
+        if len(ids) == length:
+            fields = {"group": f"{length} {images}", "num_samples": 2} | fields
+            return Request(text=text, images=images, **fields)
+        assert len(ids) < length
+
+
+def requests_around(model, edges, images=(), tiles_per_image=()):
+    """Prompts of one token less than a bucket takes, of as many, and of one more."""
+    return [
+        request_of_length(model, edge + beside, images, tiles_per_image, seed=edge)
+        for edge in edges
+        for beside in (-1, 0, 1)
+    ]
+
+
+@pytest.fixture(scope="module")
+def scored(vision_model):
+    """Log-probabilities by the training forward, of prompts and samples packed."""
+    log_probs = jax.jit(policy_log_probs, static_argnums=0)
+
+    def scored(requests, completions):
+        by_group = {request.group: request for request in requests}
+
+        def example(completion):
+            request = by_group[completion.group]
+            features = encode_images(vision_model, request.images)
+            prompt_ids = encode_prompt(
+                vision_model.tokenizer,
+                vision_model.config,
+                request.text,
+                tiles_per_image=[len(tiles) for tiles in features],
+            )
+            images = np.concatenate(features) if features else None
+            return Example(prompt_ids, completion.token_ids, images)
+
+        batch = pack_examples(
+            [example(completion) for completion in completions],
+            vision_model.config,
+            row_length=128,
+            bucket=32,
+        )
+        result = log_probs(vision_model.graphdef, vision_model.params, batch)
+        return [
+            np.asarray(row)[: len(completion.token_ids)]
+            for row, completion in zip(result, completions, strict=True)
+        ]
+
+    return scored
+
+
+def test_the_training_forward_agrees_at_every_bucket_edge(
+    vision_model, vision_engine, scored, pictures
+):
+    # Buckets end at 32 and 48 tokens; 1, 3, and 1 + 3 tiles of 4 tokens.
+    text = requests_around(vision_model, [32, 48])
+    one = requests_around(vision_model, [32, 48], (pictures["one"],), (1,))
+    wide = requests_around(vision_model, [32, 48], (pictures["wide"],), (3,))
+    both = (pictures["one"], pictures["wide"])
+    two = requests_around(vision_model, [48], both, (1, 3))
+    requests = text + one + wide + two
+    completions = list(vision_engine(requests))
+    assert len(completions) == 2 * len(requests)
+    expected = scored(requests, completions)
+    for completion, log_probs in zip(completions, expected, strict=True):
+        np.testing.assert_allclose(
+            completion.policy_log_probs, log_probs, atol=1e-4, err_msg=completion.group
+        )
+
+
+def test_pictures_count(vision_engine, pictures):
+    asked = Request(group="one", text="Read.", images=(pictures["one"],))
+    other = dataclasses.replace(asked, group="other", images=(pictures["another"],))
+    [first, second] = vision_engine([asked, other])
+    assert first.policy_log_probs[0] != second.policy_log_probs[0]
+
+
+@pytest.mark.parametrize("with_pictures", [False, True])
+def test_a_group_s_samples_do_not_depend_on_the_other_requests(
+    vision_model, vision_engine, pictures, with_pictures
+):
+    images = ((pictures["wide"],), (3,)) if with_pictures else ()
+    asked = request_of_length(vision_model, 30, *images, group="asked", seed=2**63)
+    others = [
+        request_of_length(vision_model, length, *images, group=f"{length} {with_it}")
+        for length in (29, 31, 30, 47)
+        for with_it, images in [("text", ()), ("one", ((pictures["one"],), (1,)))]
+    ]
+    alone = list(vision_engine([asked]))
+    for requests in (
+        [asked, *others],
+        [*others, asked],
+        [*others[:3], asked, others[4]],
+    ):
+        beside = [c for c in vision_engine(requests) if c.group == "asked"]
+        assert [c.sample for c in beside] == [0, 1]
+        for one, other in zip(alone, beside, strict=True):
+            np.testing.assert_array_equal(one.token_ids, other.token_ids)
+            np.testing.assert_array_equal(one.policy_log_probs, other.policy_log_probs)
+            np.testing.assert_array_equal(
+                one.behavior_log_probs, other.behavior_log_probs
+            )
+
+
+def test_a_bucket_compiles_once_whatever_stands_in_it(
+    monkeypatch, vision_model, pictures
+):
+    # Four buckets: 32 and 48 tokens, with and without pictures, of 1 to 6 tiles.
+    sample = jax.jit(
+        chex.assert_max_traces(sample_groups.__wrapped__, 4),
+        static_argnums=0,
+        static_argnames=("num_samples", "sampling", "end_id", "banned_ids"),
+    )
+    monkeypatch.setattr(engine_module, "sample_groups", sample)
+    engine = Engine(vision_model, SamplingConfig(2), rows=4, bucket=BUCKET)
+    one, wide = pictures["one"], pictures["wide"]
+    shown = [((), ()), ((one,), (1,)), ((wide,), (3,)), ((wide, one), (3, 1))]
+    requests = [
+        request_of_length(
+            vision_model, length, images, tiles, group=f"{length} {tiles}"
+        )
+        for length in (30, 31, 32, 33, 40, 48)
+        for images, tiles in shown
+    ]
+    assert len(list(engine(requests))) == 2 * len(requests)
+    assert len(list(engine(requests[:1]))) == 2
+
+
+def test_engines_of_one_shape_share_their_program(text_model, text_engine):
+    asked = Request(group="asked", text="1 + 2")
+    list(text_engine([asked]))
+    compiled = sample_groups._cache_size()
+    trained = dataclasses.replace(
+        text_model, params=jax.tree.map(lambda x: x * 1.01, text_model.params)
+    )
+    list(Engine(trained, SAMPLING, rows=8, bucket=BUCKET)([asked]))
+    assert sample_groups._cache_size() == compiled
+
+
+def test_nothing_asked_nothing_answered(text_engine):
+    assert list(text_engine(iter([]))) == []
+
+
+def test_a_group_larger_than_the_rows_is_sampled_whole(text_engine):
+    completions = list(text_engine([Request(group="a", text="1", num_samples=19)]))
+    assert [c.sample for c in completions] == list(range(19))
+    assert len({c.token_ids.tobytes() for c in completions}) > 1
+
+
+def test_groups_of_different_sizes_are_all_answered(text_engine):
+    requests = [
+        Request(group=str(n), text="=" * (n % 7), num_samples=1 + n % 2)
+        for n in range(40)
+    ]
+    completions = list(text_engine(requests))
+    answered = sorted((int(c.group), c.sample) for c in completions)
+    assert answered == [(n, k) for n in range(40) for k in range(1 + n % 2)]
+
+
+def test_texts_lack_the_end_token_and_token_ids_have_it(text_model, text_engine):
+    completions = list(text_engine([Request(group="a", text="1 + 2", num_samples=40)]))
+    end = text_model.tokenizer.eos_token_id
+    for completion in completions:
+        ids = completion.token_ids.tolist()
+        assert len(completion.behavior_log_probs) == len(ids)
+        assert len(completion.policy_log_probs) == len(ids)
+        if completion.finish_reason == "stop":
+            assert ids.index(end) == len(ids) - 1
+            assert completion.text == text_model.tokenizer.decode(ids[:-1])
+        else:
+            assert end not in ids
+            assert len(ids) == SAMPLING.max_new_tokens
+            assert completion.text == text_model.tokenizer.decode(ids)
+    assert {c.finish_reason for c in completions} == {"stop", "length"}
+
+
+def with_large_logit(model, token):
+    """A model that says nothing but one token, if it may."""
+    head = model.params["decoder"]["lm_head"]["kernel"]
+    head = head.at[0, token].set(1e4)
+    decoder = model.params["decoder"] | {"lm_head": {"kernel": head}}
+    return dataclasses.replace(model, params=model.params | {"decoder": decoder})
+
+
+@pytest.mark.parametrize("kind", ["text_model", "vision_model"])
+def test_an_image_placeholder_is_never_drawn(kind, request):
+    model = request.getfixturevalue(kind)
+    placeholder = model.tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")
+    insisting = with_large_logit(model, placeholder)
+    engine = Engine(insisting, SAMPLING, rows=8, bucket=BUCKET)
+    completions = list(engine([Request(group="a", text="1 + 2", num_samples=8)]))
+    drawn = np.concatenate([completion.token_ids for completion in completions])
+    assert placeholder not in drawn
+    # Another token, insisted upon as much, is all that is drawn.
+    insisting = with_large_logit(model, 7)
+    engine = Engine(insisting, SAMPLING, rows=8, bucket=BUCKET)
+    completions = list(engine([Request(group="a", text="1 + 2", num_samples=8)]))
+    assert {tuple(c.token_ids) for c in completions} == {(7,) * SAMPLING.max_new_tokens}
+
+
+def test_requests_are_taken_as_they_are_needed(text_engine):
+    endless = (Request(group=str(n), text="1 + 2") for n in itertools.count())
+    completions = text_engine(endless)
+    assert len(list(itertools.islice(completions, 20))) == 20
+    completions.close()
+    # One batch of 8 is handed out, one is on the device, and 32 are read at a time.
+    assert int(next(endless).group) <= 64
+
+
+def test_an_error_among_the_requests_comes_through(text_engine):
+    def failing():
+        yield Request(group="a", text="1 + 2")
+        raise KeyError("the requests' own")
+
+    with pytest.raises(KeyError, match="the requests' own"):
+        list(text_engine(failing()))
+
+
+@pytest.mark.parametrize(
+    ("requests", "error", "match"),
+    [
+        (
+            [Request("a", "1"), Request("a", "2")],
+            ValueError,
+            "'a': expected each group",
+        ),
+        ([Request("a", "1", num_samples=0)], ValueError, "num_samples > 0, got 0"),
+        ([Request("a", "1", seed=-1)], ValueError, "seed in .0, 2..64., got -1"),
+        ([Request("a", "1", seed=2**64)], ValueError, "got 18446744073709551616"),
+        ([Request("a", "1", images=("x.png",))], InputError, "expected no pictures"),
+        ([Request("a", "=" * 500)], InputError, "at most 256 tokens with its answer"),
+    ],
+)
+def test_requests_that_cannot_be_answered_are_refused(
+    text_engine, requests, error, match
+):
+    with pytest.raises(error, match=match):
+        list(text_engine(requests))
+
+
+def test_a_placeholder_spelled_by_the_user_is_refused(vision_engine, pictures):
+    asked = Request("a", "<IMG_CONTEXT>?", images=(pictures["one"],))
+    with pytest.raises(InputError, match=r"expected 4 image placeholders .* got 5"):
+        list(vision_engine([asked]))
+
+
+@pytest.mark.parametrize("option", ["rows", "bucket"])
+def test_sizes_of_zero_are_refused(text_model, option):
+    with pytest.raises(ValueError, match=f"{option}: expected > 0, got 0"):
+        Engine(text_model, SAMPLING, **{option: 0})
