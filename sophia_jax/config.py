@@ -52,7 +52,7 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class VisionConfig:
-    """An InternViT tower: 300M (layer_norm, qkv_bias) or 6B (rms_norm, qk_norm) type."""
+    """InternViT of the 300M (layer_norm, qkv_bias) or 6B (rms_norm, qk_norm) type."""
 
     hidden_size: int
     num_layers: int
@@ -136,9 +136,7 @@ class SamplingConfig:
     top_k: int = 0  # 0 keeps all
 
     def __post_init__(self) -> None:
-        _require(
-            self.max_new_tokens > 0, "max_new_tokens", "> 0", self.max_new_tokens
-        )
+        _require(self.max_new_tokens > 0, "max_new_tokens", "> 0", self.max_new_tokens)
         _require(self.temperature >= 0, "temperature", ">= 0", self.temperature)
         _require(0 < self.top_p <= 1, "top_p", "in (0, 1]", self.top_p)
         _require(self.top_k >= 0, "top_k", ">= 0 (0 keeps all)", self.top_k)

@@ -1,4 +1,4 @@
-"""Array aliases, the shape checker, and the records and callables that cross packages."""
+"""Array aliases, the shape checker, and what crosses packages."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ typed = jaxtyped(
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used; the message is one line: where, rule, value."""
+    """What the user gave cannot be used; one line says where, rule and value."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Item:
       question: as the model will read it, without image markers.
       answer: what `verify_answer` compares with.
       images: paths of the picture files, in the order in which they are shown.
-      kind: what is being asked for (subject, operation, ...); results are grouped by it.
+      kind: what is being asked for (subject, operation); results are grouped by it.
       caption: a true description, where the data set has one; used by evaluation only.
     """
 
@@ -116,8 +116,8 @@ GenerateFn = Callable[[Iterable[Request]], Iterator[Completion]]
 """Samples every request; completions come as they finish, in any order."""
 
 RewardFn = Callable[[Sequence[tuple[str, str]]], Sequence]
-"""(response, answer) pairs -> verdicts in order; a verdict is truthy when right, and its
-`value` names it ("right", "wrong", "undecided")."""
+"""(response, answer) pairs -> verdicts in order; a verdict is truthy when right, and
+its `value` names it ("right", "wrong", "undecided")."""
 
 JudgeFn = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
 """(question, response) pairs -> scores, larger is better, in order."""

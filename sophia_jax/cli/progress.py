@@ -31,8 +31,8 @@ class Display:
     def __init__(self, console: Console | None = None):
         self._console = console or Console()
         self._lock = threading.RLock()
-        self._bars = self._new_bars()
-        self._num_loops = 0  # that run now, each in a thread of its own
+        self._bars: Progress | None = None
+        self._running = 0  # loops, each in a thread of its own
 
     def say(self, line: str | RenderableType = "") -> None:
         """Print a line, above the bar where there is one."""
@@ -58,9 +58,28 @@ class Display:
 
     def close(self) -> None:
         """Leave the bars of loops that were broken off as they stand."""
-        with self._lock:
+        if self._bars is not None:
             self._bars.stop()
-            self._bars, self._num_loops = self._new_bars(), 0
+        self._bars, self._running = None, 0
+
+    def _with_bar(self, iterable: Iterable, description: str, total: int) -> Iterator:
+        """A bar of its own, beside those of loops in other threads."""
+        with self._lock:
+            if self._bars is None:
+                self._bars = self._new_bars()
+                self._bars.start()
+            self._running += 1
+            bars = self._bars
+        task = bars.add_task(description, total=total)
+        try:
+            for thing in iterable:
+                yield thing
+                bars.advance(task)
+        finally:
+            with self._lock:
+                self._running -= 1
+                if self._running <= 0:
+                    self.close()
 
     def _new_bars(self) -> Progress:
         return Progress(
@@ -72,23 +91,6 @@ class Display:
             TimeRemainingColumn(),
             console=self._console,
         )
-
-    def _with_bar(self, iterable: Iterable, description: str, total: int) -> Iterator:
-        with self._lock:
-            bars = self._bars
-            task = bars.add_task(description, total=total)
-            self._num_loops += 1
-            bars.start()
-        try:
-            for thing in iterable:
-                yield thing
-                bars.advance(task)
-        finally:
-            with self._lock:
-                last = bars is self._bars and self._num_loops == 1
-                self._num_loops -= bars is self._bars
-            if last:
-                self.close()
 
     def _with_lines(self, iterable: Iterable, description: str, total: int) -> Iterator:
         start = last = time.monotonic()

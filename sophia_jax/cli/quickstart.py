@@ -24,7 +24,7 @@ class Quickstart:
     seed: int = 0
     """Of data, weights, samples and orders."""
     tiny: bool = False
-    """A run of a minute that shows the machinery, not the result."""
+    """A run of a minute or two that shows the machinery, not the result."""
     resume: bool = False
     """Go on with a run of the same settings."""
     force: bool = False
@@ -48,8 +48,6 @@ class Quickstart:
         display.say(score_table({"base": base, "SOPHIA": sophia}))
         if base["caption_accuracy"]:
             share = sophia["pass@1"] / base["caption_accuracy"]
-            display.say(
-                f"SOPHIA is right on {share:.0%} as many questions as it was captions"
-            )
+            display.say(f"SOPHIA reaches {share:.0%} of the base's caption accuracy")
         display.say(seconds_line(summary["seconds"]))
         leave_page(self.out, display)

@@ -22,3 +22,4 @@ def prepare() -> None:
     if jax.config.jax_compilation_cache_dir is None:
         cache = Path.home() / ".cache" / "sophia_jax" / "xla"
         jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -50,7 +50,7 @@ def wilson_interval(
 
 
 def pass_at_k(num_samples: int, num_right: int, k: int) -> float:
-    """Probability that k of a question's samples, drawn without return, hold a right one.
+    """Probability that k samples of a question, drawn without return, hold a right one.
 
         1 - C(n - c, k) / C(n, k) = 1 - ∏_{i = n-c+1}^{n} (1 - k/i)
 

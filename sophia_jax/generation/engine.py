@@ -18,7 +18,7 @@ from sophia_jax.generation.images import TILES_PER_CALL, ImageEncoder
 from sophia_jax.models.model import Model
 from sophia_jax.types import Completion, InputError, Request
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "generate"]
 
 REQUESTS_READ_AHEAD = TILES_PER_CALL  # whose pictures are encoded together
 
@@ -179,3 +179,24 @@ class Engine:
             )
             for (g, n), ids, text in zip(places, token_ids, texts, strict=True)
         ]
+
+
+def generate(
+    model: Model,
+    requests: Iterable[Request],
+    *,
+    sampling: SamplingConfig,
+    rows: int = 512,
+) -> Iterator[Completion]:
+    """Sample every request: `Engine` for a single use.
+
+    Args:
+      model: what is sampled.
+      requests: prompts with their pictures, seeds and numbers of samples.
+      sampling: how.
+      rows: sequences that are decoded together.
+
+    Returns:
+      Completions, as they finish.
+    """
+    return Engine(model, sampling, rows=rows)(requests)

@@ -23,6 +23,9 @@ from sophia_jax.types import Array, Bool, Float, Int
 
 __all__ = ["Cache", "Decoder", "causal_mask"]
 
+# Few layers compile quickly when they stand one by one, and then slice no cache.
+MOST_UNROLLED = 4
+
 # (query, key, value, layer index, cache) -> (attention, cache)
 Attend = Callable[[Array, Array, Array, Array, Any], tuple[Array, Any]]
 
@@ -111,9 +114,7 @@ class Decoder(nnx.Module):
         self.layers = stack_layers(
             lambda rngs: DecoderLayer(config, rngs), config.num_layers, rngs
         )
-        self.norm = nnx.RMSNorm(
-            config.hidden_size, epsilon=config.norm_eps, rngs=rngs
-        )
+        self.norm = nnx.RMSNorm(config.hidden_size, epsilon=config.norm_eps, rngs=rngs)
         if not config.tied_head:
             self.lm_head = nnx.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
@@ -217,7 +218,7 @@ class Decoder(nnx.Module):
     def _run(
         self, x: Array, positions: Array, attend: Attend, cache: Any, remat=False
     ) -> tuple[Array, Any]:
-        """The layers in turn; the cache rides in the carry, so there is one copy of it."""
+        """The layers in turn; the cache rides in the carry, so that there is one."""
         angles = rotary_angles(
             positions, self.config.head_dim, theta=self.config.rope_theta
         )
@@ -230,8 +231,13 @@ class Decoder(nnx.Module):
             ), None
 
         body = jax.checkpoint(body) if remat else body
-        layers = jnp.arange(self.config.num_layers)
-        (x, cache), _ = jax.lax.scan(body, (x, cache), (layers, weights))
+        num_layers = self.config.num_layers
+        (x, cache), _ = jax.lax.scan(
+            body,
+            (x, cache),
+            (jnp.arange(num_layers), weights),
+            unroll=num_layers <= MOST_UNROLLED,
+        )
         return self.norm(x), cache
 
 

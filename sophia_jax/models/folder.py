@@ -170,7 +170,7 @@ def _read_tiles(folder: Path) -> TileGeometry:
 def _with_stored_head(
     config: ModelConfig, headers: dict[str, TensorHeader]
 ) -> ModelConfig:
-    """A configuration that is silent about its head: it is tied unless one is stored."""
+    """A configuration silent about its head: it is tied unless one is stored."""
     stored = head_names(config)[1] in file_names(config, headers)
     text = config.text
     return dataclasses.replace(

@@ -116,20 +116,22 @@ def partial_attention(
     """
     batch, token, heads, head_dim = query.shape
     kv_heads = key.shape[1]
-    query = query.reshape(batch, token, kv_heads, heads // kv_heads, head_dim)
+    query = query.reshape(batch, token, kv_heads, -1, head_dim).swapaxes(1, 2)
+    query = query.reshape(batch, kv_heads, -1, head_dim)
     logits = jnp.einsum(
-        "btkgd,bksd->bkgts", query, key, preferred_element_type=jnp.float32
+        "bkqd,bksd->bkqs", query, key, preferred_element_type=jnp.float32
     )
-    logits = jnp.where(
-        mask[:, None, None], logits * head_dim**-0.5, jnp.finfo(jnp.float32).min / 2
-    )
+    seen = jnp.repeat(mask, heads // kv_heads, axis=1)[:, None]
+    logits = jnp.where(seen, logits * head_dim**-0.5, jnp.finfo(jnp.float32).min / 2)
     log_weight = jax.nn.logsumexp(logits, axis=-1)
     weights = jnp.exp(logits - log_weight[..., None]).astype(value.dtype)
-    out = jnp.einsum("bkgts,bksd->btkgd", weights, value)
-    return (
-        out.reshape(batch, token, heads, head_dim),
-        jnp.moveaxis(log_weight, 3, 1).reshape(batch, token, heads),
-    )
+    out = jnp.einsum("bkqs,bksd->bkqd", weights, value)
+
+    def heads_last(x: Array) -> Array:
+        x = x.reshape(batch, kv_heads, token, heads // kv_heads, *x.shape[3:])
+        return x.swapaxes(1, 2).reshape(batch, token, heads, *x.shape[4:])
+
+    return heads_last(out), heads_last(log_weight)
 
 
 @typed

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 
 import jax
@@ -39,8 +36,9 @@ from sophia_jax.recipes.handwriting import (
     train_base,
     train_reasoner,
 )
-from sophia_jax.recipes.side_by_side import side_by_side
+from sophia_jax.recipes.machine import machine, versions
 from sophia_jax.recipes.run_folder import read_seconds, stopwatch, write_json
+from sophia_jax.recipes.side_by_side import side_by_side
 from sophia_jax.recipes.summary import rollout_summary
 from sophia_jax.rewards import AnswerVerifier
 from sophia_jax.rollouts.tables import RolloutTables
@@ -81,13 +79,13 @@ class QuickstartConfig:
     )
     sophia: SophiaConfig = SophiaConfig()
     base: TrainingConfig = TrainingConfig(
-        optimizer=OptimizerConfig(num_steps=600, learning_rate=2e-3, warmup_steps=50),
+        optimizer=OptimizerConfig(num_steps=900, learning_rate=2e-3, warmup_steps=50),
         batch_size=32,
         row_length=128,
         trainable=ALL_PARTS,
     )
     reasoner: TrainingConfig = TrainingConfig(
-        optimizer=OptimizerConfig(num_steps=1_300, learning_rate=2e-3, warmup_steps=50),
+        optimizer=OptimizerConfig(num_steps=1_400, learning_rate=2e-3, warmup_steps=50),
         batch_size=16,
         row_length=144,
     )
@@ -129,7 +127,7 @@ def quickstart(
         constant = constant_answers([(item.kind, item.answer) for item in held_out])
         tokenizer = make_tokenizer(DIGITS, config.seed)
     say(
-        f"data       {len(train_items)} training and {len(held_out)} held-out questions; "
+        f"data       {len(train_items)} training, {len(held_out)} held-out questions; "
         f"the best constant answer is right for "
         f"{max(kind['share'] for kind in constant.values()):.1%} of a kind at most"
     )
@@ -214,8 +212,8 @@ def quickstart(
         "reasoner": text_only,
         "rollouts": rollouts,
         "seconds": read_seconds(folder),
-        "versions": _versions(),
-        "machine": _machine(),
+        "versions": versions(),
+        "machine": machine(),
         "settings": dataclasses.asdict(config.sophia) | {"seed": config.seed},
     }
     write_json(folder / "summary.json", summary)
@@ -257,7 +255,7 @@ def _reasoner_accuracy(
     verifier: AnswerVerifier,
     config: QuickstartConfig,
 ) -> dict:
-    """How often the reasoner is right when the caption is true, sampled as in rollouts."""
+    """How often the reasoner is right on true captions, sampled as in rollouts."""
     told = [
         dataclasses.replace(
             item,
@@ -288,26 +286,3 @@ def _result(summary: dict) -> str:
         f"{summary['num_questions']} held-out questions; "
         f"captions wholly right {summary['caption_accuracy']:.1%}"
     )
-
-
-def _versions() -> dict[str, str]:
-    packages = (
-        "sophia-jax",
-        "jax",
-        "flax",
-        "optax",
-        "orbax-checkpoint",
-        "transformers",
-    )
-    return {"python": platform.python_version()} | {p: version(p) for p in packages}
-
-
-def _machine() -> dict:
-    return {
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(
-            os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1
-        ),
-        "processor": platform.processor() or platform.machine(),
-        "device": jax.devices()[0].device_kind,
-    }

@@ -23,7 +23,7 @@ def full_size(seed: int) -> QuickstartConfig:
 
 
 def tiny_size(seed: int) -> QuickstartConfig:
-    """A run of a minute: models that have learnt little, and one lucky guess is enough.
+    """A run of a minute or two: models that learn little, where a lucky guess will do.
 
     With a threshold of zero a caption needs a single right reasoning, so that something
     is kept and every stage runs; what is learnt from luck is worth nothing.
@@ -32,11 +32,11 @@ def tiny_size(seed: int) -> QuickstartConfig:
     return dataclasses.replace(
         full,
         data=HandwritingConfig(
-            name="tiny", perception=100, train=16, held_out=20, seed=seed
+            name="tiny", perception=100, train=12, held_out=20, seed=seed
         ),
         sophia=dataclasses.replace(full.sophia, threshold=0.0),
         base=_shorter(full.base, 20),
-        reasoner=_shorter(full.reasoner, 60),
+        reasoner=_shorter(full.reasoner, 100),
         update=_shorter(full.update, 5),
         rows=128,
     )

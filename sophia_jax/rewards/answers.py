@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from fractions import Fraction
 
 __all__ = ["compare_simple", "extract_answer", "same_text"]
@@ -141,11 +142,10 @@ def _last_box(text: str) -> str | None:
 
 def _after_anchor(text: str) -> str | None:
     """What follows the last announcement of an answer."""
-    anchor = None
-    for anchor in _ANCHOR.finditer(text):
-        pass
-    if anchor is None:
+    anchors = deque(_ANCHOR.finditer(text), maxlen=1)
+    if not anchors:
         return None
+    anchor = anchors[0]
     rest = text[anchor.end() : anchor.end() + 2 * MAX_ANSWER_CHARS].lstrip(
         " \t\r\n*_:#`"
     )
@@ -167,10 +167,8 @@ def _lone_choice(text: str) -> str | None:
 
 
 def _last_number(text: str) -> str | None:
-    number = None
-    for number in _NUMBER_IN_TEXT.finditer(text):
-        pass
-    return number and number.group()
+    numbers = deque(_NUMBER_IN_TEXT.finditer(text), maxlen=1)
+    return numbers[0].group() if numbers else None
 
 
 def _plain(text: str) -> str:

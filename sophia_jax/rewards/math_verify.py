@@ -8,6 +8,7 @@ process with a memory limit, and a child that is late is killed.
 from __future__ import annotations
 
 import collections
+import contextlib
 import enum
 import json
 import math
@@ -283,10 +284,8 @@ class _Worker:
 
     def send(self, case: _Case, timeout_seconds: float) -> None:
         self.case, self.deadline = case, time.monotonic() + timeout_seconds
-        try:
+        with contextlib.suppress(OSError):  # dead: `receive` will say so
             self.connection.send_bytes(json.dumps(case).encode())
-        except OSError:
-            pass  # dead: `receive` will say so
 
     def receive(self) -> str:
         try:

@@ -52,11 +52,13 @@ def write_reasonings(
         (row, _request(by_id[row["question_id"]], row, template, config))
         for row in captions
     ]
+    # Like questions end at like lengths: next to one another, they share batches.
+    asked.sort(key=lambda pair: by_id[pair[0]["question_id"]].question)
     completions = sample_in_order(reasoner, [request for _, request in asked])
     conditions = [pair for pair in asked for _ in range(config.num_reasonings)]
     answers = [by_id[row["question_id"]].answer for row, _ in conditions]
     verdicts = judge_completions(verify, completions, answers)
-    return [
+    rows = [
         {
             "question_id": caption["question_id"],
             "caption": caption["caption"],
@@ -70,6 +72,11 @@ def write_reasonings(
             conditions, completions, verdicts, strict=True
         )
     ]
+    order = {item.id: place for place, item in enumerate(items)}
+    return sorted(
+        rows,
+        key=lambda row: (order[row["question_id"]], row["caption"], row["reasoning"]),
+    )
 
 
 def _request(item: Item, caption: dict, template: str, config: SophiaConfig) -> Request:

@@ -145,8 +145,11 @@ def test_merged_attention_over_parts_is_attention_over_the_whole(masked):
     query, key, value = heads_of(0, 3, 4), heads_of(1, 7, 2), heads_of(2, 7, 2)
     mask = jax.random.bernoulli(jax.random.key(3), 0.6, (2, 3, 7)).at[..., 0].set(True)
     mask = mask if masked else jnp.ones_like(mask)
+    cached_key, cached_value = key.swapaxes(1, 2), value.swapaxes(1, 2)
     parts = [
-        partial_attention(query, key[:, part], value[:, part], mask[..., part])
+        partial_attention(
+            query, cached_key[:, :, part], cached_value[:, :, part], mask[..., part]
+        )
         for part in (slice(0, 2), slice(2, 6), slice(6, 7))
     ]
     whole = attention(query, key, value, mask)
@@ -156,7 +159,7 @@ def test_merged_attention_over_parts_is_attention_over_the_whole(masked):
 def test_the_weight_of_a_part_is_the_log_of_its_softmax_sum():
     # One key equal to the query, [2, 0, 0, ...]: q k / sqrt(8) = 4 / sqrt(8).
     one = jnp.zeros((1, 1, 1, 8)).at[..., 0].set(2.0)
-    out, log_weight = partial_attention(one, one, 3 * one)
+    out, log_weight = partial_attention(one, one, 3 * one, jnp.ones((1, 1, 1), bool))
     np.testing.assert_allclose(log_weight, [[[4 / np.sqrt(8)]]], rtol=1e-6)
     np.testing.assert_allclose(out, 3 * one)
 

@@ -1,4 +1,4 @@
-"""Folders round-trip bit by bit, and a folder that does not fit is refused in a line."""
+"""Folders round-trip bit by bit; one that does not fit is refused in a line."""
 
 import dataclasses
 import json

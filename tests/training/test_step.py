@@ -149,7 +149,10 @@ def test_no_gradient_of_frozen_parts_is_computed(
         InternVL, "encode_images", lambda self, tiles: watched(encode(self, tiles))
     )
     batch = pack(picture_examples)
-    step = train_step.__wrapped__
+
+    def step(state, batch):  # a new function, so that it is traced anew
+        return train_step.__wrapped__(state, batch)
+
     jax.eval_shape(step, init_state(vision_model, DESCENT), batch)
     everything = init_state(vision_model, DESCENT, trainable=ALL_PARTS)
     with pytest.raises(AssertionError, match="the features are differentiated"):

@@ -209,8 +209,16 @@ def test_a_table_that_lacks_shards_is_said_to(run_folder):
         ("summary.json", b"\xff", r"summary\.json: expected a JSON file"),
         ("summary.json", b"[]", r"summary\.json: expected an object, got \[\]"),
         ("config.json", b"{]", r"config\.json: expected a JSON file"),
-        ("training/base/metrics.jsonl", b"{}\n", r"metrics\.jsonl: expected one JSON object"),
-        ("training/base/metrics.jsonl", b"3\n", r"metrics\.jsonl: expected one JSON object"),
+        (
+            "training/base/metrics.jsonl",
+            b"{}\n",
+            r"metrics\.jsonl: expected one JSON object",
+        ),
+        (
+            "training/base/metrics.jsonl",
+            b"3\n",
+            r"metrics\.jsonl: expected one JSON object",
+        ),
         (
             "evaluations/base/predictions.parquet",
             b"PAR1",

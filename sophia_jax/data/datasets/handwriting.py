@@ -44,7 +44,7 @@ class HandwritingConfig(tfds.core.BuilderConfig):
     """
 
     perception: int = 12_000
-    train: int = 1_200
+    train: int = 800
     held_out: int = 600
     seed: int = 0
     caption_prompt: str = DIGITS.caption
