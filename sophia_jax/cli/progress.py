@@ -77,9 +77,10 @@ class Display:
                 bars.advance(task)
         finally:
             with self._lock:
-                self._running -= 1
-                if self._running <= 0:
-                    self.close()
+                if bars is self._bars:
+                    self._running -= 1
+                    if self._running == 0:
+                        self.close()
 
     def _new_bars(self) -> Progress:
         return Progress(

@@ -36,11 +36,11 @@ class Score:
     parsed: float | None
     by_kind: dict[str, Score]
 
-    @property
-    def share_of_caption_accuracy(self) -> float | None:
-        if self.pass_at_1 is None or not self.caption_accuracy:
+    def share_of(self, reader: Score | None) -> float | None:
+        """pass@1 as a share of the pictures that `reader` describes rightly."""
+        if self.pass_at_1 is None or reader is None or not reader.caption_accuracy:
             return None
-        return self.pass_at_1 / self.caption_accuracy
+        return self.pass_at_1 / reader.caption_accuracy
 
 
 @dataclass(frozen=True)

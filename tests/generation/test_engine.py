@@ -197,7 +197,9 @@ def test_groups_of_different_sizes_are_all_answered(text_engine):
 
 
 def test_texts_lack_the_end_token_and_token_ids_have_it(text_model, text_engine):
-    completions = list(text_engine([Request(group="a", text="1 + 2", num_samples=40)]))
+    completions = list(
+        text_engine(Request(str(n), "=" * (n % 5), seed=n) for n in range(64))
+    )
     end = text_model.tokenizer.eos_token_id
     for completion in completions:
         ids = completion.token_ids.tolist()

@@ -37,7 +37,8 @@ def test_a_given_interval_is_kept_and_a_missing_one_is_wilsons(tmp_path):
 
 def test_the_share_of_caption_accuracy_is_a_quotient_or_nothing(tmp_path):
     def share(**score):
-        return read(tmp_path, base(score)).held_out["base"].share_of_caption_accuracy
+        reader = read(tmp_path, base(score)).held_out["base"]
+        return reader.share_of(reader)
 
     assert share(**{"pass@1": 0.6, "caption_accuracy": 0.8}) == pytest.approx(0.75)
     assert share(**{"pass@1": 0.6, "caption_accuracy": 0.0}) is None
