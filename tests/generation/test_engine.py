@@ -18,7 +18,7 @@ from sophia_jax.generation.images import encode_images
 from sophia_jax.training.step import policy_log_probs
 from sophia_jax.types import InputError, Request
 
-SAMPLING = SamplingConfig(max_new_tokens=24)
+SAMPLING = SamplingConfig(max_new_tokens=12)
 BUCKET = 16
 
 
