@@ -60,15 +60,24 @@ def keep_top_p(
     """The smallest set of likeliest tokens whose probability reaches p.
 
     A token stays when those strictly likelier than it have less than p together, so
-    the likeliest always stays, and equals stay or go together.
+    the likeliest always stays, and equals stay or go together. The bound is found by
+    halving an interval of probabilities, which is faster than sorting them.
     """
-    descending = -jnp.sort(-logits, axis=-1)
-    probs = jax.nn.softmax(descending, axis=-1)
-    before = jnp.cumsum(probs, axis=-1) - probs
-    smallest_kept = jnp.min(
-        jnp.where(before < p, descending, jnp.inf), axis=-1, keepdims=True
-    )
-    return jnp.where(logits >= smallest_kept, logits, -jnp.inf)
+    probs = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
+    # Floats that are not negative are ordered like their bits.
+    bits = jax.lax.bitcast_convert_type(probs, jnp.int32)
+
+    def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        below, bound = bounds
+        middle = (below + bound) // 2
+        likelier = jnp.sum(probs, axis=-1, keepdims=True, where=bits > middle)
+        reached = likelier >= p
+        return jnp.where(reached, middle, below), jnp.where(reached, bound, middle)
+
+    bound = jnp.max(bits, axis=-1, keepdims=True)
+    start = (jnp.full_like(bound, -1), bound)
+    _, bound = jax.lax.fori_loop(0, 31, halve, start)  # at most 2^30 floats in [0, 1]
+    return jnp.where(bits >= bound, logits, -jnp.inf)
 
 
 def draw_tokens(

@@ -188,6 +188,13 @@ def test_samples_of_a_group_differ(free):
         assert len({tuple(tokens) for tokens in row.tolist()}) == len(row)
 
 
+def test_every_position_has_its_own_noise(sample):
+    # So hot that the noise alone decides: the same noise would draw the same token.
+    drawn = sample(prompts([5]), temperature=1e6)
+    for tokens in drawn.token_ids[0].tolist():
+        assert len(set(tokens)) > LIMIT // 2
+
+
 def test_a_sample_does_not_depend_on_how_many_there_are(free, sample):
     drawn = sample(prompts([5, 16, 1, 11]), num_samples=5)
     np.testing.assert_array_equal(drawn.token_ids[:, :3], free.token_ids)
