@@ -14,7 +14,11 @@ from sophia_jax.data.arithmetic import KINDS
 from sophia_jax.data.digits import compose_picture, split_scans
 from sophia_jax.data.items import write_items
 from sophia_jax.data.prompts import DIGITS
-from sophia_jax.recipes.handwriting import base_model, make_tokenizer
+from sophia_jax.recipes.handwriting import (
+    base_model,
+    language_model,
+    make_tokenizer,
+)
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "check_export.py"
 
@@ -32,7 +36,8 @@ def exported(tmp_path_factory):
     """A small model with large random weights, and six pictures with questions."""
     folder = tmp_path_factory.mktemp("export")
     tokenizer = make_tokenizer(DIGITS, 0)
-    model = base_model(jax.random.key(0), tokenizer)
+    language = language_model(jax.random.key(1), tokenizer)
+    model = base_model(jax.random.key(0), language)
     # Larger weights than fresh ones, so that answers depend on the pictures.
     params = jax.tree.map(lambda x: 1.5 * x if x.ndim > 1 else x, model.params)
     sj.save_model(dataclasses.replace(model, params=params), folder / "model")

@@ -20,6 +20,7 @@ __all__ = [
     "contains_held_out",
     "draw_numbers",
     "draw_shape",
+    "fact",
     "is_held_out",
     "perception",
     "solution",
@@ -123,19 +124,34 @@ def perception(rng: np.random.Generator, numbers: Numbers) -> tuple[str, str]:
     row = int(rng.integers(len(numbers)))
     digits = str(numbers[row])
     place = int(rng.integers(len(digits)))
-    last = digits[-1]
+    largest = max(numbers)
     return (
         (f"Which digit stands {ROWS[place]} in the {ROWS[row]} row?", digits[place]),
-        (f"Which digit stands last in the {ROWS[row]} row?", last),
+        (f"Which digit stands last in the {ROWS[row]} row?", digits[-1]),
         (f"Which number stands in the {ROWS[row]} row?", digits),
         (f"How many digits does the {ROWS[row]} row have?", str(len(digits))),
         ("How many numbers are there?", str(len(numbers))),
-        ("Which number is the largest?", str(max(numbers))),
-    )[rng.choice(6, p=(0.3, 0.15, 0.25, 0.05, 0.05, 0.2))]
+        ("Which number is the largest?", str(largest)),
+        ("Which row holds the largest number?", ROWS[numbers.index(largest)]),
+    )[rng.choice(7, p=(0.25, 0.15, 0.25, 0.05, 0.05, 0.15, 0.1))]
+
+
+def fact(rng: np.random.Generator) -> tuple[str, str]:
+    """One line of the tables that solutions look things up in: "07+8=" and "15"."""
+    table = (add, subtract, borrowing, multiply)[rng.integers(4)]
+    number = int(rng.integers(STEP_DIGIT + (table in (subtract, borrowing))))
+    if table in (multiply, borrowing):
+        line = table(int(rng.integers(10)), number)
+    else:
+        least = number if table is subtract else 0
+        most = (2 * STEP_DIGIT, STEP_TOTAL)[rng.integers(2)]  # half of them small
+        line = table(int(rng.integers(least, most)), number)
+    question, _, answer = line.partition("=")
+    return f"{question}=", answer
 
 
 def solution(kind: Kind, numbers: Numbers, *, long_check: bool) -> str:
-    """The answer, thought out digit by digit, checked and boxed.
+    """The numbers as they are read, the answer digit by digit, checked and boxed.
 
     Raises:
       ValueError: the answer is negative: it cannot be worked out digit by digit.
@@ -144,7 +160,7 @@ def solution(kind: Kind, numbers: Numbers, *, long_check: bool) -> str:
     if answer < 0:
         raise ValueError(f"numbers: expected an answer >= 0, got {answer} of {numbers}")
     steps = "\n".join(kind.steps(numbers, long_check))
-    return f"<think>{steps}</think>\\boxed{{{answer}}}"
+    return f"<think>{caption(numbers)}\n{steps}</think>\\boxed{{{answer}}}"
 
 
 def add_digits(a: int, b: int, places: int) -> list[str]:
@@ -152,28 +168,34 @@ def add_digits(a: int, b: int, places: int) -> list[str]:
     lines, carry = [], 0
     for place in range(places):
         x, y = digit(a, place) + carry, digit(b, place)
-        lines.append(f"{x}+{y}={x + y:02}")
+        lines.append(add(x, y))
         carry = (x + y) // 10
     return lines
 
 
 def subtract_digits(a: int, b: int, places: int) -> list[str]:
-    """a - b with a >= b, from the ones up: (ten and) digit - (digit and borrow)."""
+    """a - b with a >= b, from the ones up: digit - (digit and borrow)."""
     lines, borrow = [], 0
     for place in range(places):
         x, y = digit(a, place), digit(b, place) + borrow
         borrow = int(x < y)
-        lines.append(f"{x + 10 * borrow:02}-{y}={x + 10 * borrow - y}")
+        lines.append(borrowing(x, y))
     return lines
 
 
 def running_sum(digits: list[int]) -> list[str]:
-    """d1 + d2 = s, s + d3 = ..., one line an addition."""
+    """d1 + d2 = s, s + d3 = ..., a line each, with the digits still to come."""
     totals = itertools.accumulate(digits)
     return [
-        f"{total:02}+{digit}={total + digit:02}"
-        for total, digit in zip(totals, digits[1:], strict=False)
+        " ".join([add(total, digit), *_joined(digits[done:])])
+        for done, (total, digit) in enumerate(
+            zip(totals, digits[1:], strict=False), start=2
+        )
     ]
+
+
+def _joined(digits: list[int]) -> list[str]:
+    return ["".join(map(str, digits))] if digits else []
 
 
 def last_digits_product(a: int, factor: int) -> list[str]:
@@ -181,10 +203,27 @@ def last_digits_product(a: int, factor: int) -> list[str]:
     ones, tens = digit(a, 0) * factor, digit(a, 1) * factor
     carried, rest = ones // 10, tens % 10
     return [
-        f"{digit(a, 0)}*{factor}={ones:02}",
-        f"{digit(a, 1)}*{factor}={tens:02}",
-        f"{carried}+{rest}={carried + rest:02}",
+        multiply(digit(a, 0), factor),
+        multiply(digit(a, 1), factor),
+        add(carried, rest),
     ]
+
+
+def add(total: int, number: int) -> str:
+    return f"{total:02}+{number}={total + number:02}"
+
+
+def subtract(total: int, number: int) -> str:
+    return f"{total:02}-{number}={total - number:02}"
+
+
+def borrowing(x: int, y: int) -> str:
+    """One digit less another: 7-2=5, and where a ten is borrowed 2-7=5-10."""
+    return f"{x}-{y}={x - y}" if x >= y else f"{x}-{y}={x + 10 - y}-10"
+
+
+def multiply(a: int, b: int) -> str:
+    return f"{a}*{b}={a * b:02}"
 
 
 def digit(number: int, place: int) -> int:
@@ -211,7 +250,9 @@ def sum_steps(numbers: Numbers, long_check: bool) -> list[str]:
 
 def difference_steps(numbers: Numbers, long_check: bool) -> list[str]:
     a, b = max(numbers), min(numbers)
+    first, second = numbers
     return [
+        f"{first:02},{second:02}: {ROWS[int(first < second)]}",
         f"{a:02}-{b:02}",
         *subtract_digits(a, b, 2),
         f"={a - b:02}",
@@ -223,7 +264,7 @@ def digit_sum_steps(numbers: Numbers, long_check: bool) -> list[str]:
     digits = all_digits(numbers)
     lines, total, last = running_sum(digits), sum(digits), digits[-1]
     left, before = total - last, digits[-2]
-    back = [f"{total:02}-{last}={left:02}", f"{left:02}-{before}={left - before:02}"]
+    back = [subtract(total, last), subtract(left, before)]
     return [*lines, f"={total:02}", *check(back[: 1 + long_check])]
 
 
@@ -246,13 +287,12 @@ def two_step_steps(numbers: Numbers, long_check: bool) -> list[str]:
     a, b, c = numbers
     added = add_digits(a, b, 2)
     ones, tens = int(added[0][-1]), int(added[1][-2:])
-    borrow = int(ones < digit(c, 0))
-    ones, taken = ones + 10 * borrow, digit(c, 1) + borrow
+    taken = digit(c, 1) + int(ones < digit(c, 0))
     return [
         f"{a:02}+{b:02}-{c:02}",
         *added,
-        f"{ones:02}-{digit(c, 0)}={ones - digit(c, 0)}",
-        f"{tens:02}-{taken}={tens - taken:02}",
+        borrowing(ones, digit(c, 0)),
+        subtract(tens, taken),
         f"={a + b - c:03}",
         *check(add_digits(a + b - c, c, 1 + long_check)),
     ]

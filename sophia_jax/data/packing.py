@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import chex
 import numpy as np
@@ -12,11 +13,26 @@ from sophia_jax.config import ModelConfig
 from sophia_jax.data.prompts import index_image_tokens
 from sophia_jax.types import Array, InputError
 
-__all__ = ["Example", "PackedBatch", "bucket_size", "pack_examples"]
-
-FEWEST_ROWS = 2  # rows come in multiples of this
+__all__ = ["Buckets", "Example", "PackedBatch", "bucket_size", "pack_examples"]
 
 Place = tuple[int, int]  # an example's row, and its first token there
+
+
+class Buckets(NamedTuple):
+    """Steps of `bucket_size` by which a batch's shapes grow: few shapes, few programs.
+
+    Attributes:
+      rows: of packed tokens.
+      targets: tokens of the longest answer.
+      tiles: of all pictures together.
+    """
+
+    rows: int = 4
+    targets: int = 32
+    tiles: int = 16
+
+
+BUCKETS = Buckets()
 
 
 @dataclass(frozen=True)
@@ -81,7 +97,7 @@ def pack_examples(
     config: ModelConfig,
     *,
     row_length: int,
-    bucket: int = 8,
+    buckets: Buckets = BUCKETS,
     num_sequences: int | None = None,
 ) -> PackedBatch:
     """Pack examples into rows of `row_length` tokens, the longest first.
@@ -91,8 +107,7 @@ def pack_examples(
         pixels or all as features.
       config: of the model that will read them.
       row_length: tokens in a row.
-      bucket: target lengths and numbers of tiles are padded to `bucket_size` with this
-        step, and rows with a step of two, so that batches share compiled programs.
+      buckets: how the batch's shapes are rounded up, so that batches share programs.
       num_sequences: pad to this many sequences; None for as many as there are.
 
     Returns:
@@ -114,9 +129,9 @@ def pack_examples(
     reward = np.zeros(num_sequences, np.float32)
     reward[: len(examples)] = [example.reward for example in examples]
     return PackedBatch(
-        **_fill_rows(examples, places, row_length, config),
-        **_index_targets(examples, places, row_length, num_sequences, bucket),
-        images=_stack_tiles(examples, bucket),
+        **_fill_rows(examples, places, row_length, config, buckets.rows),
+        **_index_targets(examples, places, row_length, num_sequences, buckets.targets),
+        images=_stack_tiles(examples, buckets.tiles),
         reward=reward,
     )
 
@@ -180,9 +195,10 @@ def _fill_rows(
     places: Sequence[Place],
     row_length: int,
     config: ModelConfig,
+    step: int,
 ) -> dict[str, np.ndarray]:
     """What the decoder reads."""
-    num_rows = bucket_size(1 + max(row for row, _ in places), FEWEST_ROWS)
+    num_rows = bucket_size(1 + max(row for row, _ in places), step)
     shape = (num_rows, row_length)
     token_ids, positions, segment_ids = (np.zeros(shape, np.int32) for _ in range(3))
     image_index = np.full(shape, -1, np.int32)
@@ -210,11 +226,11 @@ def _index_targets(
     places: Sequence[Place],
     row_length: int,
     num_sequences: int,
-    bucket: int,
+    step: int,
 ) -> dict[str, np.ndarray]:
     """What is predicted, and from where: a token from the place before its own."""
     longest = max(len(example.target_ids) for example in examples)
-    shape = (num_sequences, bucket_size(longest, bucket))
+    shape = (num_sequences, bucket_size(longest, step))
     target_index, target_ids = (np.zeros(shape, np.int32) for _ in range(2))
     target_mask = np.zeros(shape, bool)
     for number, (example, (row, start)) in enumerate(
@@ -232,7 +248,7 @@ def _index_targets(
     }
 
 
-def _stack_tiles(examples: Sequence[Example], bucket: int) -> np.ndarray | None:
+def _stack_tiles(examples: Sequence[Example], step: int) -> np.ndarray | None:
     """All tiles in the order of the examples, padded with zeros."""
     tiles = [example.images for example in examples if example.num_tiles]
     if not tiles:
@@ -242,7 +258,7 @@ def _stack_tiles(examples: Sequence[Example], bucket: int) -> np.ndarray | None:
         raise InputError(
             f"images: expected tiles of one shape in a batch, got {shapes}"
         )
-    num_tiles = bucket_size(sum(map(len, tiles)), bucket)
+    num_tiles = bucket_size(sum(map(len, tiles)), step)
     stacked = np.zeros((num_tiles, *shapes[0]), tiles[0].dtype)
     np.concatenate(tiles, out=stacked[: sum(map(len, tiles))])
     return stacked

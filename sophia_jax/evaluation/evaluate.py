@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ __all__ = [
     "PREDICTIONS",
     "answer_questions",
     "read_captions",
+    "read_evaluation",
     "save_evaluation",
     "summarize",
 ]
@@ -203,7 +205,25 @@ def save_evaluation(folder: Path, rows: Sequence[dict], summary: dict) -> None:
     """Leave `predictions.parquet` and, last, `summary.json` in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pylist(list(rows), PREDICTIONS)
-    pq.write_table(table, folder / ".predictions.tmp", compression="zstd")
-    os.replace(folder / ".predictions.tmp", folder / "predictions.parquet")
-    (folder / ".summary.tmp").write_text(json.dumps(summary, indent=2) + "\n")
-    os.replace(folder / ".summary.tmp", folder / "summary.json")
+    with _whole(folder / "predictions.parquet") as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+    with _whole(folder / "summary.json") as temporary:
+        temporary.write_text(json.dumps(summary, indent=2) + "\n")
+
+
+def read_evaluation(folder: Path) -> list[dict] | None:
+    """The rows that `save_evaluation` left; None where it has not ended."""
+    if not (folder / "summary.json").exists():
+        return None
+    return pq.read_table(folder / "predictions.parquet").to_pylist()
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A file to write to; it becomes `path` when it is whole, or goes."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -20,6 +21,7 @@ from sophia_jax.types import Completion, InputError, Request
 
 __all__ = ["Engine", "generate"]
 
+CPU_LANES = 2  # batches at once: one alone leaves cores idle at every small step
 REQUESTS_READ_AHEAD = TILES_PER_CALL  # whose pictures are encoded together
 
 
@@ -55,6 +57,7 @@ class Engine:
         self.sampling = sampling
         self._rows = rows
         self._bucket = bucket
+        self._lanes = CPU_LANES if jax.default_backend() == "cpu" else 1
         self._encode_images = ImageEncoder(model) if model.tiles is not None else None
         # A text-only model's tokenizer may know the placeholder as well.
         known = model.tokenizer.get_added_vocab().get(IMAGE_CONTEXT)
@@ -68,14 +71,14 @@ class Engine:
           ValueError: a group's name comes twice, or its seed or number of samples is
             out of range.
         """
-        in_flight: Callable[[], list[Completion]] | None = None
-        for prompts in self._batches(requests):
-            dispatched = self._dispatch(prompts)
-            if in_flight is not None:
-                yield from in_flight()
-            in_flight = dispatched
-        if in_flight is not None:
-            yield from in_flight()
+        in_flight: deque[tuple[list[Prompt], Future[Samples]]] = deque()
+        with ThreadPoolExecutor(self._lanes) as lanes:
+            for prompts in self._batches(requests):
+                in_flight.append((prompts, lanes.submit(self._sample, prompts)))
+                if len(in_flight) > self._lanes:
+                    yield from self._completions(*in_flight.popleft())
+            while in_flight:
+                yield from self._completions(*in_flight.popleft())
 
     def _batches(self, requests: Iterable[Request]) -> Iterator[list[Prompt]]:
         """Full batches as soon as a bucket fills, then what is left of each."""
@@ -137,8 +140,7 @@ class Engine:
     def _num_groups(self, num_samples: int) -> int:
         return -(-self._rows // num_samples)
 
-    def _dispatch(self, prompts: list[Prompt]) -> Callable[[], list[Completion]]:
-        """Start sampling; the returned function waits for the result."""
+    def _sample(self, prompts: list[Prompt]) -> Samples:
         num_samples = prompts[0].request.num_samples
         batch = stack_prompts(
             prompts,
@@ -155,10 +157,13 @@ class Engine:
             end_id=self.model.tokenizer.eos_token_id,
             banned_ids=self._banned_ids,
         )
-        return lambda: self._completions(prompts, jax.device_get(samples))
+        return jax.device_get(samples)
 
-    def _completions(self, prompts: list[Prompt], drawn: Samples) -> list[Completion]:
-        """The batch's samples as text and records."""
+    def _completions(
+        self, prompts: list[Prompt], samples: Future[Samples]
+    ) -> list[Completion]:
+        """The batch's samples as text and records, when they are drawn."""
+        drawn = samples.result()
         num_samples = drawn.length.shape[1]
         places = [(g, n) for g in range(len(prompts)) for n in range(num_samples)]
         token_ids = [drawn.token_ids[g, n, : drawn.length[g, n]] for g, n in places]

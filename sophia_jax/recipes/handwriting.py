@@ -1,18 +1,20 @@
 """The quickstart's two models, trained in front of the user.
 
-The base policy learns to read handwriting, not to calculate. The reasoner learns to
-calculate from text alone: captions made from numbers, never a picture.
+Both start from one small language model that knows the tables of one-digit arithmetic,
+as InternVL3-38B and QwQ-32B both start from Qwen2.5-32B. The base policy learns to read
+handwriting, not to calculate. The reasoner learns to calculate from text alone:
+captions made from numbers, never a picture.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+import grain.python as grain
 import jax
 import numpy as np
 
@@ -22,6 +24,7 @@ from sophia_jax.data.arithmetic import (
     caption,
     draw_numbers,
     draw_shape,
+    fact,
     perception,
     solution,
 )
@@ -29,6 +32,7 @@ from sophia_jax.data.datasets.handwriting import Handwriting, HandwritingConfig
 from sophia_jax.data.digits import CELL, PICTURE_SIZE
 from sophia_jax.data.images import tile_image
 from sophia_jax.data.items import write_items
+from sophia_jax.data.mixing import mix_examples
 from sophia_jax.data.packing import Example
 from sophia_jax.data.prompts import Prompts, encode_prompt, encode_target
 from sophia_jax.losses import sft_loss
@@ -40,13 +44,17 @@ from sophia_jax.training.loop import TrainingConfig, train
 from sophia_jax.types import Array, Item, Track
 
 __all__ = [
-    "SolutionSource",
     "base_model",
+    "fact_examples",
+    "language_model",
     "make_data",
     "make_tokenizer",
-    "reasoner_model",
+    "text_example",
+    "text_questions",
     "train_base",
+    "train_language",
     "train_reasoner",
+    "worked_text",
 ]
 
 MAX_LENGTH = 192  # tokens, prompt and answer
@@ -105,6 +113,7 @@ def make_tokenizer(prompts: Prompts, seed: int):
             numbers = draw_solvable(rng, kind)
             texts.append(prompts.reasoner.format(caption="", question=kind.question))
             texts.append(solution(kind, numbers, long_check=True))
+            texts.append("".join(fact(rng)))
             texts.append(perception(rng, numbers)[0])
     return train_tokenizer(texts, VOCAB_SIZE)
 
@@ -117,10 +126,19 @@ def draw_solvable(rng: np.random.Generator, kind) -> tuple[int, ...]:
             return numbers
 
 
-def base_model(key: jax.Array, tokenizer) -> Model:
-    """A small InternVL: 14-pixel patches, and one image token for each digit's cell."""
+def language_model(key: jax.Array, tokenizer) -> Model:
+    """A small decoder, that of both models, before it has learnt anything."""
+    return new_model(key, ModelConfig(text=decoder_config(tokenizer)), tokenizer, None)
+
+
+def base_model(key: jax.Array, language: Model) -> Model:
+    """A small InternVL around a language model.
+
+    It has 14-pixel patches, and one image token for each digit's cell.
+    """
+    tokenizer = language.tokenizer
     config = ModelConfig(
-        text=decoder_config(tokenizer),
+        text=language.config.text,
         vision=VisionConfig(
             hidden_size=96,
             num_layers=2,
@@ -132,12 +150,9 @@ def base_model(key: jax.Array, tokenizer) -> Model:
         ),
         image_token_id=tokenizer.convert_tokens_to_ids(IMAGE_CONTEXT),
     )
-    return new_model(key, config, tokenizer, TILES)
-
-
-def reasoner_model(key: jax.Array, tokenizer) -> Model:
-    """A decoder alone, of the same size as the base policy's."""
-    return new_model(key, ModelConfig(text=decoder_config(tokenizer)), tokenizer, None)
+    model = new_model(key, config, tokenizer, TILES)
+    params = model.params | {"decoder": language.params["decoder"]}
+    return dataclasses.replace(model, params=params)
 
 
 def decoder_config(tokenizer) -> TextConfig:
@@ -171,14 +186,28 @@ def imitation(log_probs: Array, mask: Array, reward: Array) -> Array:
     return sft_loss(log_probs, mask)
 
 
+def train_language(
+    model: Model, training: TrainingConfig, folder: Path, track: Track, seed: int
+) -> Model:
+    """Teach a fresh decoder the tables of one-digit arithmetic by heart."""
+    facts = fact_examples(model, seed, _seen(training))
+    return train(
+        model, facts, imitation, training, folder, track=track, description="tables"
+    )
+
+
 def train_base(
     model: Model,
     builder: Handwriting,
     training: TrainingConfig,
     folder: Path,
     track: Track,
+    seed: int,
 ) -> Model:
-    """Teach a fresh model to read: captions and easy questions, all weights."""
+    """Teach a language model to see: captions and easy questions, all weights.
+
+    Beside every two pictures stands a line of the tables, lest it forget them.
+    """
 
     @functools.cache
     def prompt(question: str) -> np.ndarray:
@@ -195,51 +224,17 @@ def train_base(
             images=tile_image(Image.fromarray(row["image"]), model.tiles),
         )
 
-    source = builder.as_data_source("perception")
+    pictures = grain.MapDataset.source(builder.as_data_source("perception"))
+    facts = fact_examples(model, seed, _seen(training))
     return train(
         model,
-        source,
+        mix_examples([(pictures.map(example), 2), (facts, 1)], seed=training.seed),
         imitation,
         training,
         folder,
-        make_example=example,
         track=track,
         description="reading",
     )
-
-
-@dataclass(frozen=True)
-class SolutionSource(Sequence):
-    """Questions about true captions, worked out in text: one for each index.
-
-    Attributes:
-      encode: turns prompt and solution into an example.
-      prompts: of the reasoner.
-      seed: of the numbers.
-      size: how many there are.
-    """
-
-    encode: Callable[[str, str], Example]
-    prompts: Prompts
-    seed: int
-    size: int
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __getitem__(self, index: int) -> Example:
-        return self.encode(*self.text(index))
-
-    def text(self, index: int) -> tuple[str, str]:
-        """The reasoner's prompt and a worked solution."""
-        rng = np.random.default_rng((self.seed, 4, index))
-        kind = list(KINDS.values())[index % len(KINDS)]
-        numbers = draw_solvable(rng, kind)
-        prompt = self.prompts.reasoner.format(
-            caption=caption(numbers), question=kind.question
-        )
-        long_check = bool(rng.random() < LONG_CHECKS)
-        return prompt, solution(kind, numbers, long_check=long_check)
 
 
 def train_reasoner(
@@ -250,21 +245,78 @@ def train_reasoner(
     track: Track,
     seed: int,
 ) -> Model:
-    """Teach a fresh decoder to calculate, from text alone."""
+    """Teach a language model to calculate step by step, from text alone.
 
-    def encode(prompt: str, target: str) -> Example:
-        return Example(
-            prompt_ids=encode_prompt(model.tokenizer, model.config, prompt),
-            target_ids=encode_target(model.tokenizer, target),
-        )
-
-    size = training.optimizer.num_steps * training.batch_size
+    Beside every worked text stand three lines of the tables, lest it forget them.
+    """
+    texts = grain.MapDataset.range(_seen(training)).map(
+        lambda index: text_example(model, *worked_text(prompts, seed, index))
+    )
+    facts = fact_examples(model, seed, _seen(training))
     return train(
         model,
-        SolutionSource(encode, prompts, seed, size),
+        mix_examples([(texts, 1), (facts, 3)], seed=training.seed),
         imitation,
         training,
         folder,
         track=track,
         description="reasoning",
     )
+
+
+def text_questions(prompts: Prompts, seed: int, size: int) -> list[Item]:
+    """Questions about true captions, with their answers and without a picture."""
+    rng = np.random.default_rng((seed, 6))
+    items = []
+    for index in range(size):
+        name, kind = list(KINDS.items())[index % len(KINDS)]
+        numbers = draw_solvable(rng, kind)
+        items.append(
+            Item(
+                id=f"text-{name}-{index // len(KINDS):04}",
+                question=prompts.reasoner.format(
+                    caption=caption(numbers), question=kind.question
+                ),
+                answer=str(kind.answer(numbers)),
+                images=(),
+                kind=name,
+            )
+        )
+    return items
+
+
+def worked_text(prompts: Prompts, seed: int, index: int) -> tuple[str, str]:
+    """The reasoner's prompt about a true caption, and a worked solution."""
+    rng = np.random.default_rng((seed, 4, index))
+    kind = list(KINDS.values())[index % len(KINDS)]
+    numbers = draw_solvable(rng, kind)
+    prompt = prompts.reasoner.format(caption=caption(numbers), question=kind.question)
+    long_check = bool(rng.random() < LONG_CHECKS)
+    return prompt, solution(kind, numbers, long_check=long_check)
+
+
+def text_example(model: Model, prompt: str, text: str) -> Example:
+    """A question without a picture, and the answer to learn."""
+    return Example(
+        prompt_ids=encode_prompt(model.tokenizer, model.config, prompt),
+        target_ids=encode_target(model.tokenizer, text),
+    )
+
+
+def fact_examples(model: Model, seed: int, size: int) -> grain.MapDataset:
+    """Lines of the tables, as plain text without a chat around it."""
+
+    @functools.cache
+    def token_ids(text: str) -> np.ndarray:
+        return encode_target(model.tokenizer, text)[:-1]  # no end: a text goes on
+
+    def example(index: int) -> Example:
+        question, answer = fact(np.random.default_rng((seed, 5, index)))
+        return Example(prompt_ids=token_ids(question), target_ids=token_ids(answer))
+
+    return grain.MapDataset.range(size).map(example)
+
+
+def _seen(training: TrainingConfig) -> int:
+    """How many examples a phase reads; of endless kinds, none comes twice."""
+    return training.optimizer.num_steps * training.batch_size

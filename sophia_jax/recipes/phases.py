@@ -17,7 +17,7 @@ from sophia_jax.models.model import Model
 from sophia_jax.training.loop import TrainingConfig, train
 from sophia_jax.types import Array, InputError, Item, Track, untracked
 
-__all__ = ["UpdateConfig", "imitate"]
+__all__ = ["UpdateConfig", "imitate", "imitation_examples"]
 
 PAPER_BATCH = 512
 ROW_MULTIPLE = 64  # tokens
@@ -122,6 +122,20 @@ def imitate(
     Reference:
       SOPHIA, 2025, https://arxiv.org/abs/2507.16814, section 5.1.
     """
+    examples = imitation_examples(policy, items)
+    return train(
+        policy,
+        examples,
+        _imitation,
+        config.training(examples),
+        folder,
+        track=track,
+        description="warm-up",
+    )
+
+
+def imitation_examples(policy: Model, items: Sequence[Item]) -> list[Example]:
+    """(picture, question) -> answer, for plain imitation."""
     encode_images = ImageEncoder(policy)
 
     def example(item: Item) -> Example:
@@ -135,16 +149,7 @@ def imitate(
         target_ids = encode_target(policy.tokenizer, item.answer)
         return Example(prompt_ids, target_ids, np.concatenate(features))
 
-    examples = [example(item) for item in items]
-    return train(
-        policy,
-        examples,
-        _imitation,
-        config.training(examples),
-        folder,
-        track=track,
-        description="warm-up",
-    )
+    return [example(item) for item in items]
 
 
 def _imitation(log_probs: Array, mask: Array, reward: Array) -> Array:

@@ -1,8 +1,9 @@
 """The whole loop on real handwriting, on a CPU, in minutes.
 
-A small vision-language model learns to read handwritten digits, but not to calculate. A
-small text-only reasoner learns to calculate, but never sees a picture. Then SOPHIA: the
-first learns to calculate step by step from its own captions and the second's reasoning.
+A small language model knows the tables of one-digit arithmetic. From it comes a
+vision-language model that learns to read handwritten digits, but not to calculate, and
+a text-only reasoner that learns to calculate, but never sees a picture. Then SOPHIA:
+the first learns to calculate from its own captions and the second's reasoning.
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ from pathlib import Path
 import jax
 
 from sophia_jax.config import OptimizerConfig, SamplingConfig, SophiaConfig
-from sophia_jax.data.datasets.handwriting import HandwritingConfig, constant_answers
+from sophia_jax.data.datasets.handwriting import (
+    Handwriting,
+    HandwritingConfig,
+    constant_answers,
+)
 from sophia_jax.data.items import read_items
 from sophia_jax.data.prompts import DIGITS
 from sophia_jax.evaluation.evaluate import (
@@ -30,13 +35,16 @@ from sophia_jax.models.folder import load_model, save_model
 from sophia_jax.models.model import Model
 from sophia_jax.recipes.handwriting import (
     base_model,
+    language_model,
     make_data,
     make_tokenizer,
-    reasoner_model,
+    text_questions,
     train_base,
+    train_language,
     train_reasoner,
 )
 from sophia_jax.recipes.machine import machine, versions
+from sophia_jax.recipes.mixture import Mixture, MixtureConfig, answer_texts, mix
 from sophia_jax.recipes.run_folder import read_seconds, stopwatch, write_json
 from sophia_jax.recipes.side_by_side import side_by_side
 from sophia_jax.recipes.summary import rollout_summary
@@ -45,7 +53,6 @@ from sophia_jax.rollouts.tables import RolloutTables
 from sophia_jax.sophia import (
     collect_rollouts,
     token_counter,
-    trajectory_examples,
     update_policy,
 )
 from sophia_jax.training.loop import TrainingConfig
@@ -64,10 +71,12 @@ class QuickstartConfig:
       seed: of data, weights, samples and order.
       data: rows of each split.
       sophia: K, N, alpha.
+      language: updates of the language model on the tables of one-digit arithmetic.
       base: updates of the policy on captions and easy questions.
       reasoner: updates of the reasoner on worked solutions.
       update: the policy-gradient phase. The paper's rate, 2e-5, and batch, 512, suit
         billions of weights and 80K questions.
+      mixture: what the update learns from beside the trajectories.
       max_caption_tokens: longest caption.
       max_answer_tokens: longest reasoning.
       rows: sequences that are sampled together.
@@ -78,24 +87,30 @@ class QuickstartConfig:
         default_factory=lambda: HandwritingConfig(name="quickstart")
     )
     sophia: SophiaConfig = SophiaConfig()
+    language: TrainingConfig = TrainingConfig(
+        optimizer=OptimizerConfig(num_steps=300, learning_rate=2e-3, warmup_steps=30),
+        batch_size=128,
+        row_length=144,
+    )
     base: TrainingConfig = TrainingConfig(
-        optimizer=OptimizerConfig(num_steps=900, learning_rate=2e-3, warmup_steps=50),
-        batch_size=32,
+        optimizer=OptimizerConfig(num_steps=800, learning_rate=2e-3, warmup_steps=50),
+        batch_size=48,
         row_length=128,
         trainable=ALL_PARTS,
     )
     reasoner: TrainingConfig = TrainingConfig(
-        optimizer=OptimizerConfig(num_steps=1_400, learning_rate=2e-3, warmup_steps=50),
-        batch_size=16,
+        optimizer=OptimizerConfig(num_steps=1_000, learning_rate=2e-3, warmup_steps=50),
+        batch_size=32,
         row_length=144,
     )
     update: TrainingConfig = TrainingConfig(
-        optimizer=OptimizerConfig(num_steps=900, learning_rate=1e-3, warmup_steps=20),
-        batch_size=16,
+        optimizer=OptimizerConfig(num_steps=900, learning_rate=2e-3, warmup_steps=50),
+        batch_size=24,
         row_length=144,
     )
+    mixture: MixtureConfig = MixtureConfig()
     max_caption_tokens: int = 16
-    max_answer_tokens: int = 80
+    max_answer_tokens: int = 96
     rows: int = 512
 
 
@@ -118,46 +133,20 @@ def quickstart(
       What is written to `summary.json`.
     """
     stage = functools.partial(stopwatch, folder)
-    key = jax.random.key(config.seed)
 
     with stage("data"):
         builder = make_data(folder / "data", config.data)
         train_items = read_items(folder / "data" / "train").items
         held_out = read_items(folder / "data" / "held_out").items
         constant = constant_answers([(item.kind, item.answer) for item in held_out])
-        tokenizer = make_tokenizer(DIGITS, config.seed)
     say(
         f"data       {len(train_items)} training, {len(held_out)} held-out questions; "
         f"the best constant answer is right for "
         f"{max(kind['share'] for kind in constant.values()):.1%} of a kind at most"
     )
 
-    # Two models, each lacking what the other has.
     with stage("models"):
-        base, reasoner = side_by_side(
-            track,
-            lambda track: _once(
-                folder / "base",
-                lambda: train_base(
-                    base_model(jax.random.fold_in(key, 0), tokenizer),
-                    builder,
-                    config.base,
-                    folder / "training" / "base",
-                    track,
-                ),
-            ),
-            lambda track: _once(
-                folder / "reasoner",
-                lambda: train_reasoner(
-                    reasoner_model(jax.random.fold_in(key, 1), tokenizer),
-                    DIGITS,
-                    config.reasoner,
-                    folder / "training" / "reasoner",
-                    track,
-                    config.seed,
-                ),
-            ),
-        )
+        base, reasoner = _train_models(folder, builder, config, track)
 
     with AnswerVerifier() as verifier:
         with stage("evaluation"):
@@ -167,15 +156,16 @@ def quickstart(
         say(f"reasoner   {text_only['accuracy_on_true_captions']:.1%} on true captions")
 
         # SOPHIA: one collection, one update phase.
+        think = Engine(
+            reasoner, SamplingConfig(config.max_answer_tokens), rows=config.rows
+        )
         tables = RolloutTables(folder / "rollouts", train_items)
         with stage("rollouts"):
             collect_rollouts(
                 Engine(
                     base, SamplingConfig(config.max_caption_tokens), rows=config.rows
                 ),
-                Engine(
-                    reasoner, SamplingConfig(config.max_answer_tokens), rows=config.rows
-                ),
+                think,
                 verifier.verify,
                 token_counter(base),
                 tables,
@@ -183,20 +173,36 @@ def quickstart(
                 config.sophia,
                 track=track,
             )
-        rollouts = rollout_summary(tables)
+            rollouts = rollout_summary(tables)
         say(
             f"rollouts   {rollouts['captions']} captions, {rollouts['reasonings']} "
             f"reasonings, {rollouts['right']} right; kept {rollouts['kept']} of "
             f"{rollouts['num_questions']} questions"
         )
+        with stage("texts"):
+            texts = answer_texts(
+                folder / "texts",
+                think,
+                verifier.verify,
+                text_questions(DIGITS, config.seed, config.mixture.num_questions),
+                seed=config.sophia.seed,
+            )
         with stage("update"):
+            mixture = mix(
+                base,
+                train_items,
+                tables.selection.read_all(),
+                texts,
+                DIGITS,
+                config.mixture,
+                seed=config.seed,
+            )
+            say("update     " + _shares(mixture))
             policy = _once(
                 folder / "model",
                 lambda: update_policy(
                     base,
-                    trajectory_examples(
-                        base, train_items, tables.selection.read_all(), DIGITS
-                    ),
+                    mixture.examples,
                     config.update,
                     folder / "training" / "sophia",
                     track=track,
@@ -211,6 +217,7 @@ def quickstart(
         "constant_answer": constant,
         "reasoner": text_only,
         "rollouts": rollouts,
+        "mixture": {"sizes": mixture.sizes, "shares": mixture.shares},
         "seconds": read_seconds(folder),
         "versions": versions(),
         "machine": machine(),
@@ -218,6 +225,48 @@ def quickstart(
     }
     write_json(folder / "summary.json", summary)
     return summary
+
+
+def _train_models(
+    folder: Path, builder: Handwriting, config: QuickstartConfig, track: Track
+) -> list[Model]:
+    """The base policy and the reasoner: of one origin, each lacking what one has."""
+    key, seed = jax.random.key(config.seed), config.seed
+    language = _once(
+        folder / "language",
+        lambda: train_language(
+            language_model(jax.random.fold_in(key, 0), make_tokenizer(DIGITS, seed)),
+            config.language,
+            folder / "training" / "language",
+            track,
+            seed,
+        ),
+    )
+    return side_by_side(
+        track,
+        lambda track: _once(
+            folder / "base",
+            lambda: train_base(
+                base_model(jax.random.fold_in(key, 1), language),
+                builder,
+                config.base,
+                folder / "training" / "base",
+                track,
+                seed,
+            ),
+        ),
+        lambda track: _once(
+            folder / "reasoner",
+            lambda: train_reasoner(
+                language,
+                DIGITS,
+                config.reasoner,
+                folder / "training" / "reasoner",
+                track,
+                seed,
+            ),
+        ),
+    )
 
 
 def _once(folder: Path, make: Callable[[], Model]) -> Model:
@@ -285,4 +334,12 @@ def _result(summary: dict) -> str:
         f"pass@1 {summary['pass@1']:.1%} [{low:.1%}, {high:.1%}] on "
         f"{summary['num_questions']} held-out questions; "
         f"captions wholly right {summary['caption_accuracy']:.1%}"
+    )
+
+
+def _shares(mixture: Mixture) -> str:
+    """How many there are of each part, and how much of what is learnt it is."""
+    return ", ".join(
+        f"{size} {name} ({mixture.shares[name]:.0%})"
+        for name, size in mixture.sizes.items()
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from sophia_jax.data.datasets.handwriting import HandwritingConfig
+from sophia_jax.recipes.mixture import MixtureConfig
 from sophia_jax.recipes.quickstart import QuickstartConfig
 from sophia_jax.training.loop import TrainingConfig
 
@@ -35,9 +36,11 @@ def tiny_size(seed: int) -> QuickstartConfig:
             name="tiny", perception=100, train=12, held_out=20, seed=seed
         ),
         sophia=dataclasses.replace(full.sophia, threshold=0.0),
+        language=_shorter(full.language, 100),
         base=_shorter(full.base, 20),
         reasoner=_shorter(full.reasoner, 100),
         update=_shorter(full.update, 5),
+        mixture=MixtureConfig(num_questions=20),
         rows=128,
     )
 

@@ -66,14 +66,15 @@ def train(
     track: Track = untracked,
     description: str = "updates",
 ) -> Model:
-    """Update a model on examples, epoch after epoch, each in a new order.
+    """Update a model on examples, epoch after epoch.
 
     A killed phase goes on from its newest checkpoint in `folder`, with the examples
     that it had not seen, and ends with the same weights.
 
     Args:
       model: where to start; it is left as it is.
-      examples: a random-access source.
+      examples: a random-access source, in a new order in each epoch; a grain data set
+        is taken in its own order.
       loss_fn: per-sequence loss of (log-probabilities, mask, reward).
       config: of the phase.
       folder: of checkpoints and metrics.
@@ -131,17 +132,16 @@ def _batches(
     config: TrainingConfig,
     make_example: Callable[[Any], Example],
 ) -> grain.IterDataset:
-    """Packed batches in an order that the seed decides, read ahead in threads."""
+    """Packed batches, read ahead in threads."""
 
     def pack(batch: Sequence[Example]) -> PackedBatch:
         return pack_examples(batch, model.config, row_length=config.row_length)
 
+    if not isinstance(examples, grain.MapDataset):
+        examples = grain.MapDataset.source(examples).seed(config.seed).shuffle()
     options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=BATCHES_READ_AHEAD)
     return (
-        grain.MapDataset.source(examples)
-        .seed(config.seed)
-        .shuffle()
-        .repeat()
+        examples.repeat()
         .map(make_example)
         .batch(config.batch_size, batch_fn=pack)
         .to_iter_dataset(options)

@@ -15,6 +15,7 @@ from sophia_jax.data.arithmetic import (
     contains_held_out,
     draw_numbers,
     draw_shape,
+    fact,
     is_held_out,
     perception,
     solution,
@@ -26,6 +27,8 @@ OTHER_QUESTIONS = (
     "How many digits does",
     "How many numbers are",
     "Which number is the l",
+    "Which row holds the largest",
+    "Which digits are there",
 )
 SHAPE = re.compile(r"<think>(.*)</think>\\boxed\{(\d+)\}", re.DOTALL)
 
@@ -59,13 +62,15 @@ def value(expression):
 def equations(lines):
     """(left, right) of every line.
 
-    A line =... goes on from the line without =, or else from the last result.
+    A line =... goes on from the expression without =, or else from the last result.
+    What stands behind a space is still to come; a line with a colon only compares.
     """
     opened = right = None
     for line in lines:
-        left, equals, result = line.removeprefix("check ").partition("=")
+        expression = line.removeprefix("check ").split(" ")[0]
+        left, equals, result = expression.partition("=")
         if not equals:
-            opened = left
+            opened = left if re.fullmatch(r"[\d+*-]*[+*-]\d+", left) else None
         else:
             yield left or opened or right, result
             right = result
@@ -119,6 +124,11 @@ def test_box_and_last_line_hold_the_answer(kind):
         assert int(lines[-1].removeprefix("=")) == boxed
 
 
+def first_number(text):
+    """What is found, before what is borrowed or still to come."""
+    return int(re.match(r"\d+", text)[0])
+
+
 def digit(number, place):
     return int(f"{number:05}"[-1 - place])
 
@@ -127,6 +137,7 @@ def digit(number, place):
 def test_columns_add_up_the_numbers_digits_and_the_carries(kind):
     for numbers in solvable(kind):
         lines, _, boxed = worked(kind, numbers, long_check=False)
+        lines = lines[kind == "difference" :]
         assert [int(n) for n in re.findall(r"\d+", lines[0])] == (
             list(numbers) if kind == "sum" else sorted(numbers, reverse=True)
         )
@@ -138,7 +149,8 @@ def test_columns_add_up_the_numbers_digits_and_the_carries(kind):
                 assert value(left) == int(right) == column
                 carry = column // 10
             else:
-                assert value(left) == int(right) == digit(boxed, place)
+                assert value(left) == value(right)
+                assert first_number(right) == digit(boxed, place)
         places = len(lines[1:-1])
         assert carry * 10**places + boxed % 10**places == boxed
 
@@ -166,7 +178,7 @@ def test_check_goes_back_from_the_answer_and_a_long_one_goes_further(kind):
         assert len(short) == 1
         assert short == long[:1]
         assert len(long) == 2
-        ones = int(short[0].partition("=")[2]) % 10
+        ones = first_number(short[0].partition("=")[2]) % 10
         assert ones == ones_that_the_check_finds(kind, numbers)
 
 
@@ -189,8 +201,43 @@ def test_check_goes_back_from_the_answer_and_a_long_one_goes_further(kind):
 def test_solutions_worked_by_hand(kind, numbers, results):
     lines, check, boxed = worked(kind, numbers, long_check=True)
     written = [line.partition("=")[2] for line in lines + check if "=" in line]
-    assert [int(result) for result in written] == results
+    assert [first_number(result) for result in written] == results
     assert boxed == results[-3]
+
+
+def test_a_running_sum_lists_the_digits_still_to_come():
+    lines, _, _ = worked("digit_sum", (47, 305), long_check=False)
+    assert lines == [
+        "47305",
+        "04+7=11 305",
+        "11+3=14 05",
+        "14+0=14 5",
+        "14+5=19",
+        "=19",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "row"), [((47, 52), "second"), ((52, 47), "first"), ((9, 9), "first")]
+)
+def test_a_difference_says_first_which_number_is_larger(numbers, row):
+    lines, _, _ = worked("difference", numbers, long_check=False)
+    assert lines[0] == f"{numbers[0]:02},{numbers[1]:02}: {row}"
+
+
+def test_tables_hold_every_line_that_a_solution_looks_up():
+    rng = np.random.default_rng(5)
+    table = dict(fact(rng) for _ in range(60_000))
+    for question, answer in table.items():
+        assert value(question[:-1]) == value(answer)
+        assert not is_held_out(tuple(map(int, re.findall(r"\d+", question))))
+    for kind in KINDS:
+        for numbers in solvable(kind)[:500]:
+            lines, check, _ = worked(kind, numbers, long_check=True)
+            for line in lines + check:
+                question, equals, rest = line.removeprefix("check ").partition("=")
+                if question and equals:
+                    assert table[f"{question}="] == rest.split(" ")[0]
 
 
 def test_negative_answers_are_refused():
@@ -221,6 +268,10 @@ def test_perception_answers_are_read_off_the_rows():
                 "How many digits does": str(len(digits)),
                 "How many numbers are": str(len(rows)),
                 "Which number is the l": max(rows, key=int),
+                "Which row holds the largest": list(places)[
+                    rows.index(max(rows, key=int))
+                ],
+                "Which digits are there": "".join(rows),
             }[next(s for s in OTHER_QUESTIONS if question.startswith(s))]
         assert answer == wanted, (question, numbers)
         seen.add(" ".join(question.split()[:4]))
@@ -245,8 +296,9 @@ def test_one_set_in_five_is_held_out():
 def test_no_step_of_any_solution_is_a_held_out_set(kind):
     for numbers in solvable(kind):
         lines, check, _ = worked(kind, numbers, long_check=True)
-        # The first line of most kinds restates the numbers themselves.
-        for line in lines[kind != "digit_sum" :] + check:
+        # The first line of most kinds restates the numbers themselves, or two do.
+        restated = {"digit_sum": 0, "difference": 2}.get(kind, 1)
+        for line in lines[restated:] + check:
             terms = re.findall(r"\d+", line.partition("=")[0])
             assert len(terms) < 2 or not is_held_out(tuple(map(int, terms)))
 

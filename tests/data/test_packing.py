@@ -10,6 +10,7 @@ from flax import nnx
 
 from sophia_jax.data import packing
 from sophia_jax.data.packing import (
+    Buckets,
     Example,
     assign_rows,
     bucket_size,
@@ -76,7 +77,10 @@ def test_a_packed_batch_worked_by_hand(text_model):
     short = Example(np.array([5]), np.array([4]))
     middle = Example(np.array([4, 3]), np.array([1, 2]))
     batch = pack_examples(
-        [short, long, middle], text_model.config, row_length=4, bucket=2
+        [short, long, middle],
+        text_model.config,
+        row_length=4,
+        buckets=Buckets(rows=2, targets=2),
     )
     assert batch.token_ids.tolist() == [[7, 9, 8, 6], [4, 3, 1, 5]]
     assert batch.positions.tolist() == [[0, 1, 2, 3], [0, 1, 2, 0]]

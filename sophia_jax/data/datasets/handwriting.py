@@ -44,7 +44,7 @@ class HandwritingConfig(tfds.core.BuilderConfig):
     """
 
     perception: int = 12_000
-    train: int = 800
+    train: int = 1_000
     held_out: int = 600
     seed: int = 0
     caption_prompt: str = DIGITS.caption
@@ -98,8 +98,8 @@ def perception_rows(config: HandwritingConfig) -> Iterator[tuple[str, dict]]:
             kind, question, answer = "caption", config.caption_prompt, caption(numbers)
         else:
             kind = "perception"
-            question, digits = perception(rng, numbers)
-            answer = f"\\boxed{{{digits}}}"
+            question, seen = perception(rng, numbers)
+            answer = f"\\boxed{{{seen}}}"
         key = f"perception-{index:05}"
         yield key, _row(rng, key, kind, question, answer, numbers, held_out=False)
 
