@@ -16,7 +16,6 @@ from sophia_jax.data.items import write_items
 from sophia_jax.data.prompts import DIGITS
 from sophia_jax.recipes.handwriting import (
     base_model,
-    language_model,
     make_tokenizer,
 )
 
@@ -36,8 +35,7 @@ def exported(tmp_path_factory):
     """A small model with large random weights, and six pictures with questions."""
     folder = tmp_path_factory.mktemp("export")
     tokenizer = make_tokenizer(DIGITS, 0)
-    language = language_model(jax.random.key(1), tokenizer)
-    model = base_model(jax.random.key(0), language)
+    model = base_model(jax.random.key(0), tokenizer)
     # Larger weights than fresh ones, so that answers depend on the pictures.
     params = jax.tree.map(lambda x: 1.5 * x if x.ndim > 1 else x, model.params)
     sj.save_model(dataclasses.replace(model, params=params), folder / "model")

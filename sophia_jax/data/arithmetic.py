@@ -138,14 +138,13 @@ def perception(rng: np.random.Generator, numbers: Numbers) -> tuple[str, str]:
 
 def fact(rng: np.random.Generator) -> tuple[str, str]:
     """One line of the tables that solutions look things up in: "07+8=" and "15"."""
-    table = (add, subtract, borrowing, multiply)[rng.integers(4)]
-    number = int(rng.integers(STEP_DIGIT + (table in (subtract, borrowing))))
-    if table in (multiply, borrowing):
-        line = table(int(rng.integers(10)), number)
+    table = (add, subtract, multiply)[rng.integers(3)]
+    number = int(rng.integers(STEP_DIGIT + (table is subtract)))
+    if table is multiply:
+        line = multiply(int(rng.integers(10)), number)
     else:
-        least = number if table is subtract else 0
         most = (2 * STEP_DIGIT, STEP_TOTAL)[rng.integers(2)]  # half of them small
-        line = table(int(rng.integers(least, most)), number)
+        line = table(int(rng.integers(most)), number)
     question, _, answer = line.partition("=")
     return f"{question}=", answer
 
@@ -179,7 +178,7 @@ def subtract_digits(a: int, b: int, places: int) -> list[str]:
     for place in range(places):
         x, y = digit(a, place), digit(b, place) + borrow
         borrow = int(x < y)
-        lines.append(borrowing(x, y))
+        lines.append(subtract(x, y))
     return lines
 
 
@@ -214,12 +213,10 @@ def add(total: int, number: int) -> str:
 
 
 def subtract(total: int, number: int) -> str:
-    return f"{total:02}-{number}={total - number:02}"
-
-
-def borrowing(x: int, y: int) -> str:
-    """One digit less another: 7-2=5, and where a ten is borrowed 2-7=5-10."""
-    return f"{x}-{y}={x - y}" if x >= y else f"{x}-{y}={x + 10 - y}-10"
+    """12-7=05, and where a ten must be borrowed 02-7=05-10."""
+    borrowed = total < number
+    line = f"{total:02}-{number}={total + 10 * borrowed - number:02}"
+    return f"{line}-10" if borrowed else line
 
 
 def multiply(a: int, b: int) -> str:
@@ -291,7 +288,7 @@ def two_step_steps(numbers: Numbers, long_check: bool) -> list[str]:
     return [
         f"{a:02}+{b:02}-{c:02}",
         *added,
-        borrowing(ones, digit(c, 0)),
+        subtract(ones, digit(c, 0)),
         subtract(tens, taken),
         f"={a + b - c:03}",
         *check(add_digits(a + b - c, c, 1 + long_check)),

@@ -1,15 +1,13 @@
 """The quickstart's two models, trained in front of the user.
 
-Both start from one small language model that knows the tables of one-digit arithmetic,
-as InternVL3-38B and QwQ-32B both start from Qwen2.5-32B. The base policy learns to read
-handwriting, not to calculate. The reasoner learns to calculate from text alone:
-captions made from numbers, never a picture.
+Both learn the tables of one-digit arithmetic by heart, which any language model knows.
+The base policy learns to read handwriting besides, but not to calculate. The reasoner
+learns to calculate from text alone: captions made from numbers, never a picture.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import io
 from pathlib import Path
@@ -46,13 +44,12 @@ from sophia_jax.types import Array, Item, Track
 __all__ = [
     "base_model",
     "fact_examples",
-    "language_model",
     "make_data",
     "make_tokenizer",
+    "reasoner_model",
     "text_example",
     "text_questions",
     "train_base",
-    "train_language",
     "train_reasoner",
     "worked_text",
 ]
@@ -113,7 +110,6 @@ def make_tokenizer(prompts: Prompts, seed: int):
             numbers = draw_solvable(rng, kind)
             texts.append(prompts.reasoner.format(caption="", question=kind.question))
             texts.append(solution(kind, numbers, long_check=True))
-            texts.append("".join(fact(rng)))
             texts.append(perception(rng, numbers)[0])
     return train_tokenizer(texts, VOCAB_SIZE)
 
@@ -126,19 +122,10 @@ def draw_solvable(rng: np.random.Generator, kind) -> tuple[int, ...]:
             return numbers
 
 
-def language_model(key: jax.Array, tokenizer) -> Model:
-    """A small decoder, that of both models, before it has learnt anything."""
-    return new_model(key, ModelConfig(text=decoder_config(tokenizer)), tokenizer, None)
-
-
-def base_model(key: jax.Array, language: Model) -> Model:
-    """A small InternVL around a language model.
-
-    It has 14-pixel patches, and one image token for each digit's cell.
-    """
-    tokenizer = language.tokenizer
+def base_model(key: jax.Array, tokenizer) -> Model:
+    """A small InternVL: 14-pixel patches, and one image token for each digit's cell."""
     config = ModelConfig(
-        text=language.config.text,
+        text=decoder_config(tokenizer),
         vision=VisionConfig(
             hidden_size=96,
             num_layers=2,
@@ -150,9 +137,12 @@ def base_model(key: jax.Array, language: Model) -> Model:
         ),
         image_token_id=tokenizer.convert_tokens_to_ids(IMAGE_CONTEXT),
     )
-    model = new_model(key, config, tokenizer, TILES)
-    params = model.params | {"decoder": language.params["decoder"]}
-    return dataclasses.replace(model, params=params)
+    return new_model(key, config, tokenizer, TILES)
+
+
+def reasoner_model(key: jax.Array, tokenizer) -> Model:
+    """A decoder alone, of the same size as the base policy's."""
+    return new_model(key, ModelConfig(text=decoder_config(tokenizer)), tokenizer, None)
 
 
 def decoder_config(tokenizer) -> TextConfig:
@@ -186,16 +176,6 @@ def imitation(log_probs: Array, mask: Array, reward: Array) -> Array:
     return sft_loss(log_probs, mask)
 
 
-def train_language(
-    model: Model, training: TrainingConfig, folder: Path, track: Track, seed: int
-) -> Model:
-    """Teach a fresh decoder the tables of one-digit arithmetic by heart."""
-    facts = fact_examples(model, seed, _seen(training))
-    return train(
-        model, facts, imitation, training, folder, track=track, description="tables"
-    )
-
-
 def train_base(
     model: Model,
     builder: Handwriting,
@@ -204,9 +184,9 @@ def train_base(
     track: Track,
     seed: int,
 ) -> Model:
-    """Teach a language model to see: captions and easy questions, all weights.
+    """Teach a fresh model to read: captions and easy questions, all weights.
 
-    Beside every two pictures stands a line of the tables, lest it forget them.
+    Beside every two pictures stands a line of the tables of one-digit arithmetic.
     """
 
     @functools.cache
@@ -245,9 +225,9 @@ def train_reasoner(
     track: Track,
     seed: int,
 ) -> Model:
-    """Teach a language model to calculate step by step, from text alone.
+    """Teach a fresh decoder to calculate step by step, from text alone.
 
-    Beside every worked text stand three lines of the tables, lest it forget them.
+    Beside every worked text stand four lines of the tables that it looks things up in.
     """
     texts = grain.MapDataset.range(_seen(training)).map(
         lambda index: text_example(model, *worked_text(prompts, seed, index))
@@ -255,7 +235,7 @@ def train_reasoner(
     facts = fact_examples(model, seed, _seen(training))
     return train(
         model,
-        mix_examples([(texts, 1), (facts, 3)], seed=training.seed),
+        mix_examples([(texts, 1), (facts, 4)], seed=training.seed),
         imitation,
         training,
         folder,
@@ -304,7 +284,7 @@ def text_example(model: Model, prompt: str, text: str) -> Example:
 
 
 def fact_examples(model: Model, seed: int, size: int) -> grain.MapDataset:
-    """Lines of the tables, as plain text without a chat around it."""
+    """Lines of the tables, as they stand within a text, without a chat around them."""
 
     @functools.cache
     def token_ids(text: str) -> np.ndarray:
@@ -312,7 +292,9 @@ def fact_examples(model: Model, seed: int, size: int) -> grain.MapDataset:
 
     def example(index: int) -> Example:
         question, answer = fact(np.random.default_rng((seed, 5, index)))
-        return Example(prompt_ids=token_ids(question), target_ids=token_ids(answer))
+        return Example(
+            prompt_ids=token_ids(f"\n{question}"), target_ids=token_ids(f"{answer}\n")
+        )
 
     return grain.MapDataset.range(size).map(example)
 

@@ -1,9 +1,9 @@
 """The whole loop on real handwriting, on a CPU, in minutes.
 
-A small language model knows the tables of one-digit arithmetic. From it comes a
-vision-language model that learns to read handwritten digits, but not to calculate, and
-a text-only reasoner that learns to calculate, but never sees a picture. Then SOPHIA:
-the first learns to calculate from its own captions and the second's reasoning.
+A small vision-language model learns to read handwritten digits, but not to calculate
+beyond one digit. A small text-only reasoner learns to calculate, but never sees a
+picture. Then SOPHIA: the first learns to calculate step by step from its own captions
+and the second's reasoning.
 """
 
 from __future__ import annotations
@@ -35,12 +35,11 @@ from sophia_jax.models.folder import load_model, save_model
 from sophia_jax.models.model import Model
 from sophia_jax.recipes.handwriting import (
     base_model,
-    language_model,
     make_data,
     make_tokenizer,
+    reasoner_model,
     text_questions,
     train_base,
-    train_language,
     train_reasoner,
 )
 from sophia_jax.recipes.machine import machine, versions
@@ -71,7 +70,6 @@ class QuickstartConfig:
       seed: of data, weights, samples and order.
       data: rows of each split.
       sophia: K, N, alpha.
-      language: updates of the language model on the tables of one-digit arithmetic.
       base: updates of the policy on captions and easy questions.
       reasoner: updates of the reasoner on worked solutions.
       update: the policy-gradient phase. The paper's rate, 2e-5, and batch, 512, suit
@@ -87,20 +85,15 @@ class QuickstartConfig:
         default_factory=lambda: HandwritingConfig(name="quickstart")
     )
     sophia: SophiaConfig = SophiaConfig()
-    language: TrainingConfig = TrainingConfig(
-        optimizer=OptimizerConfig(num_steps=300, learning_rate=2e-3, warmup_steps=30),
-        batch_size=128,
-        row_length=144,
-    )
     base: TrainingConfig = TrainingConfig(
-        optimizer=OptimizerConfig(num_steps=800, learning_rate=2e-3, warmup_steps=50),
+        optimizer=OptimizerConfig(num_steps=700, learning_rate=2e-3, warmup_steps=50),
         batch_size=48,
         row_length=128,
         trainable=ALL_PARTS,
     )
     reasoner: TrainingConfig = TrainingConfig(
-        optimizer=OptimizerConfig(num_steps=1_000, learning_rate=2e-3, warmup_steps=50),
-        batch_size=32,
+        optimizer=OptimizerConfig(num_steps=1_100, learning_rate=2e-3, warmup_steps=50),
+        batch_size=40,
         row_length=144,
     )
     update: TrainingConfig = TrainingConfig(
@@ -230,40 +223,30 @@ def quickstart(
 def _train_models(
     folder: Path, builder: Handwriting, config: QuickstartConfig, track: Track
 ) -> list[Model]:
-    """The base policy and the reasoner: of one origin, each lacking what one has."""
-    key, seed = jax.random.key(config.seed), config.seed
-    language = _once(
-        folder / "language",
-        lambda: train_language(
-            language_model(jax.random.fold_in(key, 0), make_tokenizer(DIGITS, seed)),
-            config.language,
-            folder / "training" / "language",
-            track,
-            seed,
-        ),
-    )
+    """The base policy and the reasoner, each lacking what the other has."""
+    key, tokenizer = jax.random.key(config.seed), make_tokenizer(DIGITS, config.seed)
     return side_by_side(
         track,
         lambda track: _once(
             folder / "base",
             lambda: train_base(
-                base_model(jax.random.fold_in(key, 1), language),
+                base_model(jax.random.fold_in(key, 0), tokenizer),
                 builder,
                 config.base,
                 folder / "training" / "base",
                 track,
-                seed,
+                config.seed,
             ),
         ),
         lambda track: _once(
             folder / "reasoner",
             lambda: train_reasoner(
-                language,
+                reasoner_model(jax.random.fold_in(key, 1), tokenizer),
                 DIGITS,
                 config.reasoner,
                 folder / "training" / "reasoner",
                 track,
-                seed,
+                config.seed,
             ),
         ),
     )

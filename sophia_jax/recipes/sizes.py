@@ -36,7 +36,6 @@ def tiny_size(seed: int) -> QuickstartConfig:
             name="tiny", perception=100, train=12, held_out=20, seed=seed
         ),
         sophia=dataclasses.replace(full.sophia, threshold=0.0),
-        language=_shorter(full.language, 100),
         base=_shorter(full.base, 20),
         reasoner=_shorter(full.reasoner, 100),
         update=_shorter(full.update, 5),

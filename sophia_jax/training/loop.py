@@ -73,8 +73,8 @@ def train(
 
     Args:
       model: where to start; it is left as it is.
-      examples: a random-access source, in a new order in each epoch; a grain data set
-        is taken in its own order.
+      examples: a random-access source, in a new order in each epoch; or an endless
+        grain data set, in its own order.
       loss_fn: per-sequence loss of (log-probabilities, mask, reward).
       config: of the phase.
       folder: of checkpoints and metrics.
@@ -88,10 +88,17 @@ def train(
     Raises:
       InputError: there are no examples; an example is refused by `pack_examples`; or
         the folder's checkpoint is of another run.
+      ValueError: a grain data set ends before the phase does.
       FloatingPointError: loss or gradient is not finite; names the update.
     """
     if not len(examples):
         raise InputError("examples: expected at least one to learn from, got none")
+    needed = config.optimizer.num_steps * config.batch_size
+    if isinstance(examples, grain.MapDataset) and len(examples) < needed:
+        raise ValueError(
+            f"examples: expected an endless data set, or {needed} and more, "
+            f"got {len(examples)}"
+        )
     state = init_state(
         model,
         adamw(config.optimizer),
@@ -138,11 +145,11 @@ def _batches(
         return pack_examples(batch, model.config, row_length=config.row_length)
 
     if not isinstance(examples, grain.MapDataset):
-        examples = grain.MapDataset.source(examples).seed(config.seed).shuffle()
+        source = grain.MapDataset.source(examples)
+        examples = source.seed(config.seed).shuffle().repeat()
     options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=BATCHES_READ_AHEAD)
     return (
-        examples.repeat()
-        .map(make_example)
+        examples.map(make_example)
         .batch(config.batch_size, batch_fn=pack)
         .to_iter_dataset(options)
     )

@@ -229,7 +229,7 @@ def test_tables_hold_every_line_that_a_solution_looks_up():
     rng = np.random.default_rng(5)
     table = dict(fact(rng) for _ in range(60_000))
     for question, answer in table.items():
-        assert value(question[:-1]) == value(answer)
+        assert value(question[:-1]) == value(answer), question
         assert not is_held_out(tuple(map(int, re.findall(r"\d+", question))))
     for kind in KINDS:
         for numbers in solvable(kind)[:500]:

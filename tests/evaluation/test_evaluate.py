@@ -2,6 +2,7 @@
 
 import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,6 +12,7 @@ from sophia_jax.evaluation.evaluate import (
     PREDICTIONS,
     answer_questions,
     read_captions,
+    read_evaluation,
     save_evaluation,
     summarize,
 )
@@ -165,12 +167,26 @@ def test_questions_are_asked_plainly_once_and_by_their_own_seeds(verify):
 
 def test_files_read_back(rows, tmp_path):
     folder = tmp_path / "evaluations" / "base"
+    assert read_evaluation(folder) is None
     save_evaluation(folder, rows, summarize(rows))
+    assert read_evaluation(folder) == rows
     assert pq.read_table(folder / "predictions.parquet").to_pylist() == rows
     assert pq.read_schema(folder / "predictions.parquet").equals(PREDICTIONS)
     assert json.loads((folder / "summary.json").read_text()) == summarize(rows)
     names = {path.name for path in folder.iterdir()}
     assert names == {"predictions.parquet", "summary.json"}
+
+
+def test_a_full_disk_leaves_nothing_behind(rows, tmp_path, monkeypatch):
+    def full(table, path, **options):
+        Path(path).write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(pq, "write_table", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_evaluation(tmp_path, rows, summarize(rows))
+    assert not list(tmp_path.iterdir())
+    assert read_evaluation(tmp_path) is None
 
 
 def test_no_question_is_refused(verify):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grain.python as grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -245,6 +246,20 @@ def test_elements_of_any_source_become_examples(
         make_example=text_examples.__getitem__,
     )
     assert_same_weights(trained, undisturbed[0])
+
+
+def test_a_grain_data_set_keeps_its_own_order(
+    text_model, text_examples, tmp_path, seen
+):
+    in_turn = grain.MapDataset.source(text_examples).repeat()
+    train(text_model, in_turn, sophia_loss, config(4), tmp_path)
+    assert np.ravel(seen).tolist() == [*range(1, 13), *range(1, 5)]
+
+
+def test_a_grain_data_set_must_last_for_the_phase(text_model, text_examples, tmp_path):
+    once = grain.MapDataset.source(text_examples)
+    with pytest.raises(ValueError, match="or 32 and more, got 12"):
+        train(text_model, once, sophia_loss, config(8), tmp_path)
 
 
 def test_an_example_that_does_not_fit_stops_the_run(

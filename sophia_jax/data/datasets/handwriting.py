@@ -28,6 +28,7 @@ from sophia_jax.data.prompts import DIGITS
 __all__ = ["CONSTANT_SHARE", "Handwriting", "HandwritingConfig", "constant_answers"]
 
 CONSTANT_SHARE = 0.06  # no answer may be right for more of a kind's questions
+SINGLE_SHARE = 0.25  # of the perception split: pictures of one digit, to begin with
 CAPTION_SHARE = 0.75  # of the perception split; the rest are questions
 
 
@@ -44,7 +45,7 @@ class HandwritingConfig(tfds.core.BuilderConfig):
     """
 
     perception: int = 12_000
-    train: int = 1_000
+    train: int = 900
     held_out: int = 600
     seed: int = 0
     caption_prompt: str = DIGITS.caption
@@ -94,6 +95,8 @@ def perception_rows(config: HandwritingConfig) -> Iterator[tuple[str, dict]]:
     rng = np.random.default_rng((config.seed, 0))
     for index in range(config.perception):
         numbers = draw_numbers(rng, draw_shape(rng), held_out=False)
+        if rng.random() < SINGLE_SHARE:
+            numbers = (int(rng.integers(10)),)
         if rng.random() < CAPTION_SHARE:
             kind, question, answer = "caption", config.caption_prompt, caption(numbers)
         else:
