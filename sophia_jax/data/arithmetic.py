@@ -150,7 +150,7 @@ def fact(rng: np.random.Generator) -> tuple[str, str]:
 
 
 def solution(kind: Kind, numbers: Numbers, *, long_check: bool) -> str:
-    """The numbers as they are read, the answer digit by digit, checked and boxed.
+    """The answer, thought out digit by digit, checked and boxed.
 
     Raises:
       ValueError: the answer is negative: it cannot be worked out digit by digit.
@@ -159,7 +159,7 @@ def solution(kind: Kind, numbers: Numbers, *, long_check: bool) -> str:
     if answer < 0:
         raise ValueError(f"numbers: expected an answer >= 0, got {answer} of {numbers}")
     steps = "\n".join(kind.steps(numbers, long_check))
-    return f"<think>{caption(numbers)}\n{steps}</think>\\boxed{{{answer}}}"
+    return f"<think>{steps}</think>\\boxed{{{answer}}}"
 
 
 def add_digits(a: int, b: int, places: int) -> list[str]:
@@ -262,7 +262,7 @@ def digit_sum_steps(numbers: Numbers, long_check: bool) -> list[str]:
     lines, total, last = running_sum(digits), sum(digits), digits[-1]
     left, before = total - last, digits[-2]
     back = [subtract(total, last), subtract(left, before)]
-    return [*lines, f"={total:02}", *check(back[: 1 + long_check])]
+    return [caption(numbers), *lines, f"={total:02}", *check(back[: 1 + long_check])]
 
 
 def product_steps(numbers: Numbers, long_check: bool) -> list[str]:
@@ -273,6 +273,7 @@ def product_steps(numbers: Numbers, long_check: bool) -> list[str]:
         for place, line in enumerate((ones, tens))
     ]
     return [
+        caption(numbers),
         f"{a % 100:02}*{factor}",
         *last_digits_product(a, factor),
         f"={a * factor % 100:02}",

@@ -60,6 +60,7 @@ from sophia_jax.types import Item, Track, untracked
 __all__ = ["QuickstartConfig", "quickstart"]
 
 ALL_PARTS = ("decoder", "vision", "projector")
+TOP_P = 0.8  # of evaluation, as in the paper
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,10 @@ class QuickstartConfig:
       update: the policy-gradient phase. The paper's rate, 2e-5, and batch, 512, suit
         billions of weights and 80K questions.
       mixture: what the update learns from beside the trajectories.
-      max_caption_tokens: longest caption.
-      max_answer_tokens: longest reasoning.
-      rows: sequences that are sampled together.
+      captions: how the policy is sampled in rollouts.
+      reasonings: how the reasoner is sampled. The paper gives no temperature; 0.6 is
+        what the authors of DeepSeek-R1 advise.
+      rows: sequences that are sampled together; few, for a CPU's cache to hold.
     """
 
     seed: int = 0
@@ -86,25 +88,25 @@ class QuickstartConfig:
     )
     sophia: SophiaConfig = SophiaConfig()
     base: TrainingConfig = TrainingConfig(
-        optimizer=OptimizerConfig(num_steps=700, learning_rate=2e-3, warmup_steps=50),
+        optimizer=OptimizerConfig(num_steps=650, learning_rate=2e-3, warmup_steps=50),
         batch_size=48,
         row_length=128,
         trainable=ALL_PARTS,
     )
     reasoner: TrainingConfig = TrainingConfig(
-        optimizer=OptimizerConfig(num_steps=1_100, learning_rate=2e-3, warmup_steps=50),
+        optimizer=OptimizerConfig(num_steps=1_200, learning_rate=2e-3, warmup_steps=50),
         batch_size=40,
         row_length=144,
     )
     update: TrainingConfig = TrainingConfig(
-        optimizer=OptimizerConfig(num_steps=900, learning_rate=2e-3, warmup_steps=50),
+        optimizer=OptimizerConfig(num_steps=800, learning_rate=2e-3, warmup_steps=50),
         batch_size=24,
         row_length=144,
     )
     mixture: MixtureConfig = MixtureConfig()
-    max_caption_tokens: int = 16
-    max_answer_tokens: int = 96
-    rows: int = 512
+    captions: SamplingConfig = SamplingConfig(16)
+    reasonings: SamplingConfig = SamplingConfig(96, temperature=0.6)
+    rows: int = 64
 
 
 def quickstart(
@@ -137,7 +139,6 @@ def quickstart(
         f"the best constant answer is right for "
         f"{max(kind['share'] for kind in constant.values()):.1%} of a kind at most"
     )
-
     with stage("models"):
         base, reasoner = _train_models(folder, builder, config, track)
 
@@ -149,58 +150,28 @@ def quickstart(
         say(f"reasoner   {text_only['accuracy_on_true_captions']:.1%} on true captions")
 
         # SOPHIA: one collection, one update phase.
-        think = Engine(
-            reasoner, SamplingConfig(config.max_answer_tokens), rows=config.rows
-        )
-        tables = RolloutTables(folder / "rollouts", train_items)
         with stage("rollouts"):
-            collect_rollouts(
-                Engine(
-                    base, SamplingConfig(config.max_caption_tokens), rows=config.rows
-                ),
-                think,
-                verifier.verify,
-                token_counter(base),
-                tables,
-                DIGITS,
-                config.sophia,
-                track=track,
+            tables = _collect(
+                folder, base, reasoner, train_items, verifier, config, track
             )
             rollouts = rollout_summary(tables)
-        say(
-            f"rollouts   {rollouts['captions']} captions, {rollouts['reasonings']} "
-            f"reasonings, {rollouts['right']} right; kept {rollouts['kept']} of "
-            f"{rollouts['num_questions']} questions"
-        )
+        say(f"rollouts   {_counts(rollouts)}")
         with stage("texts"):
-            texts = answer_texts(
-                folder / "texts",
-                think,
-                verifier.verify,
-                text_questions(DIGITS, config.seed, config.mixture.num_questions),
-                seed=config.sophia.seed,
-            )
+            texts = _answer_texts(folder, reasoner, verifier, config)
         with stage("update"):
+            selection = tables.selection.read_all()
             mixture = mix(
                 base,
                 train_items,
-                tables.selection.read_all(),
+                selection,
                 texts,
                 DIGITS,
                 config.mixture,
                 seed=config.seed,
             )
-            say("update     " + _shares(mixture))
-            policy = _once(
-                folder / "model",
-                lambda: update_policy(
-                    base,
-                    mixture.examples,
-                    config.update,
-                    folder / "training" / "sophia",
-                    track=track,
-                ),
-            )
+            say(f"update     {_shares(mixture)}")
+            policy = _update(folder, base, mixture, config, track)
+
         with stage("evaluation"):
             after = _evaluate(folder, "sophia", policy, held_out, verifier, config)
         say(f"SOPHIA     {_result(after)}")
@@ -252,6 +223,59 @@ def _train_models(
     )
 
 
+def _collect(
+    folder: Path,
+    base: Model,
+    reasoner: Model,
+    items: tuple[Item, ...],
+    verifier: AnswerVerifier,
+    config: QuickstartConfig,
+    track: Track,
+) -> RolloutTables:
+    """Captions, reasonings and the selection, for all training questions."""
+    tables = RolloutTables(folder / "rollouts", items)
+    collect_rollouts(
+        Engine(base, config.captions, rows=config.rows),
+        Engine(reasoner, config.reasonings, rows=config.rows),
+        verifier.verify,
+        token_counter(base),
+        tables,
+        DIGITS,
+        config.sophia,
+        track=track,
+    )
+    return tables
+
+
+def _answer_texts(
+    folder: Path, reasoner: Model, verifier: AnswerVerifier, config: QuickstartConfig
+) -> list[dict]:
+    """The reasoner's right answers to questions without a picture."""
+    return answer_texts(
+        folder / "texts",
+        Engine(reasoner, config.reasonings, rows=config.rows),
+        verifier.verify,
+        text_questions(DIGITS, config.seed, config.mixture.num_questions),
+        seed=config.sophia.seed,
+    )
+
+
+def _update(
+    folder: Path, base: Model, mixture: Mixture, config: QuickstartConfig, track: Track
+) -> Model:
+    """SOPHIA's update phase."""
+    return _once(
+        folder / "model",
+        lambda: update_policy(
+            base,
+            mixture.examples,
+            config.update,
+            folder / "training" / "sophia",
+            track=track,
+        ),
+    )
+
+
 def _once(folder: Path, make: Callable[[], Model]) -> Model:
     """The model that a folder holds; made and saved there if it does not exist."""
     if not folder.exists():
@@ -268,13 +292,15 @@ def _evaluate(
     config: QuickstartConfig,
 ) -> dict:
     """pass@1 at temperature 1.0 and top-p 0.8, and the captions' accuracy."""
-    sampling = SamplingConfig(config.max_answer_tokens, top_p=0.8)
     seed = config.sophia.seed
-    answerer = Engine(model, sampling, rows=config.rows)
-    rows = answer_questions(answerer, verifier.verify, items, seed=seed)
-    captioner = Engine(
-        model, SamplingConfig(config.max_caption_tokens, top_p=0.8), rows=config.rows
+    answerer, captioner = (
+        Engine(model, SamplingConfig(limit, top_p=TOP_P), rows=config.rows)
+        for limit in (
+            config.reasonings.max_new_tokens,
+            config.captions.max_new_tokens,
+        )
     )
+    rows = answer_questions(answerer, verifier.verify, items, seed=seed)
     rows = read_captions(captioner, items, rows, prompt=DIGITS.caption, seed=seed)
     summary = summarize(rows)
     save_evaluation(folder / "evaluations" / name, rows, summary)
@@ -298,10 +324,8 @@ def _reasoner_accuracy(
         )
         for item in items
     ]
-    generate = Engine(
-        reasoner, SamplingConfig(config.max_answer_tokens), rows=config.rows
-    )
-    rows = answer_questions(generate, verifier.verify, told, seed=config.sophia.seed)
+    think = Engine(reasoner, config.reasonings, rows=config.rows)
+    rows = answer_questions(think, verifier.verify, told, seed=config.sophia.seed)
     summary = summarize(rows)
     return {
         "accuracy_on_true_captions": summary["pass@1"],
@@ -317,6 +341,14 @@ def _result(summary: dict) -> str:
         f"pass@1 {summary['pass@1']:.1%} [{low:.1%}, {high:.1%}] on "
         f"{summary['num_questions']} held-out questions; "
         f"captions wholly right {summary['caption_accuracy']:.1%}"
+    )
+
+
+def _counts(rollouts: dict) -> str:
+    return (
+        f"{rollouts['captions']} captions, {rollouts['reasonings']} reasonings, "
+        f"{rollouts['right']} right; kept {rollouts['kept']} of "
+        f"{rollouts['num_questions']} questions"
     )
 
 

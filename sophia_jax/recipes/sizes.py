@@ -40,7 +40,6 @@ def tiny_size(seed: int) -> QuickstartConfig:
         reasoner=_shorter(full.reasoner, 100),
         update=_shorter(full.update, 5),
         mixture=MixtureConfig(num_questions=20),
-        rows=128,
     )
 
 

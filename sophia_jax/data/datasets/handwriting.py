@@ -45,7 +45,7 @@ class HandwritingConfig(tfds.core.BuilderConfig):
     """
 
     perception: int = 12_000
-    train: int = 900
+    train: int = 800
     held_out: int = 600
     seed: int = 0
     caption_prompt: str = DIGITS.caption
