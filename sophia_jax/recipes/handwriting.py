@@ -186,7 +186,7 @@ def train_base(
 ) -> Model:
     """Teach a fresh model to read: captions and easy questions, all weights.
 
-    Beside every two pictures stands a line of the tables of one-digit arithmetic.
+    Beside every four pictures stand five lines of the tables of one-digit arithmetic.
     """
 
     @functools.cache
@@ -208,7 +208,7 @@ def train_base(
     facts = fact_examples(model, seed, _seen(training))
     return train(
         model,
-        mix_examples([(pictures.map(example), 2), (facts, 1)], seed=training.seed),
+        mix_examples([(pictures.map(example), 4), (facts, 5)], seed=training.seed),
         imitation,
         training,
         folder,

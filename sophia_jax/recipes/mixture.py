@@ -49,7 +49,7 @@ class MixtureConfig:
     trajectories: int = 9
     texts: int = 6
     captions: int = 2
-    facts: int = 7
+    facts: int = 20
     num_questions: int = 3_000
 
     def __post_init__(self) -> None:

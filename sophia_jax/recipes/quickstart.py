@@ -89,19 +89,19 @@ class QuickstartConfig:
     sophia: SophiaConfig = SophiaConfig()
     base: TrainingConfig = TrainingConfig(
         optimizer=OptimizerConfig(num_steps=650, learning_rate=2e-3, warmup_steps=50),
-        batch_size=48,
-        row_length=128,
+        batch_size=72,
+        row_length=144,
         trainable=ALL_PARTS,
     )
     reasoner: TrainingConfig = TrainingConfig(
-        optimizer=OptimizerConfig(num_steps=1_200, learning_rate=2e-3, warmup_steps=50),
+        optimizer=OptimizerConfig(num_steps=1_050, learning_rate=2e-3, warmup_steps=50),
         batch_size=40,
-        row_length=144,
+        row_length=128,
     )
     update: TrainingConfig = TrainingConfig(
-        optimizer=OptimizerConfig(num_steps=800, learning_rate=2e-3, warmup_steps=50),
-        batch_size=24,
-        row_length=144,
+        optimizer=OptimizerConfig(num_steps=800, learning_rate=3e-3, warmup_steps=50),
+        batch_size=37,
+        row_length=184,
     )
     mixture: MixtureConfig = MixtureConfig()
     captions: SamplingConfig = SamplingConfig(16)
