@@ -157,9 +157,12 @@ def test_questions_have_the_right_answers(small, full):
 
 def test_perception_rows_ask_to_read_and_never_to_calculate(small):
     kinds = Counter(row["kind"] for row in small["perception"])
-    # 60 % of 300 are captions: 180, with a standard deviation of 8.5.
-    assert abs(kinds["caption"] - 180) < 34
+    # 75 % of 300 are captions: 225, with a standard deviation of 7.5.
+    assert abs(kinds["caption"] - 225) < 30
     assert kinds["perception"] == 300 - kinds["caption"]
+    # 25 % hold a single digit, to begin with: 75, and again 7.5.
+    single = sum(len(numbers_of(row)) == 1 for row in small["perception"])
+    assert abs(single - 75) < 30
     reasoning = {kind.question for kind in KINDS.values()}
     for row in small["perception"]:
         assert row["question"] not in reasoning

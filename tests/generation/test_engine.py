@@ -77,7 +77,6 @@ def scored(vision_model):
             [example(completion) for completion in completions],
             vision_model.config,
             row_length=128,
-            bucket=32,
         )
         result = log_probs(vision_model.graphdef, vision_model.params, batch)
         return [

@@ -14,6 +14,7 @@ from sophia_jax.recipes.handwriting import (
     text_questions,
 )
 from sophia_jax.recipes.mixture import MixtureConfig, answer_texts, mix
+from sophia_jax.rewards.math_verify import Verdict
 from sophia_jax.types import Completion, InputError, Item
 
 
@@ -44,7 +45,10 @@ class Reasoner:
 
 
 def verify(pairs):
-    return ["right" if text == boxed(answer) else "wrong" for text, answer in pairs]
+    return [
+        Verdict.RIGHT if text == boxed(answer) else Verdict.WRONG
+        for text, answer in pairs
+    ]
 
 
 @pytest.fixture(scope="module")
