@@ -147,16 +147,23 @@ class OptimizerConfig:
     """AdamW; the defaults are the paper's (section 5.1), but for what is marked."""
 
     num_steps: int
+    algorithm: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 2e-5
     final_fraction: float = 0.25  # the cosine ends at this share of learning_rate
     warmup_steps: int = 0  # the paper gives none
     weight_decay: float = 0.05
     beta1: float = 0.9  # the paper gives none: AdamW's usual value
     beta2: float = 0.95  # the paper gives none
-    clip_norm: float | None = 1.0  # global gradient norm; the paper gives none
+    clip_norm: float | None = 1.0  # AdamW's gradient norm; the paper gives none
 
     def __post_init__(self) -> None:
         _require(self.num_steps > 0, "num_steps", "> 0", self.num_steps)
+        _require(
+            self.algorithm in ("adamw", "muon"),
+            "algorithm",
+            "adamw or muon",
+            self.algorithm,
+        )
         _require(self.learning_rate > 0, "learning_rate", "> 0", self.learning_rate)
         _require(
             0 <= self.final_fraction <= 1,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -34,6 +35,7 @@ SHAPES = ((2, 2), (3, 1), (3, 3), (2, 2, 2))  # at most so many digits in each r
 ROWS = ("first", "second", "third")
 
 Numbers = tuple[int, ...]
+Columns = tuple[list[str], list[str]]  # lines for the ones, and for the tens
 
 
 @dataclass(frozen=True)
@@ -138,15 +140,18 @@ def perception(rng: np.random.Generator, numbers: Numbers) -> tuple[str, str]:
 
 def fact(rng: np.random.Generator) -> tuple[str, str]:
     """One line of the tables that solutions look things up in: "07+8=" and "15"."""
-    table = (add, subtract, multiply)[rng.integers(3)]
-    number = int(rng.integers(STEP_DIGIT + (table is subtract)))
-    if table is multiply:
-        line = multiply(int(rng.integers(10)), number)
-    else:
-        most = (2 * STEP_DIGIT, STEP_TOTAL)[rng.integers(2)]  # half of them small
-        line = table(int(rng.integers(most)), number)
-    question, _, answer = line.partition("=")
-    return f"{question}=", answer
+    a, b = (int(digit) for digit in rng.integers(10, size=2))
+    teen = int(rng.integers(2 * STEP_DIGIT))
+    total = int(rng.integers(STEP_TOTAL - 9))
+    line = (
+        add(teen, b),
+        add(total, b),
+        subtract(teen, int(rng.integers(STEP_DIGIT + 1))),
+        multiply(a, b),
+        compare(a, b),
+    )[rng.choice(5, p=(0.2, 0.2, 0.3, 0.18, 0.12))]
+    answer = re.search("=.+|[<=>]$", line)[0].removeprefix("=") or "="
+    return line.removesuffix(answer), answer
 
 
 def solution(kind: Kind, numbers: Numbers, *, long_check: bool) -> str:
@@ -162,50 +167,36 @@ def solution(kind: Kind, numbers: Numbers, *, long_check: bool) -> str:
     return f"<think>{steps}</think>\\boxed{{{answer}}}"
 
 
-def add_digits(a: int, b: int, places: int) -> list[str]:
-    """a + b, from the ones up: (digit and carry) + digit = two digits, line by line."""
-    lines, carry = [], 0
-    for place in range(places):
-        x, y = digit(a, place) + carry, digit(b, place)
-        lines.append(add(x, y))
-        carry = (x + y) // 10
-    return lines
+def add_columns(a: int, b: int) -> Columns:
+    """a + b by columns: digit + digit, and before the tens a line for a carry."""
+    carry = (a % 10 + b % 10) // 10
+    carried = [add(a // 10, carry)] if carry else []
+    return [add(a % 10, b % 10)], [*carried, add(a // 10 + carry, b // 10)]
 
 
-def subtract_digits(a: int, b: int, places: int) -> list[str]:
-    """a - b with a >= b, from the ones up: digit - (digit and borrow)."""
-    lines, borrow = [], 0
-    for place in range(places):
-        x, y = digit(a, place), digit(b, place) + borrow
-        borrow = int(x < y)
-        lines.append(subtract(x, y))
-    return lines
+def subtract_columns(a: int, b: int) -> Columns:
+    """a - b by columns: digit - digit, and before the tens a line for a borrow."""
+    borrow = int(a % 10 < b % 10)
+    borrowed = [add(b // 10, borrow)] if borrow else []
+    return [subtract(a % 10, b % 10)], [*borrowed, subtract(a // 10, b // 10 + borrow)]
 
 
-def running_sum(digits: list[int]) -> list[str]:
+def running_sum(numbers: Numbers) -> list[str]:
     """d1 + d2 = s, s + d3 = ..., a line each, with the digits still to come."""
-    totals = itertools.accumulate(digits)
-    return [
-        " ".join([add(total, digit), *_joined(digits[done:])])
-        for done, (total, digit) in enumerate(
-            zip(totals, digits[1:], strict=False), start=2
-        )
-    ]
+    digits = " ".join(map(str, numbers))
+    total, rest = int(digits[0]), digits[1:]
+    lines = []
+    while rest:
+        number, rest = int(rest.lstrip()[0]), rest.lstrip()[1:]
+        lines.append(f"{add(total, number)} {rest.lstrip()}".rstrip())
+        total += number
+    return lines
 
 
-def _joined(digits: list[int]) -> list[str]:
-    return ["".join(map(str, digits))] if digits else []
-
-
-def last_digits_product(a: int, factor: int) -> list[str]:
-    """The last two digits of a times one digit: ones, tens, and what is carried."""
-    ones, tens = digit(a, 0) * factor, digit(a, 1) * factor
-    carried, rest = ones // 10, tens % 10
-    return [
-        multiply(digit(a, 0), factor),
-        multiply(digit(a, 1), factor),
-        add(carried, rest),
-    ]
+def compare_columns(a: int, b: int) -> list[str]:
+    """a against b: their tens, and where those are equal their ones."""
+    tens = [compare(a // 10, b // 10)]
+    return tens if a // 10 != b // 10 else [*tens, compare(a % 10, b % 10)]
 
 
 def add(total: int, number: int) -> str:
@@ -223,76 +214,90 @@ def multiply(a: int, b: int) -> str:
     return f"{a}*{b}={a * b:02}"
 
 
-def digit(number: int, place: int) -> int:
-    return number // 10**place % 10
+def compare(a: int, b: int) -> str:
+    """4?7<, 7?4> and 4?4=."""
+    return f"{a}?{b}{'=' if a == b else '<' if a < b else '>'}"
 
 
 def all_digits(numbers: Numbers) -> list[int]:
     return [int(character) for number in numbers for character in str(number)]
 
 
-def check(lines: list[str]) -> list[str]:
-    return [f"check {lines[0]}", *lines[1:]]
+def check(columns: Columns, long_check: bool) -> list[str]:
+    """The ones, or the ones and the tens, by the inverse operation."""
+    ones, tens = columns
+    first, *rest = [*ones, *tens] if long_check else ones
+    return [f"check {first}", *rest]
 
 
 def sum_steps(numbers: Numbers, long_check: bool) -> list[str]:
     a, b = numbers
+    ones, tens = add_columns(a, b)
     return [
         f"{a:02}+{b:02}",
-        *add_digits(a, b, 2),
+        *ones,
+        *tens,
         f"={a + b:03}",
-        *check(subtract_digits(a + b, b, 1 + long_check)),
+        *check(subtract_columns(a + b, b), long_check),
     ]
 
 
 def difference_steps(numbers: Numbers, long_check: bool) -> list[str]:
-    a, b = max(numbers), min(numbers)
     first, second = numbers
+    a, b = max(numbers), min(numbers)
+    ones, tens = subtract_columns(a, b)
     return [
-        f"{first:02},{second:02}: {ROWS[int(first < second)]}",
+        f"{first:02},{second:02}",
+        *compare_columns(first, second),
         f"{a:02}-{b:02}",
-        *subtract_digits(a, b, 2),
+        *ones,
+        *tens,
         f"={a - b:02}",
-        *check(add_digits(a - b, b, 1 + long_check)),
+        *check(add_columns(a - b, b), long_check),
     ]
 
 
 def digit_sum_steps(numbers: Numbers, long_check: bool) -> list[str]:
-    digits = all_digits(numbers)
-    lines, total, last = running_sum(digits), sum(digits), digits[-1]
-    left, before = total - last, digits[-2]
-    back = [subtract(total, last), subtract(left, before)]
-    return [caption(numbers), *lines, f"={total:02}", *check(back[: 1 + long_check])]
+    *_, before, last = all_digits(numbers)
+    total = sum(all_digits(numbers))
+    back = [subtract(total % 10, last)], [subtract((total - last) % 10, before)]
+    return [
+        caption(numbers),
+        *running_sum(numbers),
+        f"={total:02}",
+        *check(back, long_check),
+    ]
 
 
 def product_steps(numbers: Numbers, long_check: bool) -> list[str]:
-    a, factor = numbers
-    ones, tens, _ = last_digits_product(a, factor)
-    back = [
-        f"{factor}*{digit(a, place)}={line[-2:]}"
-        for place, line in enumerate((ones, tens))
-    ]
+    """The last two digits: of the ones' product both, of the tens' the last."""
+    a, factor = numbers[0] % 100, numbers[1]
+    ones, tens = a % 10 * factor, a // 10 * factor
+    back = [f"{factor}*{a % 10}={ones:02}"], [f"{factor}*{a // 10}={tens:02}"]
     return [
         caption(numbers),
-        f"{a % 100:02}*{factor}",
-        *last_digits_product(a, factor),
+        f"{a:02}*{factor}",
+        multiply(a % 10, factor),
+        multiply(a // 10, factor),
+        add(ones // 10, tens % 10),
         f"={a * factor % 100:02}",
-        *check(back[: 1 + long_check]),
+        *check(back, long_check),
     ]
 
 
 def two_step_steps(numbers: Numbers, long_check: bool) -> list[str]:
     a, b, c = numbers
-    added = add_digits(a, b, 2)
-    ones, tens = int(added[0][-1]), int(added[1][-2:])
-    taken = digit(c, 1) + int(ones < digit(c, 0))
+    ones, tens = add_columns(a, b)
+    left_ones, left_tens = subtract_columns(a + b, c)
     return [
-        f"{a:02}+{b:02}-{c:02}",
-        *added,
-        subtract(ones, digit(c, 0)),
-        subtract(tens, taken),
+        f"{a:02}+{b:02}",
+        *ones,
+        *tens,
+        f"{a + b:03}-{c:02}",
+        *left_ones,
+        *left_tens,
         f"={a + b - c:03}",
-        *check(add_digits(a + b - c, c, 1 + long_check)),
+        *check(add_columns(a + b - c, c), long_check),
     ]
 
 

@@ -227,7 +227,7 @@ def train_reasoner(
 ) -> Model:
     """Teach a fresh decoder to calculate step by step, from text alone.
 
-    Beside every worked text stand four lines of the tables that it looks things up in.
+    Beside every worked text stand three lines of the tables that it looks things up in.
     """
     texts = grain.MapDataset.range(_seen(training)).map(
         lambda index: text_example(model, *worked_text(prompts, seed, index))
@@ -235,7 +235,7 @@ def train_reasoner(
     facts = fact_examples(model, seed, _seen(training))
     return train(
         model,
-        mix_examples([(texts, 1), (facts, 4)], seed=training.seed),
+        mix_examples([(texts, 1), (facts, 3)], seed=training.seed),
         imitation,
         training,
         folder,

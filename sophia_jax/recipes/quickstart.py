@@ -88,15 +88,19 @@ class QuickstartConfig:
     )
     sophia: SophiaConfig = SophiaConfig()
     base: TrainingConfig = TrainingConfig(
-        optimizer=OptimizerConfig(num_steps=650, learning_rate=2e-3, warmup_steps=50),
+        optimizer=OptimizerConfig(
+            num_steps=450, algorithm="muon", learning_rate=3e-3, warmup_steps=50
+        ),
         batch_size=72,
         row_length=144,
         trainable=ALL_PARTS,
     )
     reasoner: TrainingConfig = TrainingConfig(
-        optimizer=OptimizerConfig(num_steps=1_050, learning_rate=2e-3, warmup_steps=50),
+        optimizer=OptimizerConfig(
+            num_steps=700, algorithm="muon", learning_rate=3e-3, warmup_steps=50
+        ),
         batch_size=40,
-        row_length=128,
+        row_length=144,
     )
     update: TrainingConfig = TrainingConfig(
         optimizer=OptimizerConfig(num_steps=800, learning_rate=3e-3, warmup_steps=50),
@@ -105,7 +109,7 @@ class QuickstartConfig:
     )
     mixture: MixtureConfig = MixtureConfig()
     captions: SamplingConfig = SamplingConfig(16)
-    reasonings: SamplingConfig = SamplingConfig(96, temperature=0.6)
+    reasonings: SamplingConfig = SamplingConfig(112, temperature=0.6)
     rows: int = 64
 
 

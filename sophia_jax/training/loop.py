@@ -18,7 +18,7 @@ from sophia_jax.data.packing import Example, PackedBatch, pack_examples
 from sophia_jax.models.model import Model
 from sophia_jax.training.checkpoint import Checkpoints
 from sophia_jax.training.metrics import MetricsWriter
-from sophia_jax.training.optimizer import adamw, learning_rate
+from sophia_jax.training.optimizer import learning_rate, make_optimizer
 from sophia_jax.training.step import LossFn, TrainState, init_state, train_step
 from sophia_jax.types import InputError, Track, untracked
 
@@ -101,7 +101,7 @@ def train(
         )
     state = init_state(
         model,
-        adamw(config.optimizer),
+        make_optimizer(config.optimizer),
         loss_fn=loss_fn,
         trainable=config.trainable,
         remat=config.remat,

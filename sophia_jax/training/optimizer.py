@@ -1,4 +1,4 @@
-"""AdamW with the paper's schedule."""
+"""AdamW with the paper's schedule, and Muon for models that start from nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import optax
 
 from sophia_jax.config import OptimizerConfig
 
-__all__ = ["adamw", "learning_rate"]
+__all__ = ["adamw", "learning_rate", "make_optimizer", "muon"]
+
+ADAMW_RMS = 0.2  # the root mean square of AdamW's updates, in learning rates
 
 
 def learning_rate(config: OptimizerConfig) -> optax.Schedule:
@@ -38,6 +40,50 @@ def adamw(config: OptimizerConfig) -> optax.GradientTransformation:
     if config.clip_norm is None:
         return optimizer
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
+
+
+def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+    """The optimizer that the configuration names."""
+    return {"adamw": adamw, "muon": muon}[config.algorithm](config)
+
+
+def muon(config: OptimizerConfig) -> optax.GradientTransformation:
+    """Muon on the kernels of the layers, at AdamW's scale; AdamW on all else.
+
+        M <- μ M + G,   W <- W - η (0.2 sqrt(max(n, m)) O + λ W),   O ≈ U V'
+
+    with U S V' = G + μ M, S set to ones by five Newton-Schulz steps. The factor gives
+    the update the size of AdamW's, so that both take the same learning rates. What
+    AdamW moves (embeddings, head, norms, biases) does not decay; nothing is clipped.
+
+    Args:
+      config: of `num_steps`, the schedule, λ, and AdamW's betas.
+
+    Reference:
+      Jordan et al., 2024, https://kellerjordan.github.io/posts/muon; the factor is that
+      of Liu et al., 2025, https://arxiv.org/abs/2502.16982, eq. (4).
+    """
+    rate = learning_rate(config)
+    return optax.contrib.muon(
+        rate,
+        weight_decay=config.weight_decay,
+        adam_learning_rate=rate,
+        adam_b1=config.beta1,
+        adam_b2=config.beta2,
+        muon_weight_dimension_numbers=layer_kernels,
+        consistent_rms=ADAMW_RMS,
+    )
+
+
+def layer_kernels(params: dict) -> dict:
+    """The matrices among the parameters: kernels [layer in out]; None for the rest."""
+
+    def matrix(path: tuple, _: jax.Array) -> optax.contrib.MuonDimensionNumbers | None:
+        if path[-1].key == "kernel" and any(key.key == "layers" for key in path):
+            return optax.contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=2)
+        return None
+
+    return jax.tree_util.tree_map_with_path(matrix, params)
 
 
 def decays(params: dict) -> dict:
