@@ -152,10 +152,9 @@ def leave_page(run: Path, display: Display) -> None:
     """Write `report.html` and say where, or what is missing for it."""
     from importlib.util import find_spec
 
-    missing = [name for name in ("jinja2", "matplotlib") if find_spec(name) is None]
-    if missing:
+    if find_spec("matplotlib") is None:
         display.say(
-            f"report     not written without {' and '.join(missing)}: pip install "
+            "report     not written without matplotlib: pip install "
             f"'sophia-jax[viz]', then sophia-jax report {run}"
         )
         return

@@ -65,7 +65,7 @@ class Mixture:
     Attributes:
       examples: an endless source.
       sizes: how many different examples each part has.
-      shares: how much of what is learnt each part is.
+      shares: how much of what is learnt each part is; 0 for a part that is empty.
     """
 
     examples: Sequence[Example]
@@ -131,12 +131,11 @@ def mix(
         "captions": imitation_examples(policy, asked_to_read),
         "facts": fact_examples(policy, seed, NUM_FACTS),
     }
-    parts = {name: part for name, part in parts.items() if len(part)}
-    weights = {name: getattr(config, name) for name in parts}
+    weights = {n: getattr(config, n) * bool(len(part)) for n, part in parts.items()}
     return Mixture(
         examples=mix_examples(
-            [(part, weights[name]) for name, part in parts.items()], seed=seed
+            [(part, weights[n]) for n, part in parts.items() if weights[n]], seed=seed
         ),
         sizes={name: len(part) for name, part in parts.items()},
-        shares={name: weights[name] / sum(weights.values()) for name in parts},
+        shares={n: weight / sum(weights.values()) for n, weight in weights.items()},
     )

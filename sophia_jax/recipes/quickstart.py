@@ -11,25 +11,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import jax
 
-from sophia_jax.config import OptimizerConfig, SamplingConfig, SophiaConfig
-from sophia_jax.data.datasets.handwriting import (
-    Handwriting,
-    HandwritingConfig,
-    constant_answers,
-)
+from sophia_jax.data.datasets.handwriting import Handwriting, constant_answers
 from sophia_jax.data.items import read_items
 from sophia_jax.data.prompts import DIGITS
-from sophia_jax.evaluation.evaluate import (
-    answer_questions,
-    read_captions,
-    save_evaluation,
-    summarize,
-)
 from sophia_jax.generation.engine import Engine
 from sophia_jax.models.folder import load_model, save_model
 from sophia_jax.models.model import Model
@@ -43,74 +31,18 @@ from sophia_jax.recipes.handwriting import (
     train_reasoner,
 )
 from sophia_jax.recipes.machine import machine, versions
-from sophia_jax.recipes.mixture import Mixture, MixtureConfig, answer_texts, mix
+from sophia_jax.recipes.mixture import Mixture, answer_texts, mix
 from sophia_jax.recipes.run_folder import read_seconds, stopwatch, write_json
+from sophia_jax.recipes.scores import score_policy, score_reasoner
 from sophia_jax.recipes.side_by_side import side_by_side
+from sophia_jax.recipes.sizes import QuickstartConfig
 from sophia_jax.recipes.summary import rollout_summary
 from sophia_jax.rewards import AnswerVerifier
 from sophia_jax.rollouts.tables import RolloutTables
-from sophia_jax.sophia import (
-    collect_rollouts,
-    token_counter,
-    update_policy,
-)
-from sophia_jax.training.loop import TrainingConfig
+from sophia_jax.sophia import collect_rollouts, token_counter, update_policy
 from sophia_jax.types import Item, Track, untracked
 
-__all__ = ["QuickstartConfig", "quickstart"]
-
-ALL_PARTS = ("decoder", "vision", "projector")
-TOP_P = 0.8  # of evaluation, as in the paper
-
-
-@dataclass(frozen=True)
-class QuickstartConfig:
-    """Sizes of the quickstart; the paper's own where it gives any.
-
-    Attributes:
-      seed: of data, weights, samples and order.
-      data: rows of each split.
-      sophia: K, N, alpha.
-      base: updates of the policy on captions and easy questions.
-      reasoner: updates of the reasoner on worked solutions.
-      update: the policy-gradient phase. The paper's rate, 2e-5, and batch, 512, suit
-        billions of weights and 80K questions.
-      mixture: what the update learns from beside the trajectories.
-      captions: how the policy is sampled in rollouts.
-      reasonings: how the reasoner is sampled. The paper gives no temperature; 0.6 is
-        what the authors of DeepSeek-R1 advise.
-      rows: sequences that are sampled together; few, for a CPU's cache to hold.
-    """
-
-    seed: int = 0
-    data: HandwritingConfig = field(
-        default_factory=lambda: HandwritingConfig(name="quickstart")
-    )
-    sophia: SophiaConfig = SophiaConfig()
-    base: TrainingConfig = TrainingConfig(
-        optimizer=OptimizerConfig(
-            num_steps=450, algorithm="muon", learning_rate=3e-3, warmup_steps=50
-        ),
-        batch_size=72,
-        row_length=144,
-        trainable=ALL_PARTS,
-    )
-    reasoner: TrainingConfig = TrainingConfig(
-        optimizer=OptimizerConfig(
-            num_steps=700, algorithm="muon", learning_rate=3e-3, warmup_steps=50
-        ),
-        batch_size=40,
-        row_length=144,
-    )
-    update: TrainingConfig = TrainingConfig(
-        optimizer=OptimizerConfig(num_steps=800, learning_rate=3e-3, warmup_steps=50),
-        batch_size=37,
-        row_length=184,
-    )
-    mixture: MixtureConfig = MixtureConfig()
-    captions: SamplingConfig = SamplingConfig(16)
-    reasonings: SamplingConfig = SamplingConfig(112, temperature=0.6)
-    rows: int = 64
+__all__ = ["quickstart"]
 
 
 def quickstart(
@@ -147,9 +79,10 @@ def quickstart(
         base, reasoner = _train_models(folder, builder, config, track)
 
     with AnswerVerifier() as verifier:
+        asked = (verifier.verify, held_out, DIGITS, config)
         with stage("evaluation"):
-            before = _evaluate(folder, "base", base, held_out, verifier, config)
-            text_only = _reasoner_accuracy(reasoner, held_out, verifier, config)
+            before = score_policy(folder / "evaluations" / "base", base, *asked)
+            text_only = score_reasoner(reasoner, *asked)
         say(f"base       {_result(before)}; {before['parsed']:.0%} of answers parse")
         say(f"reasoner   {text_only['accuracy_on_true_captions']:.1%} on true captions")
 
@@ -177,7 +110,7 @@ def quickstart(
             policy = _update(folder, base, mixture, config, track)
 
         with stage("evaluation"):
-            after = _evaluate(folder, "sophia", policy, held_out, verifier, config)
+            after = score_policy(folder / "evaluations" / "sophia", policy, *asked)
         say(f"SOPHIA     {_result(after)}")
 
     summary = {
@@ -285,58 +218,6 @@ def _once(folder: Path, make: Callable[[], Model]) -> Model:
     if not folder.exists():
         save_model(make(), folder)
     return load_model(folder)
-
-
-def _evaluate(
-    folder: Path,
-    name: str,
-    model: Model,
-    items: tuple[Item, ...],
-    verifier: AnswerVerifier,
-    config: QuickstartConfig,
-) -> dict:
-    """pass@1 at temperature 1.0 and top-p 0.8, and the captions' accuracy."""
-    seed = config.sophia.seed
-    answerer, captioner = (
-        Engine(model, SamplingConfig(limit, top_p=TOP_P), rows=config.rows)
-        for limit in (
-            config.reasonings.max_new_tokens,
-            config.captions.max_new_tokens,
-        )
-    )
-    rows = answer_questions(answerer, verifier.verify, items, seed=seed)
-    rows = read_captions(captioner, items, rows, prompt=DIGITS.caption, seed=seed)
-    summary = summarize(rows)
-    save_evaluation(folder / "evaluations" / name, rows, summary)
-    return summary
-
-
-def _reasoner_accuracy(
-    reasoner: Model,
-    items: tuple[Item, ...],
-    verifier: AnswerVerifier,
-    config: QuickstartConfig,
-) -> dict:
-    """How often the reasoner is right on true captions, sampled as in rollouts."""
-    told = [
-        dataclasses.replace(
-            item,
-            question=DIGITS.reasoner.format(
-                caption=item.caption, question=item.question
-            ),
-            images=(),
-        )
-        for item in items
-    ]
-    think = Engine(reasoner, config.reasonings, rows=config.rows)
-    rows = answer_questions(think, verifier.verify, told, seed=config.sophia.seed)
-    summary = summarize(rows)
-    return {
-        "accuracy_on_true_captions": summary["pass@1"],
-        "num_questions": summary["num_questions"],
-        "interval": summary["interval"],
-        "by_kind": summary["by_kind"],
-    }
 
 
 def _result(summary: dict) -> str:

@@ -3,13 +3,74 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass, field
 
+from sophia_jax.config import OptimizerConfig, SamplingConfig, SophiaConfig
 from sophia_jax.data.datasets.handwriting import HandwritingConfig
 from sophia_jax.recipes.mixture import MixtureConfig
-from sophia_jax.recipes.quickstart import QuickstartConfig
 from sophia_jax.training.loop import TrainingConfig
 
-__all__ = ["full_size", "tiny_size"]
+__all__ = ["QuickstartConfig", "full_size", "tiny_size"]
+
+ALL_PARTS = ("decoder", "vision", "projector")
+
+
+@dataclass(frozen=True)
+class QuickstartConfig:
+    """Sizes of the quickstart; the paper's own where it gives any.
+
+    Attributes:
+      seed: of data, weights, samples and order.
+      data: rows of each split.
+      sophia: K, N, alpha.
+      base: updates of the policy on captions and easy questions.
+      reasoner: updates of the reasoner on worked solutions.
+      update: the policy-gradient phase. The paper's rate, 2e-5, and batch, 512, suit
+        billions of weights and 80K questions.
+      mixture: what the update learns from beside the trajectories.
+      captions: how the policy is sampled in rollouts.
+      reasonings: how the reasoner is sampled. The paper gives no temperature; 0.6 is
+        what the authors of DeepSeek-R1 advise.
+      rows: sequences that are sampled together; few, for a CPU's cache to hold.
+    """
+
+    seed: int = 0
+    data: HandwritingConfig = field(
+        default_factory=lambda: HandwritingConfig(name="quickstart")
+    )
+    sophia: SophiaConfig = SophiaConfig()
+    base: TrainingConfig = TrainingConfig(
+        optimizer=OptimizerConfig(
+            num_steps=450,
+            algorithm="muon",
+            learning_rate=3e-3,
+            final_fraction=0.02,
+            warmup_steps=50,
+        ),
+        batch_size=72,
+        row_length=144,
+        trainable=ALL_PARTS,
+    )
+    reasoner: TrainingConfig = TrainingConfig(
+        optimizer=OptimizerConfig(
+            num_steps=620,
+            algorithm="muon",
+            learning_rate=3e-3,
+            final_fraction=0.02,
+            warmup_steps=50,
+        ),
+        batch_size=44,
+        row_length=152,
+    )
+    update: TrainingConfig = TrainingConfig(
+        optimizer=OptimizerConfig(num_steps=800, learning_rate=3e-3, warmup_steps=50),
+        batch_size=37,
+        row_length=192,
+    )
+    mixture: MixtureConfig = MixtureConfig()
+    captions: SamplingConfig = SamplingConfig(16)
+    reasonings: SamplingConfig = SamplingConfig(112, temperature=0.6)
+    rows: int = 64
 
 
 def full_size(seed: int) -> QuickstartConfig:

@@ -54,7 +54,8 @@ def muon(config: OptimizerConfig) -> optax.GradientTransformation:
 
     with U S V' = G + μ M, S set to ones by five Newton-Schulz steps. The factor gives
     the update the size of AdamW's, so that both take the same learning rates. What
-    AdamW moves (embeddings, head, norms, biases) does not decay; nothing is clipped.
+    AdamW moves (embeddings, head, norms, biases; with Nesterov momentum) does not
+    decay, and nothing is clipped.
 
     Args:
       config: of `num_steps`, the schedule, λ, and AdamW's betas.

@@ -143,13 +143,11 @@ def _curves() -> Any:
     try:
         from sophia_jax.viz import curves
     except ImportError as error:
-        raise _not_installed(error) from error
+        raise InputError(
+            f"report: expected matplotlib, got no {error.name}; "
+            "pip install sophia-jax[viz]"
+        ) from error
     return curves
-
-
-def _not_installed(error: ImportError) -> InputError:
-    rule = "report: expected jinja2 and matplotlib"
-    return InputError(f"{rule}, got no {error.name}; pip install sophia-jax[viz]")
 
 
 def _threshold(settings: Mapping[str, str]) -> float | None:
@@ -188,11 +186,8 @@ def _shown(value: Any) -> Any:
 
 
 def _template() -> Any:
-    """The page's template, which needs jinja2."""
-    try:
-        import jinja2
-    except ImportError as error:
-        raise _not_installed(error) from error
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sophia_jax.viz", ""),
         autoescape=True,

@@ -180,7 +180,9 @@ def read_summary(run_folder: Path) -> Summary:
         seconds={name: v for name, v in seconds.items() if v is not None},
         versions=root["versions"].texts(),
         machine=root["machine"].texts(),
-        settings=config.leaves() | root["settings"].leaves(),
+        settings=config.leaves()
+        | root["settings"].leaves()
+        | root["mixture"].leaves("mixture."),
     )
 
 

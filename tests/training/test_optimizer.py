@@ -1,4 +1,4 @@
-"""AdamW, its schedule, and what decays."""
+"""AdamW and Muon, their schedule, and what each does to which weights."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,14 @@ import optax
 import pytest
 
 from sophia_jax.config import OptimizerConfig
-from sophia_jax.training.optimizer import adamw, decays, learning_rate
+from sophia_jax.training.optimizer import (
+    adamw,
+    decays,
+    layer_kernels,
+    learning_rate,
+    make_optimizer,
+    muon,
+)
 
 
 def config(**changes):
@@ -99,3 +106,91 @@ def test_gradients_are_clipped_by_their_global_norm():
     assert abs(unclipped[1]["dense"]["bias"][0]) < 0.9 * abs(
         clipped[1]["dense"]["bias"][0]
     )
+
+
+def kernel_update(gradient, **changes):
+    """What Muon adds to one layer's kernel of zeros."""
+    params = {"layers": {"up": {"kernel": np.zeros((1, *gradient.shape), np.float32)}}}
+    optimizer = muon(config(learning_rate=0.1, **changes))
+    state = optimizer.init(params)
+    added, _ = optimizer.update({"layers": {"up": {"kernel": gradient[None]}}}, state)
+    return np.asarray(added["layers"]["up"]["kernel"][0])
+
+
+def random_gradient(shape, singular_values, seed=0):
+    """A matrix with these singular values; and the same with all of them one."""
+    rng = np.random.default_rng(seed)
+    u, _, v = np.linalg.svd(rng.normal(size=shape), full_matrices=False)
+    return ((u * singular_values) @ v).astype(np.float32), u @ v
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (4, 12), (12, 4)])
+def test_muon_steps_as_far_in_every_direction(shape):
+    values = np.geomspace(1.0, 0.05, min(shape))
+    gradient, orthogonal = random_gradient(shape, values)
+    # -η 0.2 sqrt(max(n, m)); five steps bring singular values to between 0.7 and 1.2.
+    step = kernel_update(gradient) / (-0.1 * 0.2 * max(shape) ** 0.5)
+    found = np.linalg.svd(step, compute_uv=False)
+    assert 0.65 < found.min() <= found.max() < 1.25
+    alignment = np.sum(step * orthogonal) / np.linalg.norm(step)
+    assert alignment / np.linalg.norm(orthogonal) > 0.98
+
+
+def test_muon_knows_no_scale_of_the_gradient():
+    gradient, _ = random_gradient((5, 8), np.linspace(1, 0.2, 5))
+    np.testing.assert_allclose(
+        kernel_update(gradient), kernel_update(1000 * gradient), atol=1e-5
+    )
+
+
+def test_muons_update_is_of_adamws_size():
+    # Of a full-rank square matrix, AdamW's first update is η in every entry; Muon's
+    # has the root mean square 0.2 η, AdamW's usual one, whatever the shape.
+    for shape in ((16, 16), (8, 32), (32, 8)):
+        gradient, _ = random_gradient(shape, np.ones(min(shape)))
+        size = np.sqrt(np.mean(kernel_update(gradient) ** 2))
+        assert size == pytest.approx(0.1 * 0.2, rel=0.25)
+
+
+def test_muon_turns_the_layers_kernels_and_nothing_else(vision_model):
+    chosen = layer_kernels(vision_model.params)
+    is_leaf = lambda x: x is None or not isinstance(x, dict)  # noqa: E731
+    flags = jax.tree_util.tree_leaves_with_path(
+        jax.tree.map(lambda dimensions: dimensions is not None, chosen, is_leaf=is_leaf)
+    )
+    turned = {tuple(key.key for key in path) for path, flag in flags if flag}
+    assert turned
+    assert {path[-1] for path in turned} == {"kernel"}
+    assert {path[0] for path in turned} == {"decoder", "vision"}
+    assert not any("lm_head" in path or "projector" in path for path in turned)
+    shapes = {path: leaf.ndim for path, leaf in _leaves(vision_model.params)}
+    assert {shapes[path] for path in turned} == {3}  # layer, in, out
+
+
+def _leaves(params):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        yield tuple(key.key for key in path), leaf
+
+
+def test_beside_muon_the_rest_moves_like_adam_and_does_not_decay():
+    params, _ = update(muon(config(learning_rate=0.1, weight_decay=0.5)), 3.0)
+    # With Nesterov's look ahead, of a first gradient g Adam's mean is
+    # 0.9 * 0.1 g / (1 - 0.81) + 0.1 g / (1 - 0.9) = (9 / 19 + 1) g, so η 28 / 19.
+    for part, name in (("embedding", "embedding"), ("dense", "bias")):
+        assert params[part][name] == pytest.approx(2 - 0.1 * 28 / 19, rel=1e-5)
+    still, _ = update(muon(config(learning_rate=0.1, weight_decay=0.5)), 0.0)
+    assert still["embedding"]["embedding"] == still["dense"]["bias"] == 2
+
+
+def test_a_configuration_names_its_optimizer():
+    gradient = jax.tree.map(lambda value: jnp.full_like(value, 0.3), PARAMS)
+    for name, made in (("adamw", adamw), ("muon", muon)):
+        settings = config(algorithm=name)
+        expected, chosen = made(settings), make_optimizer(settings)
+        updates = [
+            optimizer.update(gradient, optimizer.init(PARAMS), PARAMS)[0]
+            for optimizer in (expected, chosen)
+        ]
+        jax.tree.map(np.testing.assert_array_equal, *updates)
+    with pytest.raises(ValueError, match="algorithm: expected adamw or muon, got sgd"):
+        config(algorithm="sgd")
