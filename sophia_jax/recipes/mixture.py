@@ -46,10 +46,10 @@ class MixtureConfig:
       num_questions: without a picture, that the reasoner is asked once each.
     """
 
-    trajectories: int = 9
+    trajectories: int = 10
     texts: int = 6
-    captions: int = 2
-    facts: int = 20
+    captions: int = 3
+    facts: int = 12
     num_questions: int = 3_000
 
     def __post_init__(self) -> None:

@@ -53,7 +53,7 @@ class QuickstartConfig:
     )
     reasoner: TrainingConfig = TrainingConfig(
         optimizer=OptimizerConfig(
-            num_steps=620,
+            num_steps=780,
             algorithm="muon",
             learning_rate=3e-3,
             final_fraction=0.02,
@@ -64,8 +64,8 @@ class QuickstartConfig:
     )
     update: TrainingConfig = TrainingConfig(
         optimizer=OptimizerConfig(num_steps=800, learning_rate=3e-3, warmup_steps=50),
-        batch_size=37,
-        row_length=192,
+        batch_size=31,
+        row_length=208,
     )
     mixture: MixtureConfig = MixtureConfig()
     captions: SamplingConfig = SamplingConfig(16)

@@ -130,6 +130,18 @@ def test_nothing_kept_is_an_error(policy, items, tmp_path):
         mix(policy, items, selection(0), [], DIGITS, MixtureConfig(), seed=0)
 
 
+def test_a_part_that_is_empty_is_reported_as_such(policy, items):
+    config = MixtureConfig(trajectories=3, texts=2, captions=1, facts=4)
+    mixture = mix(policy, items, selection(2), [], DIGITS, config, seed=0)
+    assert mixture.sizes["texts"] == mixture.shares["texts"] == 0
+    assert mixture.shares == {
+        "trajectories": 3 / 8,
+        "texts": 0,
+        "captions": 1 / 8,
+        "facts": 4 / 8,
+    }
+
+
 def test_no_text_question_has_a_picture_or_a_negative_answer():
     asked = text_questions(DIGITS, 1, 500)
     assert len({item.id for item in asked}) == 500
