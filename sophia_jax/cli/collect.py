@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from sophia_jax.cli.options import RolloutOptions, leave_page
+from sophia_jax.cli.options import RolloutOptions, RunOptions, leave_page
 from sophia_jax.cli.tables import rollout_line
 
 if TYPE_CHECKING:
@@ -26,12 +26,7 @@ class Collect:
     """Folder of the run; must not exist, or see --resume and --force."""
     seed: int = 0
     """Of all samples."""
-    skip_bad_rows: bool = False
-    """Leave out unreadable and too long rows, and list them in skipped.txt."""
-    resume: bool = False
-    """Go on with a run of the same settings."""
-    force: bool = False
-    """Delete what an earlier run left in the folder."""
+    run_options: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
 
     @property
     def folder(self) -> Path:
@@ -43,9 +38,7 @@ class Collect:
         summary = collect(
             self.out,
             self.rollouts.config(self.seed),
-            skip_bad_rows=self.skip_bad_rows,
-            resume=self.resume,
-            force=self.force,
+            **asdict(self.run_options),
             track=display.track,
             say=display.say,
         )

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from sophia_jax.cli.options import PromptSet, checked_options, model_path, prompt_set
+import tyro
+
+from sophia_jax.cli.options import (
+    PromptSet,
+    RunOptions,
+    checked_options,
+    model_path,
+    prompt_set,
+)
 from sophia_jax.cli.tables import score_table
 
 if TYPE_CHECKING:
@@ -46,12 +54,7 @@ class Evaluate:
     """Sequences that are sampled together; fewer need less memory."""
     seed: int = 0
     """Of all samples."""
-    skip_bad_rows: bool = False
-    """Leave out unreadable and too long rows, and list them in skipped.txt."""
-    resume: bool = False
-    """Keep what an evaluation of the same settings left."""
-    force: bool = False
-    """Delete what an earlier evaluation left in the folder."""
+    run_options: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
 
     @property
     def folder(self) -> Path:
@@ -63,9 +66,7 @@ class Evaluate:
         summary = evaluate(
             self.out,
             self._config(),
-            skip_bad_rows=self.skip_bad_rows,
-            resume=self.resume,
-            force=self.force,
+            **asdict(self.run_options),
             track=display.track,
         )
         display.say(score_table({Path(self.model).name: summary}))

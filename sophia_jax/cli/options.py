@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PromptSet",
     "RolloutOptions",
+    "RunOptions",
     "UpdateOptions",
     "checked_options",
     "leave_page",
@@ -119,6 +120,18 @@ class UpdateOptions:
 
         with checked_options():
             return UpdateConfig(seed=seed, **asdict(self))
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What becomes of bad rows, and of what an earlier run left."""
+
+    skip_bad_rows: bool = False
+    """Leave out what is unreadable or too long, and list it in skipped.txt."""
+    resume: bool = False
+    """Go on with a run of the same settings."""
+    force: bool = False
+    """Delete what an earlier run of this command left in the folder."""
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +10,7 @@ import tyro
 
 from sophia_jax.cli.options import (
     RolloutOptions,
+    RunOptions,
     UpdateOptions,
     checked_options,
     leave_page,
@@ -40,12 +41,7 @@ class Train:
     """Texts in an update of the warm-up; None for 512, or all if fewer."""
     seed: int = 0
     """Of all samples and orders."""
-    skip_bad_rows: bool = False
-    """Leave out unreadable and too long rows, and list them in skipped.txt."""
-    resume: bool = False
-    """Go on with a run of the same settings."""
-    force: bool = False
-    """Delete what an earlier run left in the folder."""
+    run_options: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
 
     @property
     def folder(self) -> Path:
@@ -59,9 +55,7 @@ class Train:
         summary = collect(
             self.out,
             self.rollouts.config(self.seed, self._warm_up(phase)),
-            skip_bad_rows=self.skip_bad_rows,
-            resume=self.resume,
-            force=self.force,
+            **asdict(self.run_options),
             track=display.track,
             say=display.say,
         )
@@ -71,8 +65,8 @@ class Train:
         update(
             self.out,
             phase,
-            skip_bad_rows=self.skip_bad_rows,
-            resume=self.resume,
+            skip_bad_rows=self.run_options.skip_bad_rows,
+            resume=self.run_options.resume,
             track=display.track,
             say=display.say,
         )

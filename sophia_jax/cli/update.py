@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from sophia_jax.cli.options import UpdateOptions, leave_page, model_path
+from sophia_jax.cli.options import RunOptions, UpdateOptions, leave_page, model_path
 
 if TYPE_CHECKING:
     from sophia_jax.cli.progress import Display
@@ -27,12 +27,7 @@ class Update:
     """Folder (or owner/name) of the start; None for what wrote the captions."""
     seed: int = 0
     """Of the order of the trajectories."""
-    skip_bad_rows: bool = False
-    """Leave out trajectories that are too long for the policy, and list them."""
-    resume: bool = False
-    """Go on with an update of the same settings."""
-    force: bool = False
-    """Delete what an earlier update left; the collection stays."""
+    run_options: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
 
     @property
     def folder(self) -> Path:
@@ -45,9 +40,7 @@ class Update:
             self.run_folder,
             self.phase.config(self.seed),
             policy=None if self.policy is None else model_path(self.policy),
-            skip_bad_rows=self.skip_bad_rows,
-            resume=self.resume,
-            force=self.force,
+            **asdict(self.run_options),
             track=display.track,
             say=display.say,
         )
