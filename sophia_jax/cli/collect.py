@@ -26,7 +26,7 @@ class Collect:
     """Folder of the run; must not exist, or see --resume and --force."""
     seed: int = 0
     """Of all samples."""
-    run_options: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
+    restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
 
     @property
     def folder(self) -> Path:
@@ -38,7 +38,7 @@ class Collect:
         summary = collect(
             self.out,
             self.rollouts.config(self.seed),
-            **asdict(self.run_options),
+            **asdict(self.restart),
             track=display.track,
             say=display.say,
         )

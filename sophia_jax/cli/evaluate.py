@@ -54,7 +54,7 @@ class Evaluate:
     """Sequences that are sampled together; fewer need less memory."""
     seed: int = 0
     """Of all samples."""
-    run_options: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
+    restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
 
     @property
     def folder(self) -> Path:
@@ -66,7 +66,7 @@ class Evaluate:
         summary = evaluate(
             self.out,
             self._config(),
-            **asdict(self.run_options),
+            **asdict(self.restart),
             track=display.track,
         )
         display.say(score_table({Path(self.model).name: summary}))

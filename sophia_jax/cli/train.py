@@ -41,7 +41,7 @@ class Train:
     """Texts in an update of the warm-up; None for 512, or all if fewer."""
     seed: int = 0
     """Of all samples and orders."""
-    run_options: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
+    restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
 
     @property
     def folder(self) -> Path:
@@ -55,7 +55,7 @@ class Train:
         summary = collect(
             self.out,
             self.rollouts.config(self.seed, self._warm_up(phase)),
-            **asdict(self.run_options),
+            **asdict(self.restart),
             track=display.track,
             say=display.say,
         )
@@ -65,8 +65,8 @@ class Train:
         update(
             self.out,
             phase,
-            skip_bad_rows=self.run_options.skip_bad_rows,
-            resume=self.run_options.resume,
+            skip_bad_rows=self.restart.skip_bad_rows,
+            resume=self.restart.resume,
             track=display.track,
             say=display.say,
         )

@@ -27,7 +27,7 @@ class Update:
     """Folder (or owner/name) of the start; None for what wrote the captions."""
     seed: int = 0
     """Of the order of the trajectories."""
-    run_options: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
+    restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
 
     @property
     def folder(self) -> Path:
@@ -40,7 +40,7 @@ class Update:
             self.run_folder,
             self.phase.config(self.seed),
             policy=None if self.policy is None else model_path(self.policy),
-            **asdict(self.run_options),
+            **asdict(self.restart),
             track=display.track,
             say=display.say,
         )
