@@ -53,7 +53,7 @@ class QuickstartConfig:
     )
     reasoner: TrainingConfig = TrainingConfig(
         optimizer=OptimizerConfig(
-            num_steps=780,
+            num_steps=700,
             algorithm="muon",
             learning_rate=3e-3,
             final_fraction=0.02,
@@ -63,7 +63,7 @@ class QuickstartConfig:
         row_length=152,
     )
     update: TrainingConfig = TrainingConfig(
-        optimizer=OptimizerConfig(num_steps=800, learning_rate=3e-3, warmup_steps=50),
+        optimizer=OptimizerConfig(num_steps=950, learning_rate=3e-3, warmup_steps=50),
         batch_size=31,
         row_length=208,
     )
