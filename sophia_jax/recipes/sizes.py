@@ -63,7 +63,7 @@ class QuickstartConfig:
         row_length=152,
     )
     update: TrainingConfig = TrainingConfig(
-        optimizer=OptimizerConfig(num_steps=950, learning_rate=3e-3, warmup_steps=50),
+        optimizer=OptimizerConfig(num_steps=950, learning_rate=2e-3, warmup_steps=50),
         batch_size=31,
         row_length=208,
     )
