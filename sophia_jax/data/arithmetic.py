@@ -139,7 +139,7 @@ def perception(rng: np.random.Generator, numbers: Numbers) -> tuple[str, str]:
 
 
 def fact(rng: np.random.Generator) -> tuple[str, str]:
-    """One line of the tables that solutions look things up in: "07+8=" and "15"."""
+    """A line of the tables that solutions look up: "07+8=" and "15"; "4?7" and "<"."""
     a, b = (int(digit) for digit in rng.integers(10, size=2))
     teen = int(rng.integers(2 * STEP_DIGIT))
     total = int(rng.integers(STEP_TOTAL - 9))
@@ -150,8 +150,7 @@ def fact(rng: np.random.Generator) -> tuple[str, str]:
         multiply(a, b),
         compare(a, b),
     )[rng.choice(5, p=(0.2, 0.2, 0.3, 0.18, 0.12))]
-    answer = re.search("=.+|[<=>]$", line)[0].removeprefix("=") or "="
-    return line.removesuffix(answer), answer
+    return re.fullmatch(r"(\d\?\d|[^=]+=)(.+)", line).groups()
 
 
 def solution(kind: Kind, numbers: Numbers, *, long_check: bool) -> str:
@@ -184,11 +183,11 @@ def subtract_columns(a: int, b: int) -> Columns:
 def running_sum(numbers: Numbers) -> list[str]:
     """d1 + d2 = s, s + d3 = ..., a line each, with the digits still to come."""
     digits = " ".join(map(str, numbers))
-    total, rest = int(digits[0]), digits[1:]
+    total, rest = int(digits[0]), digits[1:].lstrip()
     lines = []
     while rest:
-        number, rest = int(rest.lstrip()[0]), rest.lstrip()[1:]
-        lines.append(f"{add(total, number)} {rest.lstrip()}".rstrip())
+        number, rest = int(rest[0]), rest[1:].lstrip()
+        lines.append(f"{add(total, number)} {rest}".rstrip())
         total += number
     return lines
 

@@ -15,6 +15,17 @@ __all__ = ["QuickstartConfig", "full_size", "tiny_size"]
 ALL_PARTS = ("decoder", "vision", "projector")
 
 
+def from_nothing(num_steps: int) -> OptimizerConfig:
+    """Muon, and a rate that ends near zero: for weights that are random at first."""
+    return OptimizerConfig(
+        num_steps,
+        algorithm="muon",
+        learning_rate=3e-3,
+        final_fraction=0.02,
+        warmup_steps=50,
+    )
+
+
 @dataclass(frozen=True)
 class QuickstartConfig:
     """Sizes of the quickstart; the paper's own where it gives any.
@@ -40,25 +51,13 @@ class QuickstartConfig:
     )
     sophia: SophiaConfig = SophiaConfig()
     base: TrainingConfig = TrainingConfig(
-        optimizer=OptimizerConfig(
-            num_steps=450,
-            algorithm="muon",
-            learning_rate=3e-3,
-            final_fraction=0.02,
-            warmup_steps=50,
-        ),
+        optimizer=from_nothing(num_steps=450),
         batch_size=72,
         row_length=144,
         trainable=ALL_PARTS,
     )
     reasoner: TrainingConfig = TrainingConfig(
-        optimizer=OptimizerConfig(
-            num_steps=700,
-            algorithm="muon",
-            learning_rate=3e-3,
-            final_fraction=0.02,
-            warmup_steps=50,
-        ),
+        optimizer=from_nothing(num_steps=700),
         batch_size=44,
         row_length=152,
     )
