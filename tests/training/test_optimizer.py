@@ -113,7 +113,8 @@ def kernel_update(gradient, **changes):
     params = {"layers": {"up": {"kernel": np.zeros((1, *gradient.shape), np.float32)}}}
     optimizer = muon(config(learning_rate=0.1, **changes))
     state = optimizer.init(params)
-    added, _ = optimizer.update({"layers": {"up": {"kernel": gradient[None]}}}, state)
+    gradients = {"layers": {"up": {"kernel": jnp.asarray(gradient[None])}}}
+    added, _ = optimizer.update(gradients, state, params)
     return np.asarray(added["layers"]["up"]["kernel"][0])
 
 
@@ -149,7 +150,7 @@ def test_muons_update_is_of_adamws_size():
     for shape in ((16, 16), (8, 32), (32, 8)):
         gradient, _ = random_gradient(shape, np.ones(min(shape)))
         size = np.sqrt(np.mean(kernel_update(gradient) ** 2))
-        assert size == pytest.approx(0.1 * 0.2, rel=0.25)
+        assert size == pytest.approx(0.1 * 0.2, rel=0.35)
 
 
 def test_muon_turns_the_layers_kernels_and_nothing_else(vision_model):
@@ -179,7 +180,7 @@ def test_beside_muon_the_rest_moves_like_adam_and_does_not_decay():
     for part, name in (("embedding", "embedding"), ("dense", "bias")):
         assert params[part][name] == pytest.approx(2 - 0.1 * 28 / 19, rel=1e-5)
     still, _ = update(muon(config(learning_rate=0.1, weight_decay=0.5)), 0.0)
-    assert still["embedding"]["embedding"] == still["dense"]["bias"] == 2
+    jax.tree.map(np.testing.assert_array_equal, still, PARAMS)
 
 
 def test_a_configuration_names_its_optimizer():
