@@ -150,7 +150,9 @@ def _batches(
     options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=BATCHES_READ_AHEAD)
     return (
         examples.map(make_example)
-        .batch(config.batch_size, batch_fn=pack)
+        # The source is endless: there is no remainder, and grain's count of batches is
+        # exact only where it need not round up.
+        .batch(config.batch_size, drop_remainder=True, batch_fn=pack)
         .to_iter_dataset(options)
     )
 

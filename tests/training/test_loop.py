@@ -115,6 +115,19 @@ def test_an_epoch_shows_every_example_once_and_the_next_in_another_order(
     assert first != second
 
 
+@pytest.mark.parametrize("size", [1, 5])
+def test_batches_of_any_size_go_through_the_examples(
+    text_model, text_examples, tmp_path, seen, size
+):
+    # Of one, too; and of a size that divides no epoch: the next epoch fills the batch.
+    settings = config(num_steps=5, batch_size=size)
+    train(text_model, text_examples, sophia_loss, settings, tmp_path)
+    assert {len(batch) for batch in seen} == {size}
+    shown = np.ravel(seen).tolist()
+    assert len(shown) == 5 * size
+    assert len(set(shown[:12])) == min(12, 5 * size)
+
+
 def test_the_seed_decides_the_order(text_model, text_examples, tmp_path, seen):
     orders = []
     for name, seed in [("a", 0), ("b", 0), ("c", 1)]:
