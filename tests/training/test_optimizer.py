@@ -155,9 +155,12 @@ def test_muons_update_is_of_adamws_size():
 
 def test_muon_turns_the_layers_kernels_and_nothing_else(vision_model):
     chosen = layer_kernels(vision_model.params)
-    is_leaf = lambda x: x is None or not isinstance(x, dict)  # noqa: E731
     flags = jax.tree_util.tree_leaves_with_path(
-        jax.tree.map(lambda dimensions: dimensions is not None, chosen, is_leaf=is_leaf)
+        jax.tree.map(
+            lambda dimensions: dimensions is not None,
+            chosen,
+            is_leaf=lambda x: not isinstance(x, dict),
+        )
     )
     turned = {tuple(key.key for key in path) for path, flag in flags if flag}
     assert turned
