@@ -33,6 +33,16 @@ def test_a_caption_that_has_passed_bounds_the_others():
     assert can_be_kept(right, wrong, lengths)[2]
 
 
+def test_beside_a_bound_short_wrong_ones_and_dead_captions_count_for_nothing():
+    right, wrong = known(["RRRR", "W...", "RW.W"])
+    lengths = np.array([[9, 9, 9, 9], [2, 9, 9, 9], [2, 2, 2, 2]])
+    # With α = 1/2 three of four must be right. In the second caption only the wrong one
+    # is short; the third has a short right one, but can have two right ones at most.
+    np.testing.assert_array_equal(
+        can_be_kept(right, wrong, lengths, threshold=0.5), [True, False, False]
+    )
+
+
 def test_of_equally_long_ones_the_first_is_kept():
     right, wrong = known(["R...", "RRRR"])
     lengths = np.array([[7, 9, 9, 9], [7, 9, 9, 9]])
