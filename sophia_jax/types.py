@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import beartype
 import jax
@@ -15,6 +15,7 @@ __all__ = [
     "Array",
     "Bool",
     "Completion",
+    "Completions",
     "FinishReason",
     "Float",
     "GenerateFn",
@@ -85,7 +86,7 @@ class Request:
     seed: int = 0
 
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "cancelled"]
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ class Completion:
       behavior_log_probs: Float[token] in nats, under the distribution that was sampled
         (temperature, top-p, top-k and bans applied); None where a server gives none.
       policy_log_probs: Float[token] in nats, under the model's full distribution.
-      finish_reason: "stop" at the end token, "length" when cut off.
+      finish_reason: "stop" at the end token, "length" when cut off, "cancelled" when
+        its group was stopped before it had ended, or had begun.
     """
 
     group: str
@@ -112,8 +114,23 @@ class Completion:
     finish_reason: FinishReason
 
 
-GenerateFn = Callable[[Iterable[Request]], Iterator[Completion]]
-"""Samples every request; completions come as they finish, in any order."""
+class Completions(Protocol):
+    """Completions as they finish, in any order; groups can be stopped meanwhile."""
+
+    def __iter__(self) -> Iterator[Completion]: ...
+
+    def __next__(self) -> Completion: ...
+
+    def cancel(self, group: str, after: int = 0) -> None:
+        """Stop a group once each of its unfinished samples has `after` tokens.
+
+        What it has not finished comes as it is, with "cancelled" for a reason. A group
+        that is not asked for yet is stopped when it is; one that has ended stays so.
+        """
+
+
+GenerateFn = Callable[[Iterable[Request]], Completions | Iterator[Completion]]
+"""Samples every request. Where the result is a plain iterator, nothing is stopped."""
 
 RewardFn = Callable[[Sequence[tuple[str, str]]], Sequence]
 """(response, answer) pairs -> verdicts in order; a verdict is truthy when right, and

@@ -102,7 +102,7 @@ def tables(vision_model, items, tmp_path_factory):
     tables = RolloutTables(tmp_path_factory.mktemp("rollouts"), items, 3)
     with AnswerVerifier() as verifier:
         collect_rollouts(
-            Engine(vision_model, SamplingConfig(max_new_tokens=8), rows=4),
+            Engine(vision_model, SamplingConfig(max_new_tokens=8), slots=4),
             reasoner,
             verifier.verify,
             token_counter(vision_model),

@@ -50,8 +50,11 @@ class Evaluate:
     """Another caption prompt; None for that of --prompts."""
     max_caption_tokens: int = 1024
     """Longest caption, in tokens; asked for where a row has a true caption."""
-    rows: int = 512
+    slots: int = 256
     """Sequences that are sampled together; fewer need less memory."""
+    cache_gib: float | None = None
+    """Memory for keys and values, in GiB; None for 1, or for two of the longest
+    sequences where that is more."""
     seed: int = 0
     """Of all samples."""
     restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
@@ -96,5 +99,6 @@ class Evaluate:
                 caption_prompt=self.caption_prompt or prompts.caption,
                 seed=self.seed,
                 limit=self.limit,
-                rows=self.rows,
+                slots=self.slots,
+                cache_gib=self.cache_gib,
             )

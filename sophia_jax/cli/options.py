@@ -60,8 +60,11 @@ class RolloutOptions:
     """Nucleus of captions and reasonings, in (0, 1]."""
     questions_per_shard: int = 128
     """Questions in one file of each table; a killed run loses at most one file."""
-    rows: int = 512
+    slots: int = 256
     """Sequences that are sampled together; fewer need less memory."""
+    cache_gib: float | None = None
+    """Memory for keys and values, in GiB; None for 1, or for two of the longest
+    sequences where that is more."""
 
     def config(self, seed: int, warm_up: WarmUp | None = None) -> CollectConfig:
         """The settings that these options mean."""
@@ -88,7 +91,8 @@ class RolloutOptions:
                 ),
                 limit=self.limit,
                 questions_per_shard=self.questions_per_shard,
-                rows=self.rows,
+                slots=self.slots,
+                cache_gib=self.cache_gib,
                 warm_up=warm_up,
             )
 

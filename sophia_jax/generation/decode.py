@@ -1,8 +1,9 @@
-"""Sampling for groups of prompts: one prefill each, then tokens for all samples."""
+"""The engine's programs: fill prompts' pages, decode a few tokens, close pages."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import chex
 import jax
@@ -11,169 +12,208 @@ from flax import nnx
 
 from sophia_jax.config import SamplingConfig
 from sophia_jax.generation.logits import draw_tokens
+from sophia_jax.models.paged import OpenPages, Pages, Readers
 from sophia_jax.types import Array
 
-__all__ = ["PromptBatch", "Samples", "sample_groups"]
+__all__ = [
+    "Drawn",
+    "PromptBatch",
+    "Slots",
+    "close_pages",
+    "decode_chunk",
+    "fill_prompts",
+    "keep_slots",
+]
 
 
 @chex.dataclass(frozen=True)
 class PromptBatch:
-    """Groups whose prompts share one length bucket.
+    """Prompts of one length bucket, or what is left of them behind shared pages.
 
     Attributes:
       token_ids: Int32[group token], padded at the end.
-      length: Int32[group], tokens of each prompt; 0 for a group that fills the batch.
-      image_index: Int32[group token], as in a packed batch.
-      features: Float[tile image_token embed], or None.
-      seeds: UInt32[group 2], the halves of each group's 64-bit seed.
+      length: Int32[group], tokens of each; 0 for a group that fills the batch.
+      image_embeds: Float[group token embed] where an image token stands; None for text.
+      is_image: Bool[group token]; None for text.
+      context: Int32[group part], the whole pages before these tokens.
+      num_parts: Int32[group], how many these are.
+      filled: Int32[group filled_page], the pages to be filled; out of range for none.
     """
 
     token_ids: Array
     length: Array
-    image_index: Array
-    features: Array | None
-    seeds: Array
+    image_embeds: Array | None
+    is_image: Array | None
+    context: Array
+    num_parts: Array
+    filled: Array
 
 
 @chex.dataclass(frozen=True)
-class Samples:
-    """What was drawn, up to and including the end token; zeros beyond.
+class Slots:
+    """The sequences that are decoded together.
 
     Attributes:
-      token_ids: Int32[group sample token]
-      behavior_log_probs: Float32[group sample token], under what was sampled.
-      policy_log_probs: Float32[group sample token], under the full distribution.
-      length: Int32[group sample], tokens drawn.
-      stopped: Bool[group sample], True when the end token was drawn.
+      latest: Int32[slot], the last token of each, not yet read.
+      position: Int32[slot], of that token.
+      index: Int32[slot], tokens drawn so far.
+      limit: Int32[slot], tokens to be drawn at most.
+      running: Bool[slot].
+      seeds: UInt32[slot 2], the halves of the group's 64-bit seed.
+      sample: Int32[slot], index within the group.
+      start: Int32[slot], the first place of the open page that counts.
+    """
+
+    latest: Array
+    position: Array
+    index: Array
+    limit: Array
+    running: Array
+    seeds: Array
+    sample: Array
+    start: Array
+
+
+@chex.dataclass(frozen=True)
+class Drawn:
+    """What a chunk of steps drew; only a running slot's tokens mean anything.
+
+    Attributes:
+      token_ids: Int32[step slot]
+      behavior_log_probs: Float32[step slot], under what was sampled.
+      policy_log_probs: Float32[step slot], under the full distribution.
+      num_steps: Int32[], steps made before all slots had stopped.
     """
 
     token_ids: Array
     behavior_log_probs: Array
     policy_log_probs: Array
-    length: Array
-    stopped: Array
+    num_steps: Array
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=3)
+def fill_prompts(
+    graphdef: nnx.GraphDef, params: dict, batch: PromptBatch, pages: Pages
+) -> Pages:
+    """Read prompts, and leave their keys and values in pages.
+
+    Args:
+      graphdef, params: the model.
+      batch: the prompts.
+      pages: donated.
+
+    Returns:
+      The pages, the batch's filled.
+    """
+    decoder = nnx.merge(graphdef, params).decoder
+    embeds = decoder.embedding(batch.token_ids)
+    if batch.image_embeds is not None:
+        image_embeds = batch.image_embeds.astype(embeds.dtype)
+        embeds = jnp.where(batch.is_image[..., None], image_embeds, embeds)
+    return decoder.prefill(
+        embeds, batch.length, batch.context, batch.num_parts, pages, batch.filled
+    )
 
 
 @functools.partial(
     jax.jit,
     static_argnums=0,
-    static_argnames=("num_samples", "sampling", "end_id", "banned_ids"),
+    static_argnames=("num_steps", "sampling", "end_id", "banned_ids"),
+    donate_argnames=("open_pages",),
 )
-def sample_groups(
+def decode_chunk(
     graphdef: nnx.GraphDef,
     params: dict,
-    batch: PromptBatch,
+    pages: Pages,
+    slots: Slots,
+    readers: Readers,
+    place: Array,
     *,
-    num_samples: int,
+    layers: Sequence[nnx.State] | None,
+    open_pages: OpenPages,
+    num_steps: int,
     sampling: SamplingConfig,
     end_id: int,
     banned_ids: tuple[int, ...],
-) -> Samples:
-    """Draw `num_samples` answers to every prompt; ends early when all have ended.
+) -> tuple[OpenPages, Drawn]:
+    """Draw up to `num_steps` tokens in every slot; ends early when all have stopped.
 
-    Token l of sample n draws its noise from (the group's seed, n, l), so that nothing
-    else in the batch can change it.
+    Token l of a sample draws its noise from (its group's seed, its index, l), so that
+    nothing else in the batch can change it.
 
     Args:
       graphdef, params: the model.
-      batch: the prompts.
-      num_samples: answers to each prompt.
-      sampling: temperature, top-k, top-p, and the most tokens of an answer.
+      pages: that are filled.
+      slots: the sequences.
+      readers: which slot reads which page.
+      place: of the open pages, where the first token read goes.
+      layers: of `Decoder.unstacked_layers`; None to scan the stacked ones.
+      open_pages: one for each slot, with room for the tokens; donated.
+      num_steps: tokens for each slot at most.
+      sampling: temperature, top-k, top-p.
       end_id: the token that ends an answer.
       banned_ids: tokens that are never drawn.
 
     Returns:
-      The answers; for a group that fills the batch, of no tokens.
+      The open pages, and what was drawn.
     """
-    model = nnx.merge(graphdef, params)
-    decoder = model.decoder
-    keys = _sample_keys(batch.seeds, num_samples)
-    prefix, prefix_mask, hidden = _prefill(model, batch)
+    decoder = nnx.merge(graphdef, params).decoder
+    keys = jax.vmap(jax.random.fold_in)(
+        jax.random.wrap_key_data(slots.seeds, impl="threefry2x32"), slots.sample
+    )
 
-    def draw(step: Array | int, drawn: Samples, hidden: Array) -> Samples:
-        logits = jnp.matmul(hidden, decoder.head, preferred_element_type=jnp.float32)
-        drawn_now = draw_tokens(_fold_in(keys, step), logits, sampling, banned_ids)
-        return _record(drawn, step, *drawn_now, end_id)
+    def goes_on(carry: tuple) -> Array:
+        step, running = carry[:2]
+        return (step < num_steps) & jnp.any(running)
 
-    def running(carry: tuple) -> Array:
-        step, drawn, _ = carry
-        return (step < sampling.max_new_tokens) & ~jnp.all(drawn.stopped)
-
-    def decode_and_draw(carry: tuple) -> tuple:
-        step, drawn, suffix = carry
-        latest = drawn.token_ids[:, :, step - 1]
-        positions = jnp.broadcast_to((batch.length + step - 1)[:, None], latest.shape)
-        hidden, suffix = decoder.decode(
-            decoder.embedding(latest), positions, prefix, prefix_mask, suffix, step - 1
+    def one_token(carry: tuple) -> tuple:
+        step, running, latest, open_pages, drawn = carry
+        hidden, open_pages = decoder.decode(
+            decoder.embedding(latest),
+            slots.position + step,
+            pages,
+            readers,
+            open_pages,
+            slots.start,
+            place + step,
+            layers=layers,
         )
-        return step + 1, draw(step, drawn, hidden), suffix
+        logits = jnp.matmul(hidden, decoder.head, preferred_element_type=jnp.float32)
+        step_keys = jax.vmap(jax.random.fold_in)(keys, slots.index + step)
+        drawn_now = draw_tokens(step_keys, logits, sampling, banned_ids)
+        drawn = jax.tree.map(lambda all, now: all.at[step].set(now), drawn, drawn_now)
+        latest = drawn_now[0]
+        is_last = (latest == end_id) | (slots.index + step + 1 >= slots.limit)
+        return step + 1, running & ~is_last, latest, open_pages, drawn
 
-    # The first token comes from the prompt, and the last is never read.
-    group = len(batch.length)
-    hidden = jnp.broadcast_to(hidden[:, None], (group, num_samples, hidden.shape[-1]))
-    drawn = draw(0, _nothing(batch.length, num_samples, sampling), hidden)
-    suffix = decoder.empty_cache(
-        group * num_samples, sampling.max_new_tokens, hidden.dtype
+    shape = (num_steps, len(slots.latest))
+    nothing = tuple(
+        jnp.zeros(shape, dtype) for dtype in (jnp.int32, jnp.float32, jnp.float32)
     )
-    start = (jnp.ones((), jnp.int32), drawn, suffix)
-    return jax.lax.while_loop(running, decode_and_draw, start)[1]
-
-
-def _prefill(model: nnx.Module, batch: PromptBatch) -> tuple:
-    """Keys and values of the prompts, their mask, and their last hidden states."""
-    group, context = batch.token_ids.shape
-    positions = jnp.broadcast_to(jnp.arange(context)[None], (group, context))
-    is_prompt = positions < batch.length[:, None]
-    embeds = model.embed(batch.token_ids, batch.features, batch.image_index)
-    hidden, prefix = model.decoder.prefill(
-        embeds, positions, is_prompt.astype(jnp.int32)
-    )
-    last = hidden[jnp.arange(group), jnp.maximum(batch.length - 1, 0)]
-    return prefix, is_prompt, last
-
-
-def _nothing(length: Array, num_samples: int, sampling: SamplingConfig) -> Samples:
-    """Before the first draw; groups that fill the batch have stopped already."""
-    shape = (len(length), num_samples)
-    by_token = (*shape, sampling.max_new_tokens)
-    return Samples(
-        token_ids=jnp.zeros(by_token, jnp.int32),
-        behavior_log_probs=jnp.zeros(by_token, jnp.float32),
-        policy_log_probs=jnp.zeros(by_token, jnp.float32),
-        length=jnp.zeros(shape, jnp.int32),
-        stopped=jnp.broadcast_to(length[:, None] == 0, shape),
+    start = (jnp.int32(0), slots.running, slots.latest, open_pages, nothing)
+    step, _, _, open_pages, drawn = jax.lax.while_loop(goes_on, one_token, start)
+    token_ids, behavior_log_probs, policy_log_probs = drawn
+    return open_pages, Drawn(
+        token_ids=token_ids,
+        behavior_log_probs=behavior_log_probs,
+        policy_log_probs=policy_log_probs,
+        num_steps=step,
     )
 
 
-def _record(
-    drawn: Samples,
-    step: Array | int,
-    tokens: Array,
-    behavior_log_probs: Array,
-    policy_log_probs: Array,
-    end_id: int,
-) -> Samples:
-    """Note the step's tokens for the samples that are still running."""
-    running = ~drawn.stopped
+@functools.partial(jax.jit, donate_argnums=0)
+def close_pages(pages: Pages, open_pages: OpenPages, filled: Array) -> Pages:
+    """Put every slot's open page, now full, among the pages.
 
-    def put(buffer: Array, values: Array) -> Array:
-        return buffer.at[:, :, step].set(jnp.where(running, values, 0))
-
-    return Samples(
-        token_ids=put(drawn.token_ids, tokens),
-        behavior_log_probs=put(drawn.behavior_log_probs, behavior_log_probs),
-        policy_log_probs=put(drawn.policy_log_probs, policy_log_probs),
-        length=drawn.length + running,
-        stopped=drawn.stopped | (tokens == end_id),
-    )
+    Args:
+      pages: donated.
+      open_pages: one for each slot; they may be written to anew.
+      filled: Int32[slot], where each goes; out of range for a slot that is not running.
+    """
+    return pages.filled(filled, open_pages.stacked())
 
 
-def _sample_keys(seeds: Array, num_samples: int) -> Array:
-    """keys[group sample] from the groups' seeds."""
-    keys = jax.random.wrap_key_data(seeds, impl="threefry2x32")
-    fold = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))
-    return fold(keys, jnp.arange(num_samples))
-
-
-def _fold_in(keys: Array, step: Array | int) -> Array:
-    return jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (0, None))(keys, step)
+@jax.jit
+def keep_slots(open_pages: OpenPages, slots: Array) -> OpenPages:
+    """The open pages of some slots, in their order: fewer slots, a smaller program."""
+    return open_pages.of_slots(slots)

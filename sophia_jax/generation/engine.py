@@ -1,45 +1,64 @@
-"""From requests to completions: buckets, batches, and work on both sides at once."""
+"""From requests to completions: slots that are refilled, pages that are shared."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import jax
 import numpy as np
+from flax import nnx
 
 from sophia_jax.config import SamplingConfig
-from sophia_jax.data.packing import bucket_size
 from sophia_jax.data.prompts import IMAGE_CONTEXT, encode_prompt
-from sophia_jax.generation.batches import Prompt, stack_prompts
-from sophia_jax.generation.decode import Samples, sample_groups
+from sophia_jax.generation.decode import (
+    Drawn,
+    close_pages,
+    decode_chunk,
+    fill_prompts,
+    keep_slots,
+)
 from sophia_jax.generation.images import TILES_PER_CALL, ImageEncoder
+from sophia_jax.generation.layout import free_bytes, make_layout
+from sophia_jax.generation.prompts import Prompt
+from sophia_jax.generation.samples import Finished
+from sophia_jax.generation.scheduler import Scheduler, Work
 from sophia_jax.models.model import Model
+from sophia_jax.models.paged import OpenPages, Pages
 from sophia_jax.types import Completion, InputError, Request
 
 __all__ = ["Engine", "generate"]
 
-CPU_LANES = 2  # batches at once: one alone leaves cores idle at every small step
+CPU_LANES = 2  # halves of the slots that run at once: small steps leave cores idle
+FEWEST_SLOTS = 8  # of a lane
 REQUESTS_READ_AHEAD = TILES_PER_CALL  # whose pictures are encoded together
+MOST_UNSTACKED = 8  # layers that run one by one rather than in a scan
+CHUNK = 8  # steps between two refills
 
 
 class Engine:
     """A `GenerateFn` on this process's devices.
 
-    Prompts are put into buckets by their own length, whatever stands beside them. A
-    batch holds groups of one bucket; short batches are filled up, so that each bucket
-    compiles once. While the device samples one batch, the host decodes the last one.
+    A fixed number of slots decode together, a chunk of steps at a time; between chunks
+    those that finished are refilled. A prompt is read once, into pages that all of its
+    samples share, and that other prompts share as far as they begin alike. While the
+    device decodes, the host and whoever asked work on what finished before.
 
     Args:
       model: what is sampled.
       sampling: how.
-      rows: sequences that are decoded together; rounded up to whole groups.
+      slots: sequences that are decoded together.
+      page: tokens of a cache page.
       bucket: prompts are padded to `bucket_size` tokens, with this step.
+      cache_gib: GiB for all keys and values; None for 1, or for what two of the longest
+        sequences and the slots need, where that is more.
 
     Raises:
-      ValueError: rows or bucket is not positive.
+      InputError: the cache does not fit; says what would.
+      ValueError: a size is not positive.
     """
 
     def __init__(
@@ -47,51 +66,83 @@ class Engine:
         model: Model,
         sampling: SamplingConfig,
         *,
-        rows: int = 512,
-        bucket: int = 16,
+        slots: int = 256,
+        page: int = 64,
+        bucket: int = 32,
+        cache_gib: float | None = None,
     ):
-        for name, value in (("rows", rows), ("bucket", bucket)):
-            if value < 1:
-                raise ValueError(f"{name}: expected > 0, got {value}")
         self.model = model
+        self._dtype = jax.tree.leaves(model.params)[0].dtype
         self.sampling = sampling
-        self._rows = rows
-        self._bucket = bucket
-        self._lanes = CPU_LANES if jax.default_backend() == "cpu" else 1
+        cpu = jax.default_backend() == "cpu"
+        self._num_lanes = CPU_LANES if cpu and slots >= 2 * FEWEST_SLOTS else 1
+        lanes = self._num_lanes
+        self.layout = make_layout(
+            model.config.text,
+            self._dtype,
+            slots=-(-slots // lanes),
+            page=page,
+            chunk=min(CHUNK, page),
+            bucket=bucket,
+            cache_bytes=None if cache_gib is None else int(cache_gib * 2**30) // lanes,
+            available_bytes=free_bytes(),
+        )
+        self.layers = None
+        if model.config.text.num_layers <= MOST_UNSTACKED:
+            decoder = nnx.merge(model.graphdef, model.params).decoder
+            self.layers = decoder.unstacked_layers()
+        self._idle_pages: list[Pages] = []
         self._encode_images = ImageEncoder(model) if model.tiles is not None else None
         # A text-only model's tokenizer may know the placeholder as well.
         known = model.tokenizer.get_added_vocab().get(IMAGE_CONTEXT)
-        self._banned_ids = tuple(sorted({known, model.config.image_token_id} - {None}))
+        self.banned_ids = tuple(sorted({known, model.config.image_token_id} - {None}))
 
-    def __call__(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """Sample every request; a group's completions come together.
+    def __call__(self, requests: Iterable[Request]) -> Run:
+        """Sample every request.
+
+        Returns:
+          Completions, as they finish; its `cancel` stops a group.
 
         Raises:
           InputError: a picture cannot be read, or a prompt does not fit the model.
           ValueError: a group's name comes twice, or its seed or number of samples is
             out of range.
         """
-        in_flight: deque[tuple[list[Prompt], Future[Samples]]] = deque()
-        with ThreadPoolExecutor(self._lanes) as lanes:
-            for prompts in self._batches(requests):
-                in_flight.append((prompts, lanes.submit(self._sample, prompts)))
-                if len(in_flight) > self._lanes:
-                    yield from self._completions(*in_flight.popleft())
-            while in_flight:
-                yield from self._completions(*in_flight.popleft())
+        return Run(self, requests)
 
-    def _batches(self, requests: Iterable[Request]) -> Iterator[list[Prompt]]:
-        """Full batches as soon as a bucket fills, then what is left of each."""
-        waiting: dict[tuple, list[Prompt]] = defaultdict(list)
-        for prompt in self._prompts(requests):
-            num_samples = prompt.request.num_samples
-            key = (self._width(prompt), prompt.features is None, num_samples)
-            waiting[key].append(prompt)
-            if len(waiting[key]) == self._num_groups(num_samples):
-                yield waiting.pop(key)
-        yield from waiting.values()
+    def limits(self, request: Request) -> np.ndarray:
+        """The most tokens of each sample of a request."""
+        return np.full(request.num_samples, self.sampling.max_new_tokens)
 
-    def _prompts(self, requests: Iterable[Request]) -> Iterator[Prompt]:
+    def lanes(self, stops: dict[str, int]) -> list[Lane]:
+        """Slots for one run; those of several lanes run at once."""
+        return [Lane(self, stops) for _ in range(self._num_lanes)]
+
+    def empty_open_pages(self, num_slots: int) -> OpenPages:
+        """One page for each slot of a program."""
+        return OpenPages.empty(
+            self.model.config.text,
+            num_slots,
+            self.layout.page,
+            self._dtype,
+            stacked=self.layers is None,
+        )
+
+    def take_pages(self) -> Pages:
+        """All pages of a lane: an earlier run's, whatever they hold, or new ones."""
+        if self._idle_pages:
+            return self._idle_pages.pop()
+        config, layout = self.model.config.text, self.layout
+        return Pages.empty(config, layout.num_pages, layout.page, self._dtype)
+
+    def return_pages(self, pages: Pages) -> None:
+        """Keep pages for the next run."""
+        self._idle_pages.append(pages)
+
+    def prompts(
+        self, requests: Iterable[Request]
+    ) -> Iterator[tuple[Prompt, np.ndarray]]:
+        """Requests in token ids, with the most tokens of each sample."""
         requests = iter(requests)
         names: set[str] = set()
         while ahead := list(itertools.islice(requests, REQUESTS_READ_AHEAD)):
@@ -101,7 +152,8 @@ class Engine:
             paths = [path for request in ahead for path in request.images]
             features = iter(self._encode_images(paths) if paths else ())
             for request in ahead:
-                yield self._prompt(request, [next(features) for _ in request.images])
+                tiles = [next(features) for _ in request.images]
+                yield self._prompt(request, tiles), self.limits(request)
 
     def _check(self, request: Request, names: set[str]) -> None:
         where = f"request {request.group!r}"
@@ -131,58 +183,140 @@ class Engine:
             max_new_tokens=self.sampling.max_new_tokens,
         )
         return Prompt(
-            request, token_ids, np.concatenate(features) if features else None
+            request=request,
+            token_ids=token_ids,
+            is_image=token_ids == self.model.config.image_token_id,
+            image_embeds=np.concatenate(
+                [tiles.reshape(-1, tiles.shape[-1]) for tiles in features]
+            )
+            if features
+            else None,
         )
 
-    def _width(self, prompt: Prompt) -> int:
-        return bucket_size(len(prompt.token_ids), self._bucket)
 
-    def _num_groups(self, num_samples: int) -> int:
-        return -(-self._rows // num_samples)
+class Lane:
+    """Slots of one run, and what the device holds for them.
 
-    def _sample(self, prompts: list[Prompt]) -> Samples:
-        num_samples = prompts[0].request.num_samples
-        batch = stack_prompts(
-            prompts,
-            self.model.config,
-            num_groups=self._num_groups(num_samples),
-            width=self._width(prompts[0]),
+    Args:
+      engine: whose run it is.
+      stops: of the run.
+    """
+
+    def __init__(self, engine: Engine, stops: dict[str, int]):
+        self.scheduler = Scheduler(
+            engine.layout, engine.model.tokenizer.eos_token_id, stops
         )
-        samples = sample_groups(
-            self.model.graphdef,
-            self.model.params,
-            batch,
-            num_samples=num_samples,
-            sampling=self.sampling,
-            end_id=self.model.tokenizer.eos_token_id,
-            banned_ids=self._banned_ids,
-        )
-        return jax.device_get(samples)
+        self._engine = engine
+        self._pages = engine.take_pages()
+        self._open_pages: OpenPages | None = None
 
-    def _completions(
-        self, prompts: list[Prompt], samples: Future[Samples]
-    ) -> list[Completion]:
-        """The batch's samples as text and records, when they are drawn."""
-        drawn = samples.result()
-        num_samples = drawn.length.shape[1]
-        places = [(g, n) for g in range(len(prompts)) for n in range(num_samples)]
-        token_ids = [drawn.token_ids[g, n, : drawn.length[g, n]] for g, n in places]
-        spoken = [
-            ids[: len(ids) - int(drawn.stopped[place])]
-            for ids, place in zip(token_ids, places, strict=True)
+    def run(self, work: Work) -> Drawn:
+        """Do what was planned; the results are on the host."""
+        model, layout = self._engine.model, self._engine.layout
+        if self._open_pages is None:
+            self._open_pages = self._engine.empty_open_pages(work.num_slots)
+        if work.closed is not None:
+            self._pages = close_pages(self._pages, self._open_pages, work.closed)
+        for batch in work.prompts:
+            self._pages = fill_prompts(model.graphdef, model.params, batch, self._pages)
+        if work.kept is not None:
+            self._open_pages = keep_slots(self._open_pages, work.kept)
+        self._open_pages, drawn = decode_chunk(
+            model.graphdef,
+            model.params,
+            self._pages,
+            work.slots,
+            work.readers,
+            np.int32(work.place),
+            layers=self._engine.layers,
+            open_pages=self._open_pages,
+            num_steps=layout.chunk,
+            sampling=self._engine.sampling,
+            end_id=model.tokenizer.eos_token_id,
+            banned_ids=self._engine.banned_ids,
+        )
+        return jax.device_get(drawn)
+
+    def close(self) -> None:
+        """Leave the pages to the next run."""
+        self._engine.return_pages(self._pages)
+
+
+class Run:
+    """The completions of some requests, as they finish: a `Completions`.
+
+    Args:
+      engine: that samples.
+      requests: what is asked.
+    """
+
+    def __init__(self, engine: Engine, requests: Iterable[Request]):
+        self._engine = engine
+        self._stops: dict[str, int] = {}
+        self._lanes = engine.lanes(self._stops)
+        self._completions = self._generate(engine.prompts(requests))
+
+    def __iter__(self) -> Run:
+        return self
+
+    def __next__(self) -> Completion:
+        return next(self._completions)
+
+    def close(self) -> None:
+        """Stop everything; no more completions come."""
+        self._completions.close()
+
+    def cancel(self, group: str, after: int = 0) -> None:
+        """Stop a group once each of its unfinished samples has `after` tokens."""
+        self._stops[group] = min(after, self._stops.get(group, after))
+        for lane in self._lanes:
+            lane.scheduler.stop(group)
+
+    def _generate(
+        self, prompts: Iterator[tuple[Prompt, np.ndarray]]
+    ) -> Iterator[Completion]:
+        at_work: deque[tuple[Lane, Future[Drawn]]] = deque()
+        with contextlib.ExitStack() as stack:
+            for lane in self._lanes:
+                stack.callback(lane.close)
+            threads = stack.enter_context(ThreadPoolExecutor(len(self._lanes)))
+
+            def go_on(lane: Lane) -> None:
+                work = lane.scheduler.plan(prompts)
+                if work is not None:
+                    at_work.append((lane, threads.submit(lane.run, work)))
+
+            for lane in self._lanes:
+                go_on(lane)
+            while at_work:
+                lane, drawn = at_work.popleft()
+                lane.scheduler.collect(drawn.result())
+                go_on(lane)
+                yield from self._spoken(lane.scheduler.finished())
+        for lane in self._lanes:
+            yield from self._spoken(lane.scheduler.finished())
+
+    def _spoken(self, finished: Sequence[Finished]) -> list[Completion]:
+        """Samples as text and records."""
+        if not finished:
+            return []
+        said = [
+            sample.drawn[0][: len(sample.drawn[0]) - (sample.finish_reason == "stop")]
+            for sample in finished
         ]
-        texts = self.model.tokenizer.batch_decode(spoken, skip_special_tokens=False)
+        tokenizer = self._engine.model.tokenizer
+        texts = tokenizer.batch_decode(said, skip_special_tokens=False)
         return [
             Completion(
-                group=prompts[g].request.group,
-                sample=n,
+                group=sample.prompt.request.group,
+                sample=sample.number,
                 text=text,
-                token_ids=ids,
-                behavior_log_probs=drawn.behavior_log_probs[g, n, : len(ids)],
-                policy_log_probs=drawn.policy_log_probs[g, n, : len(ids)],
-                finish_reason="stop" if drawn.stopped[g, n] else "length",
+                token_ids=sample.drawn[0],
+                behavior_log_probs=sample.drawn[1],
+                policy_log_probs=sample.drawn[2],
+                finish_reason=sample.finish_reason,
             )
-            for (g, n), ids, text in zip(places, token_ids, texts, strict=True)
+            for sample, text in zip(finished, texts, strict=True)
         ]
 
 
@@ -191,17 +325,17 @@ def generate(
     requests: Iterable[Request],
     *,
     sampling: SamplingConfig,
-    rows: int = 512,
-) -> Iterator[Completion]:
+    slots: int = 256,
+) -> Run:
     """Sample every request: `Engine` for a single use.
 
     Args:
       model: what is sampled.
       requests: prompts with their pictures, seeds and numbers of samples.
       sampling: how.
-      rows: sequences that are decoded together.
+      slots: sequences that are decoded together.
 
     Returns:
-      Completions, as they finish.
+      Completions, as they finish; its `cancel` stops a group.
     """
-    return Engine(model, sampling, rows=rows)(requests)
+    return Engine(model, sampling, slots=slots)(requests)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sophia_jax.config import SamplingConfig
 from sophia_jax.types import Array, Float, Int, typed
 
-__all__ = ["draw_tokens", "keep_top_k", "keep_top_p", "sampling_logits"]
+__all__ = ["choose", "draw_tokens", "keep_top_k", "keep_top_p", "sampling_logits"]
 
 
 @typed
@@ -32,7 +34,8 @@ def sampling_logits(
     """
     logits = logits.astype(jnp.float32)
     if banned_ids:
-        logits = logits.at[..., jnp.asarray(banned_ids)].set(-jnp.inf)
+        is_banned = np.isin(np.arange(logits.shape[-1]), banned_ids)
+        logits = jnp.where(is_banned, -jnp.inf, logits)
     if sampling.temperature == 0:
         return keep_top_k(logits, 1)
     logits = logits / sampling.temperature
@@ -61,22 +64,32 @@ def keep_top_p(
 
     A token stays when those strictly likelier than it have less than p together, so
     the likeliest always stays, and equals stay or go together. The bound is found by
-    halving an interval of probabilities, which is faster than sorting them.
+    halving an interval of probabilities until no probability is left inside it, which
+    is faster than sorting them (`scripts/bench_sampling.py`).
     """
+    vocab = logits.shape[-1]
     probs = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
     # Floats that are not negative are ordered like their bits.
     bits = jax.lax.bitcast_convert_type(probs, jnp.int32)
 
-    def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+    def is_undecided(bounds: tuple[Array, Array]) -> Array:
         below, bound = bounds
-        middle = (below + bound) // 2
+        return jnp.any((bits > below) & (bits < bound))
+
+    def halve(bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        below, bound = bounds
+        middle = below + (bound - below) // 2
         likelier = jnp.sum(probs, axis=-1, keepdims=True, where=bits > middle)
         reached = likelier >= p
         return jnp.where(reached, middle, below), jnp.where(reached, bound, middle)
 
+    # Tokens of less than (1 - p) / vocab are too few to matter, all together; half of
+    # that leaves room for rounding.
+    least = jnp.float32(max(1 - p, 0) / (2 * vocab))
+    below = jax.lax.bitcast_convert_type(least, jnp.int32) - 1
     bound = jnp.max(bits, axis=-1, keepdims=True)
-    start = (jnp.full_like(bound, -1), bound)
-    _, bound = jax.lax.fori_loop(0, 31, halve, start)  # at most 2^30 floats in [0, 1]
+    start = (jnp.minimum(jnp.full_like(bound, below), bound - 1), bound)
+    _, bound = jax.lax.while_loop(is_undecided, halve, start)
     return jnp.where(bits >= bound, logits, -jnp.inf)
 
 
@@ -97,16 +110,59 @@ def draw_tokens(
       The tokens; their log-probabilities under what was sampled; and under the model's
       full distribution; in nats, float32.
     """
+    logits = logits.astype(jnp.float32)
     sampled = sampling_logits(logits, sampling, banned_ids)
-
-    def noise(key: Array) -> Array:
-        return jax.random.gumbel(key, (logits.shape[-1],), jnp.float32)
-
-    gumbel = jnp.vectorize(noise, signature="()->(v)")(keys)
-    tokens = jnp.argmax(sampled + gumbel, axis=-1).astype(jnp.int32)
+    if sampling.temperature == 0:
+        tokens = jnp.argmax(sampled, axis=-1).astype(jnp.int32)
+    else:
+        uniforms = jnp.vectorize(_two_uniforms, signature="()->(n)")(keys)
+        tokens = choose(uniforms, sampled)
 
     def log_prob(logits: Array) -> Array:
-        log_probs = jax.nn.log_softmax(logits, axis=-1)
-        return jnp.take_along_axis(log_probs, tokens[..., None], axis=-1)[..., 0]
+        shifted = logits - jnp.max(logits, axis=-1, keepdims=True)
+        chosen = jnp.take_along_axis(shifted, tokens[..., None], axis=-1)[..., 0]
+        return chosen - jnp.log(jnp.sum(jnp.exp(shifted), axis=-1))
 
-    return tokens, log_prob(sampled), log_prob(logits.astype(jnp.float32))
+    return tokens, log_prob(sampled), log_prob(logits)
+
+
+@typed
+def choose(
+    uniforms: Float[Array, "*batch 2"], logits: Float[Array, "*batch vocab"]
+) -> Int[Array, "*batch"]:
+    """Tokens by inversion of the distribution function, in one pass over the logits.
+
+        v = min{v : Σ_{w <= v} exp z_w > u Σ_w exp z_w}
+
+    in two steps: a block of tokens by the sums of the blocks, then a token within the
+    block. One pass forms the sums; all that follows is about √vocab long.
+
+    Args:
+      uniforms: one number in [0, 1 - 2^-23] for each step.
+      logits: z, in nats; -inf is never chosen.
+
+    Returns:
+      Int32 tokens.
+    """
+    vocab = logits.shape[-1]
+    block = 1 << max(1, math.isqrt(vocab).bit_length())
+    padding = [(0, 0)] * (logits.ndim - 1) + [(0, -vocab % block)]
+    blocks = jnp.pad(logits, padding, constant_values=-jnp.inf)
+    blocks = blocks.reshape(*logits.shape[:-1], -1, block)
+    largest = jnp.max(logits, axis=-1)
+    sums = jnp.sum(jnp.exp(blocks - largest[..., None, None]), axis=-1)
+    number = _invert(uniforms[..., 0], sums)
+    inside = jnp.take_along_axis(blocks, number[..., None, None], axis=-2)[..., 0, :]
+    weights = jnp.exp(inside - largest[..., None])
+    return number * block + _invert(uniforms[..., 1], weights)
+
+
+def _invert(uniform: Array, weights: Array) -> Array:
+    """The first index at which the running sum exceeds its share of the whole."""
+    running = jnp.cumsum(weights, axis=-1)
+    exceeds = running > (uniform * running[..., -1])[..., None]
+    return jnp.argmax(exceeds, axis=-1).astype(jnp.int32)
+
+
+def _two_uniforms(key: Array) -> Array:
+    return jax.random.uniform(key, (2,), jnp.float32)

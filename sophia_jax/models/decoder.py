@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -19,28 +18,16 @@ from sophia_jax.models.layers import (
     rotate,
     stack_layers,
 )
+from sophia_jax.models.paged import OpenPages, Pages, Readers, read_pages
 from sophia_jax.types import Array, Bool, Float, Int
 
-__all__ = ["Cache", "Decoder", "causal_mask"]
+__all__ = ["Decoder", "causal_mask"]
 
 # Few layers compile quickly when they stand one by one, and then slice no cache.
 MOST_UNROLLED = 4
 
 # (query, key, value, layer index, cache) -> (attention, cache)
 Attend = Callable[[Array, Array, Array, Array, Any], tuple[Array, Any]]
-
-
-@chex.dataclass(frozen=True)
-class Cache:
-    """Keys and values of all layers.
-
-    Attributes:
-      key: Float[layer batch kv_heads context head_dim]
-      value: the same shape.
-    """
-
-    key: Array
-    value: Array
 
 
 def causal_mask(segment_ids: Int[Array, "batch token"]) -> Bool[Array, "batch t s"]:
@@ -145,78 +132,125 @@ class Decoder(nnx.Module):
 
     def prefill(
         self,
-        embeds: Float[Array, "batch token embed"],
-        positions: Int[Array, "batch token"],
-        segment_ids: Int[Array, "batch token"],
-    ) -> tuple[Float[Array, "batch token embed"], Cache]:
-        """Hidden states, and the keys and values to decode from."""
-        mask = causal_mask(segment_ids)
+        embeds: Float[Array, "group token embed"],
+        length: Int[Array, " group"],
+        context: Int[Array, "group part"],
+        num_parts: Int[Array, " group"],
+        pages: Pages,
+        filled: Int[Array, "group filled_page"],
+    ) -> Pages:
+        """Fill pages with the keys and values of prompts, or of their later parts.
 
-        def attend(query, key, value, layer, cache):
-            stored = write(cache, layer, key, value, start=0)
-            return attention(query, key, value, mask), stored
+        Args:
+          embeds: of the tokens to be read, padded at the end.
+          length: how many of them count.
+          context: numbers of the whole pages that hold what stands before them.
+          num_parts: how many of these there are.
+          pages: to be read and filled.
+          filled: numbers of the pages to be filled; out of range for none.
 
-        cache = self.empty_cache(*embeds.shape[:2], embeds.dtype)
-        return self._run(embeds, positions, attend, cache)
+        Returns:
+          The pages, filled.
+        """
+        group, token, _ = embeds.shape
+        page = pages.value.shape[3]
+        order = jnp.broadcast_to(jnp.arange(token)[None], (group, token))
+        earlier = jnp.tril(jnp.ones((token, token), bool))[None]
+        seen = earlier & (order < length[:, None])[:, None]
+
+        def attend(query, key, value, layer, new_pages):
+            def from_context(part: Array, merged: tuple) -> tuple:
+                number = context[:, part]
+                is_there = jnp.broadcast_to((part < num_parts)[:, None], (group, page))
+                read = partial_attention(
+                    query,
+                    pages.key[layer, number],
+                    pages.value[layer, number],
+                    is_there[:, None],
+                )
+                return merge_attention([merged, read])
+
+            keys, values = key.transpose(0, 2, 3, 1), value.swapaxes(1, 2)
+            own = partial_attention(query, keys, values, seen)
+            out, _ = jax.lax.fori_loop(0, jnp.max(num_parts), from_context, own)
+            new_pages = Pages(
+                key=new_pages.key.at[layer].set(cut_pages(keys, page, axis=3)),
+                value=new_pages.value.at[layer].set(cut_pages(values, page, axis=2)),
+            )
+            return out, new_pages
+
+        positions = num_parts[:, None] * page + order
+        new_pages = Pages.empty(self.config, filled.size, page, embeds.dtype)
+        _, new_pages = self._run(embeds, positions, attend, new_pages)
+        # Filled when all is read: pages that were read and filled in turn would be
+        # copied each time.
+        return pages.filled(filled.ravel(), new_pages)
 
     def decode(
         self,
-        embeds: Float[Array, "group sample embed"],
-        positions: Int[Array, "group sample"],
-        prefix: Cache,
-        prefix_mask: Bool[Array, "group context"],
-        suffix: Cache,
-        step: Int[Array, ""],
-    ) -> tuple[Float[Array, "group sample embed"], Cache]:
-        """One more token for every sample of every group.
+        embeds: Float[Array, "slot embed"],
+        positions: Int[Array, " slot"],
+        pages: Pages,
+        readers: Readers,
+        open_pages: OpenPages,
+        start: Int[Array, " slot"],
+        place: Int[Array, ""],
+        *,
+        layers: Sequence[nnx.State] | None = None,
+    ) -> tuple[Float[Array, "slot embed"], OpenPages]:
+        """One more token for every slot.
 
-        A group's samples share one prefix, which is never copied: they attend to it
-        together, and each to its own suffix; the two parts are merged.
+        A slot attends to the pages that it shares with others, to filled pages of its
+        own, and to its open page, and merges what it finds there. All slots write at
+        the same place of their open pages, so that nothing is scattered; what stands
+        before a slot's `start` is not its own.
 
         Args:
-          embeds: of each sample's latest token.
+          embeds: of each slot's latest token.
           positions: of that token.
-          prefix: of each group; context is the prompt.
-          prefix_mask: False on the prompt's padding.
-          suffix: of each sample; batch is group * sample, context the new tokens.
-          step: index of the latest token in the suffix.
+          pages: that are filled.
+          readers: which slot reads which.
+          open_pages: one page for each slot.
+          start: the first place of the open page that counts.
+          place: where the latest token goes.
+          layers: of `unstacked_layers`; None to scan the stacked ones.
 
         Returns:
-          Normed hidden states, and the suffix with the token's keys and values.
+          Normed hidden states, and the open pages with the tokens' keys and values.
         """
-        group, sample, _ = embeds.shape
-        length = suffix.key.shape[3]
-        prefix_seen = jnp.broadcast_to(
-            prefix_mask[:, None], (group, sample, prefix_mask.shape[1])
+
+        def attend(query, key, value, layer, open_pages):
+            open_pages = open_pages.put(layer, place, key[:, 0], value[:, 0])
+            newest = open_pages.read(layer, query, start, place)
+            parts = [newest, *read_pages(query[:, 0], pages, layer, readers)]
+            return merge_attention(parts)[0], open_pages
+
+        hidden, open_pages = self._run(
+            embeds[:, None], positions[:, None], attend, open_pages, layers=layers
         )
-        suffix_seen = jnp.broadcast_to(
-            jnp.arange(length)[None, None] <= step, (group * sample, 1, length)
-        )
+        return hidden[:, 0], open_pages
 
-        def attend(query, key, value, layer, suffix):
-            def rows(x):
-                return x.reshape(group * sample, 1, *x.shape[2:])
+    def unstacked_layers(self) -> list[nnx.State]:
+        """Weights of each layer by itself: a copy, for loops that run often.
 
-            suffix = write(suffix, layer, rows(key), rows(value), start=step)
-            own, own_weight = partial_attention(
-                rows(query), suffix.key[layer], suffix.value[layer], suffix_seen
-            )
-            shared = partial_attention(
-                query, prefix.key[layer], prefix.value[layer], prefix_seen
-            )
-            own = (own.reshape(query.shape), own_weight.reshape(query.shape[:3]))
-            return merge_attention([shared, own]), suffix
-
-        return self._run(embeds, positions, attend, suffix)
-
-    def empty_cache(self, batch: int, length: int, dtype: jnp.dtype) -> Cache:
-        """Zeros for `length` tokens of `batch` sequences."""
-        config = self.config
-        shape = (config.num_layers, batch, config.num_kv_heads, length, config.head_dim)
-        return Cache(key=jnp.zeros(shape, dtype), value=jnp.zeros(shape, dtype))
+        XLA on CPU copies a layer's weights out of the stack before each use, which
+        takes longer than multiplying them with a few tokens.
+        """
+        weights = nnx.state(self.layers)
+        return [
+            jax.tree.map(lambda stacked, layer=layer: stacked[layer], weights)
+            for layer in range(self.config.num_layers)
+        ]
 
     def _run(
-        self, x: Array, positions: Array, attend: Attend, cache: Any, remat=False
+        self,
+        x: Array,
+        positions: Array,
+        attend: Attend,
+        cache: Any,
+        *,
+        remat: bool = False,
+        layers: Sequence[nnx.State] | None = None,
     ) -> tuple[Array, Any]:
         """The layers in turn; the cache rides in the carry, so that there is one."""
         angles = rotary_angles(
@@ -231,21 +265,26 @@ class Decoder(nnx.Module):
             ), None
 
         body = jax.checkpoint(body) if remat else body
-        num_layers = self.config.num_layers
-        (x, cache), _ = jax.lax.scan(
-            body,
-            (x, cache),
-            (jnp.arange(num_layers), weights),
-            unroll=num_layers <= MOST_UNROLLED,
-        )
+        carry = (x, cache)
+        if layers is None:
+            num_layers = self.config.num_layers
+            carry, _ = jax.lax.scan(
+                body,
+                carry,
+                (jnp.arange(num_layers), weights),
+                unroll=num_layers <= MOST_UNROLLED,
+            )
+        else:
+            for layer in enumerate(layers):
+                carry, _ = body(carry, layer)
+        x, cache = carry
         return self.norm(x), cache
 
 
-def write(cache: Cache, layer: Array, key: Array, value: Array, start: Any) -> Cache:
-    """The cache with one layer's keys and values placed from token `start` on."""
-
-    def place(buffer: Array, new: Array) -> Array:
-        new = new.swapaxes(1, 2)[None]
-        return jax.lax.dynamic_update_slice(buffer, new, (layer, 0, 0, start, 0))
-
-    return Cache(key=place(cache.key, key), value=place(cache.value, value))
+def cut_pages(array: Array, page: int, *, axis: int) -> Array:
+    """Tokens of each group, along an axis, as pages: [group ...] -> [page ...]."""
+    num_pages = -(-array.shape[axis] // page)
+    padding = [(0, 0)] * array.ndim
+    padding[axis] = (0, num_pages * page - array.shape[axis])
+    parts = jnp.stack(jnp.split(jnp.pad(array, padding), num_pages, axis), axis=1)
+    return parts.reshape(-1, *parts.shape[2:])

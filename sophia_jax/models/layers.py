@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -18,6 +19,9 @@ __all__ = [
     "rotate",
     "stack_layers",
 ]
+
+# Less than any product of a query and a key, and far enough from -inf to subtract.
+UNSEEN = float(jnp.finfo(jnp.float32).min / 2)
 
 
 @typed
@@ -94,38 +98,42 @@ def attention(
 @typed
 def partial_attention(
     query: Float[Array, "batch token heads head_dim"],
-    key: Float[Array, "batch kv_heads context head_dim"],
+    key: Float[Array, "batch kv_heads head_dim context"],
     value: Float[Array, "batch kv_heads context head_dim"],
-    mask: Bool[Array, "batch token context"],
+    mask: Bool[Array, "batch token context"] | Bool[Array, "batch 1 context"],
 ) -> tuple[
     Float[Array, "batch token heads head_dim"], Float[Array, "batch token heads"]
 ]:
-    """Attention over one cached part of the context, with the part's weight.
+    """Attention over one part of the context, with the part's weight.
 
-    The cache has its heads before its tokens, as the products want them, so that no
-    step transposes it.
+        out = Σ_s exp(q k_s / √d) v_s / exp(l),   l = log Σ_s exp(q k_s / √d)
 
     Args:
-      query: of the latest tokens.
-      key, value: of the part.
+      query: of some tokens.
+      key, value: of the part, laid out as the two products want them, so that no
+        decoding step transposes a cache.
       mask: True where a token may look.
 
     Returns:
-      The part's attention, and log Σ exp(q k / √d) over it (float32); a part that a
-      token may not look at weighs next to nothing.
+      The part's attention, and l (float32); a part that a token may not look at weighs
+      next to nothing.
     """
     batch, token, heads, head_dim = query.shape
     kv_heads = key.shape[1]
     query = query.reshape(batch, token, kv_heads, -1, head_dim).swapaxes(1, 2)
     query = query.reshape(batch, kv_heads, -1, head_dim)
     logits = jnp.einsum(
-        "bkqd,bksd->bkqs", query, key, preferred_element_type=jnp.float32
+        "bkqd,bkds->bkqs", query, key, preferred_element_type=jnp.float32
     )
-    seen = jnp.repeat(mask, heads // kv_heads, axis=1)[:, None]
-    logits = jnp.where(seen, logits * head_dim**-0.5, jnp.finfo(jnp.float32).min / 2)
-    log_weight = jax.nn.logsumexp(logits, axis=-1)
-    weights = jnp.exp(logits - log_weight[..., None]).astype(value.dtype)
-    out = jnp.einsum("bkqs,bksd->bkqd", weights, value)
+    if mask.shape[1] > 1:
+        mask = jnp.repeat(mask, heads // kv_heads, axis=1)
+    logits = jnp.where(mask[:, None], logits * head_dim**-0.5, UNSEEN)
+    largest = jnp.max(logits, axis=-1, keepdims=True)
+    weights = jnp.exp(logits - largest)
+    total = jnp.sum(weights, axis=-1, keepdims=True)
+    out = jnp.einsum("bkqs,bksd->bkqd", weights.astype(value.dtype), value)
+    out = (out / total).astype(value.dtype)
+    log_weight = (largest + jnp.log(total))[..., 0]
 
     def heads_last(x: Array) -> Array:
         x = x.reshape(batch, kv_heads, token, heads // kv_heads, *x.shape[3:])
@@ -142,7 +150,9 @@ def merge_attention(
             Float[Array, "batch token heads"],
         ]
     ],
-) -> Float[Array, "batch token heads head_dim"]:
+) -> tuple[
+    Float[Array, "batch token heads head_dim"], Float[Array, "batch token heads"]
+]:
     """Attention over a context from the attentions over its parts.
 
         out = Σᵢ outᵢ exp(lᵢ - l),  l = log Σᵢ exp(lᵢ)
@@ -151,12 +161,16 @@ def merge_attention(
       parts: results of `partial_attention` for disjoint parts of one context.
 
     Returns:
-      What `attention` gives for the whole context.
+      What `partial_attention` gives for the whole context.
     """
-    log_weights = jnp.stack([log_weight for _, log_weight in parts])
-    weights = jax.nn.softmax(log_weights, axis=0)
-    outs = jnp.stack([out for out, _ in parts])
-    return jnp.sum(outs * weights[..., None].astype(outs.dtype), axis=0)
+    largest = functools.reduce(jnp.maximum, [log_weight for _, log_weight in parts])
+    weights = [jnp.exp(log_weight - largest) for _, log_weight in parts]
+    total = sum(weights)
+    out = sum(
+        part * (weight / total)[..., None].astype(part.dtype)
+        for (part, _), weight in zip(parts, weights, strict=True)
+    )
+    return out, largest + jnp.log(total)
 
 
 def stack_layers(

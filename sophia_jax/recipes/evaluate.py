@@ -50,7 +50,8 @@ class EvaluateConfig:
       caption_prompt: asks for a caption.
       seed: of the samples.
       limit: how many questions are taken at most; None for all.
-      rows: sequences that are sampled together.
+      slots: sequences that are sampled together.
+      cache_gib: memory for keys and values, as in `Engine`.
     """
 
     model: str
@@ -61,11 +62,12 @@ class EvaluateConfig:
     caption_prompt: str
     seed: int = 0
     limit: int | None = None
-    rows: int = 512
+    slots: int = 256
+    cache_gib: float | None = None
 
     def __post_init__(self) -> None:
-        if self.rows < 1:
-            raise ValueError(f"rows: expected >= 1, got {self.rows}")
+        if self.slots < 1:
+            raise ValueError(f"slots: expected >= 1, got {self.slots}")
 
 
 def evaluate(
@@ -138,7 +140,9 @@ def _ask(
     model: Model, items: tuple[Item, ...], config: EvaluateConfig, track: Track
 ) -> list[dict]:
     """Rows of `PREDICTIONS`."""
-    engine = Engine(model, config.answer, rows=config.rows)
+    engine = Engine(
+        model, config.answer, slots=config.slots, cache_gib=config.cache_gib
+    )
     with AnswerVerifier() as verifier:
         rows = answer_questions(
             _tracked(engine, track, "answers", len(items)),
@@ -150,7 +154,9 @@ def _ask(
     known = sum(item.caption is not None for item in items)
     if not known:
         return rows
-    captioner = Engine(model, config.caption, rows=config.rows)
+    captioner = Engine(
+        model, config.caption, slots=config.slots, cache_gib=config.cache_gib
+    )
     return read_captions(
         _tracked(captioner, track, "captions", known),
         items,

@@ -77,7 +77,8 @@ class CollectConfig:
       sophia: K, N, alpha and the seed.
       limit: how many questions are taken at most; None for all.
       questions_per_shard: one file of each table holds this many questions.
-      rows: sequences that are sampled together.
+      slots: sequences that are sampled together.
+      cache_gib: memory for keys and values, as in `Engine`.
       warm_up: of the policy, or None.
     """
 
@@ -90,11 +91,12 @@ class CollectConfig:
     sophia: SophiaConfig
     limit: int | None = None
     questions_per_shard: int = 128
-    rows: int = 512
+    slots: int = 256
+    cache_gib: float | None = None
     warm_up: WarmUp | None = None
 
     def __post_init__(self) -> None:
-        for name in ("questions_per_shard", "rows"):
+        for name in ("questions_per_shard", "slots"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected >= 1, got {getattr(self, name)}")
 
@@ -157,7 +159,9 @@ def collect(
     )
     with stopwatch(run, "rollouts"), AnswerVerifier() as verifier:
         collect_rollouts(
-            Engine(policy, config.caption, rows=config.rows),
+            Engine(
+                policy, config.caption, slots=config.slots, cache_gib=config.cache_gib
+            ),
             _where_it_fits(reasoner, config),
             verifier.verify,
             token_counter(policy),
@@ -220,7 +224,9 @@ def _where_it_fits(reasoner: Model, config: CollectConfig) -> GenerateFn:
 
     The rest is as good as cut off before the first token.
     """
-    engine = Engine(reasoner, config.answer, rows=config.rows)
+    engine = Engine(
+        reasoner, config.answer, slots=config.slots, cache_gib=config.cache_gib
+    )
 
     def fits(request: Request) -> bool:
         try:

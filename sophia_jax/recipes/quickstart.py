@@ -172,8 +172,8 @@ def _collect(
     """Captions, reasonings and the selection, for all training questions."""
     tables = RolloutTables(folder / "rollouts", items)
     collect_rollouts(
-        Engine(base, config.captions, rows=config.rows),
-        Engine(reasoner, config.reasonings, rows=config.rows),
+        Engine(base, config.captions, slots=config.slots),
+        Engine(reasoner, config.reasonings, slots=config.slots),
         verifier.verify,
         token_counter(base),
         tables,
@@ -190,7 +190,7 @@ def _answer_texts(
     """The reasoner's right answers to questions without a picture."""
     return answer_texts(
         folder / "texts",
-        Engine(reasoner, config.reasonings, rows=config.rows),
+        Engine(reasoner, config.reasonings, slots=config.slots),
         verifier.verify,
         text_questions(DIGITS, config.seed, config.mixture.num_questions),
         seed=config.sophia.seed,

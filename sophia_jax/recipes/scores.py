@@ -47,7 +47,7 @@ def score_policy(
     """
     answerer, captioner = (
         Engine(
-            model, SamplingConfig(each.max_new_tokens, top_p=TOP_P), rows=config.rows
+            model, SamplingConfig(each.max_new_tokens, top_p=TOP_P), slots=config.slots
         )
         for each in (config.reasonings, config.captions)
     )
@@ -88,7 +88,7 @@ def score_reasoner(
         )
         for item in items
     ]
-    reasoner = Engine(model, config.reasonings, rows=config.rows)
+    reasoner = Engine(model, config.reasonings, slots=config.slots)
     rows = answer_questions(reasoner, verify, told, seed=config.sophia.seed)
     summary = summarize(rows)
     return {

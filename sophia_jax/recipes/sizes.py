@@ -42,7 +42,7 @@ class QuickstartConfig:
       captions: how the policy is sampled in rollouts.
       reasonings: how the reasoner is sampled. The paper gives no temperature; 0.6 is
         what the authors of DeepSeek-R1 advise.
-      rows: sequences that are sampled together; few, for a CPU's cache to hold.
+      slots: sequences that are sampled together; few, for a CPU's cache to hold.
     """
 
     seed: int = 0
@@ -69,7 +69,7 @@ class QuickstartConfig:
     mixture: MixtureConfig = MixtureConfig()
     captions: SamplingConfig = SamplingConfig(16)
     reasonings: SamplingConfig = SamplingConfig(112, temperature=0.6)
-    rows: int = 64
+    slots: int = 64
 
 
 def full_size(seed: int) -> QuickstartConfig:

@@ -10,7 +10,7 @@ from sophia_jax.models.folder import save_model
 from sophia_jax.recipes import own_data
 from sophia_jax.rewards import Verdict
 
-SMALL = ("--prompts", "digits", "--rows", "32")
+SMALL = ("--prompts", "digits", "--slots", "32")
 
 
 @pytest.fixture(scope="session")

@@ -89,7 +89,7 @@ def test_prompts_of_which_none_fits_are_no_run_even_when_skipped(refused, questi
         ("--temperature", -1, "temperature: expected >= 0, got -1.0"),
         ("--top-p", 0, "top_p: expected in (0, 1], got 0.0"),
         ("--limit", 0, "limit: expected >= 1, got 0"),
-        ("--rows", 0, "rows: expected >= 1, got 0"),
+        ("--slots", 0, "slots: expected >= 1, got 0"),
         ("--max-caption-tokens", 0, "max_new_tokens: expected > 0, got 0"),
     ],
 )
