@@ -60,7 +60,7 @@ def make_readers(
     by_itself = [(parts, [slot]) for slot, parts in alone.items() if parts]
     shared_chains, shared_place = _chains(
         together,
-        num_slots // 2,
+        -(-num_slots // 2),  # a shared chain has two readers at least
         min(READERS_TOGETHER, num_slots),
         num_slots,
         most_parts,
