@@ -1,16 +1,18 @@
-"""An engine that is asked in token ids, and what the whole forward says to them."""
+"""Pictures, an engine that is asked in token ids, and the whole forward beside it."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from PIL import Image
 
 from sophia_jax.config import SamplingConfig
 from sophia_jax.generation.engine import Engine
 from sophia_jax.generation.prompts import Prompt
 from sophia_jax.types import Request
 
+SIZES = {"one": (30, 30), "another": (28, 28), "wide": (64, 30)}
 LONGEST = 192  # tokens of a prompt and its answer in these tests
 
 
@@ -100,3 +102,16 @@ def full_log_probs(text_model):
         return np.asarray(rows)[len(prompt) - 1 : len(whole) - 1]
 
     return of_answer
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    """Paths by name; the wide one makes two tiles and a thumbnail."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    paths = {}
+    for name, (width, height) in SIZES.items():
+        pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        paths[name] = str(folder / f"{name}.png")
+        Image.fromarray(pixels).save(paths[name])
+    return paths
