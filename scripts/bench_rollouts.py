@@ -146,8 +146,9 @@ def row_choices(name: str, options: Benchmark) -> tuple[int, ...]:
 
 
 def decode_rows(phase: Phase, slots: int) -> list[int]:
-    """All slots, and the mean that this phase can keep busy."""
-    return [slots, round(running_rows(phase.row_lengths, slots))]
+    """All slots, and the mean that this phase can keep busy, where that is less."""
+    busy = round(running_rows(phase.row_lengths, slots))
+    return sorted({slots, busy}, reverse=True)
 
 
 def rotated(names: tuple[str, ...], by: int) -> tuple[str, ...]:
@@ -165,6 +166,7 @@ def warm_up(
     """Compile, and choose the rows."""
     before = compilations.count
     rows, seconds = seconds_of(lambda: fastest_rows(engine, phase, choices))
+    print(f"warm-up {phase.name}: {rows} rows, {seconds:.0f} s")
     return Series(rows, seconds, compilations.count - before)
 
 
