@@ -113,7 +113,7 @@ class ProductRate:
         self._head = jnp.asarray(params["decoder"]["embedding"]["embedding"].T)
         self._run = jax.jit(products)
 
-    def __call__(self, rows: int, *, least_seconds: float = 1.0) -> float:
+    def __call__(self, rows: int, *, least_seconds: float) -> float:
         """Tokens a second for batches of `rows`: median over `least_seconds`."""
         x = jnp.ones((rows, len(self._head)), self._head.dtype)
 

@@ -77,6 +77,8 @@ class Benchmark:
     """Rows of a peer's batch; the warm-up picks the fastest for each phase."""
     mkl_path: Literal["auto", "avx2", "avx512"] = "auto"
     """Code path of torch's matrix library (MKL_CBWR), which may not see this CPU's."""
+    limit_seconds: float = 1.0
+    """Seconds that each timing of the matrix products takes, once a repetition."""
     memory: bool = True
     """Run each engine once more, in a process of its own, for its peak memory."""
     json: Path | None = None
@@ -126,7 +128,8 @@ def measure(options: Benchmark, model: Model, phases: list[Phase]) -> dict:
     for repetition in range(options.repetitions):
         for phase in phases:
             for rows in decode_rows(phase, options.slots):
-                limits[phase.name].setdefault(rows, []).append(rate(rows))
+                allowed = rate(rows, least_seconds=options.limit_seconds)
+                limits[phase.name].setdefault(rows, []).append(allowed)
             for name in rotated(names, repetition):
                 found = series[phase.name][name]
                 repeat(engines[name], phase, found, model, compilations)

@@ -235,6 +235,7 @@ def test_the_benchmark_reports_each_phase_and_engine(script, workloads, short):
         repetitions=2,
         slots=4,
         batch_rows=(4,),
+        limit_seconds=0.01,
         memory=False,
     )
     figures = json.loads(json.dumps(bench.run(options)))
