@@ -80,7 +80,8 @@ class Benchmark:
     limit_seconds: float = 1.0
     """Seconds that each timing of the matrix products takes, once a repetition."""
     memory: bool = True
-    """Run each engine once more, in a process of its own, for its peak memory."""
+    """Run each engine once more, in a process of its own, for its peak memory;
+    --no-memory does not."""
     json: Path | None = None
     """File for all figures."""
 
@@ -280,6 +281,8 @@ def main() -> None:
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         )
     )
+    if options.repetitions < 1:
+        raise SystemExit(f"repetitions: expected > 0, got {options.repetitions}")
     if options.mkl_path != "auto":
         os.environ["MKL_CBWR"] = options.mkl_path.upper()  # before its first product
     figures = run(options)
