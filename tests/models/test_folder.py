@@ -11,6 +11,9 @@ import pytest
 import torch
 import transformers
 
+# Asked of `transformers` itself, some versions demand torchvision for it.
+from transformers.models.auto.image_processing_auto import AutoImageProcessor
+
 from sophia_jax.config import ModelConfig, TextConfig, VisionConfig
 from sophia_jax.models.folder import load_model, save_model
 from sophia_jax.models.internvl import abstract_params
@@ -67,7 +70,7 @@ def test_transformers_loads_what_is_saved_as_the_same_model(
     if variant in ("layer_norm", "rms_norm"):
         names = {"crop_to_patches", "min_patches", "max_patches", "size", "image_mean"}
         saved, original = (
-            transformers.AutoImageProcessor.from_pretrained(place).to_dict()
+            AutoImageProcessor.from_pretrained(place).to_dict()
             for place in (tmp_path / "saved", folders[variant])
         )
         assert saved == original
