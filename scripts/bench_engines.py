@@ -27,29 +27,29 @@ SamplePhase = Callable[[Phase, int], Run]
 class ForcedLengths(Engine):
     """Never draws the end token, and stops each sample at its own length."""
 
-    def __init__(self, model: Model, phase: Phase, *, slots: int, max_new_tokens: int):
-        sampling = SamplingConfig(max_new_tokens)
-        super().__init__(model, sampling, rows=slots)
-        self._banned_ids = (*self._banned_ids, model.tokenizer.eos_token_id)
-        self._lengths = phase.lengths
+    def __init__(self, model: Model, *, slots: int, max_new_tokens: int):
+        super().__init__(model, SamplingConfig(max_new_tokens), slots=slots)
+        self.banned_ids = (*self.banned_ids, model.tokenizer.eos_token_id)
+        self.lengths: dict[str, np.ndarray] = {}
 
     def limits(self, request: Request) -> np.ndarray:
         """Int[sample]: the most tokens of each of the request's samples."""
-        return self._lengths[request.group]
+        return self.lengths[request.group]
 
 
 def ours(model: Model, max_new_tokens: int) -> SamplePhase:
-    """The engine of this project."""
+    """The engine of this project; one that was made keeps its cache."""
+    engines: dict[int, ForcedLengths] = {}
 
     def sample(phase: Phase, slots: int) -> Run:
-        engine = ForcedLengths(model, phase, slots=slots, max_new_tokens=max_new_tokens)
-        token_ids, row_steps = {}, 0
-        for completion in engine(phase.requests()):
-            length = phase.lengths[completion.group][completion.sample]
-            row_steps += len(completion.token_ids)
-            place = completion.group, completion.sample
-            token_ids[place] = completion.token_ids[:length]
-        return Run(token_ids, row_steps)
+        if slots not in engines:
+            engines[slots] = ForcedLengths(
+                model, slots=slots, max_new_tokens=max_new_tokens
+            )
+        engines[slots].lengths = phase.lengths
+        completions = engines[slots](phase.requests())
+        drawn = {(c.group, c.sample): c.token_ids for c in completions}
+        return Run(drawn, completions.row_steps)
 
     return sample
 

@@ -71,7 +71,7 @@ class Benchmark:
     """Engines to compare with; none leaves them out."""
     repetitions: int = 5
     """Timed repetitions after the warm-up; the engines take turns in each."""
-    slots: int = 64
+    slots: int = 256
     """Rows that this project's engine decodes together."""
     batch_rows: tuple[int, ...] = (8, 16, 32)
     """Rows of a peer's batch; the warm-up picks the fastest for each phase."""

@@ -248,9 +248,13 @@ class Run:
     Args:
       engine: that samples.
       requests: what is asked.
+
+    Attributes:
+      row_steps: slots times steps that were decoded so far, idle slots included.
     """
 
     def __init__(self, engine: Engine, requests: Iterable[Request]):
+        self.row_steps = 0
         self._engine = engine
         self._stops: dict[str, int] = {}
         self._lanes = engine.lanes(self._stops)
@@ -289,8 +293,10 @@ class Run:
             for lane in self._lanes:
                 go_on(lane)
             while at_work:
-                lane, drawn = at_work.popleft()
-                lane.scheduler.collect(drawn.result())
+                lane, future = at_work.popleft()
+                drawn = future.result()
+                self.row_steps += int(drawn.num_steps) * drawn.token_ids.shape[1]
+                lane.scheduler.collect(drawn)
                 go_on(lane)
                 yield from self._spoken(lane.scheduler.finished())
         for lane in self._lanes:
