@@ -37,7 +37,7 @@ _HOME = {
     "pack_examples": "sophia_jax.data.packing",
     "read_items": "sophia_jax.data.items",
     "save_model": "sophia_jax.models.folder",
-    "token_counter": "sophia_jax.sophia",
+    "token_counter": "sophia_jax.models.tokenizer",
     "train": "sophia_jax.training.loop",
     "train_step": "sophia_jax.training.step",
     "trajectory_examples": "sophia_jax.sophia",

@@ -189,6 +189,7 @@ class SophiaConfig:
     threshold: float = 0.75  # alpha: a caption must do strictly better
     seed: int = 0
     round: int = 0  # the paper has one round; keys of another round differ
+    early_stopping: bool = True  # stop reasonings that cannot change the selection
 
     def __post_init__(self) -> None:
         _require(self.num_captions > 0, "num_captions", "> 0", self.num_captions)

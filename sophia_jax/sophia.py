@@ -38,7 +38,6 @@ __all__ = [
     "collect_rollouts",
     "reason_from_captions",
     "select_and_store",
-    "token_counter",
     "trajectory_examples",
     "update_policy",
 ]
@@ -48,7 +47,7 @@ def collect_rollouts(
     policy: GenerateFn,
     reasoner: GenerateFn,
     verify: RewardFn,
-    count_tokens: Callable[[Sequence[str]], Sequence[int]],
+    count_tokens: Callable[[Sequence[str]], Sequence[int]] | None,
     tables: RolloutTables,
     prompts: Prompts,
     config: SophiaConfig,
@@ -64,7 +63,8 @@ def collect_rollouts(
       policy: samples captions from the model being trained.
       reasoner: samples reasonings from the frozen text-only model.
       verify: judges (response, answer) pairs.
-      count_tokens: lengths of texts in the policy's tokens, as of `token_counter`.
+      count_tokens: lengths of texts in the policy's tokens, as of `token_counter`; None
+        where the reasoner's tokens are the policy's.
       tables: where everything is stored; shards that exist are kept.
       prompts: for captions and for the reasoner.
       config: K, N, alpha and the seeds.
@@ -78,7 +78,15 @@ def collect_rollouts(
       SOPHIA, 2025, https://arxiv.org/abs/2507.16814, algorithm 1.
     """
     caption_pictures(policy, tables, prompts, config, track=track)
-    reason_from_captions(reasoner, verify, tables, prompts, config, track=track)
+    reason_from_captions(
+        reasoner,
+        verify,
+        tables,
+        prompts,
+        config,
+        counts_tokens=count_tokens is None,
+        track=track,
+    )
     select_and_store(count_tokens, tables, config)
 
 
@@ -108,23 +116,31 @@ def reason_from_captions(
     prompts: Prompts,
     config: SophiaConfig,
     *,
+    counts_tokens: bool = False,
     track: Track = untracked,
 ) -> None:
     """Off-policy: N reasonings from each caption, y(1..N) ~ π̄(· | prompt(c, x_q)).
 
-    Each is verified at once: R(y) = 1 if its answer is right, else 0 (eq. 4).
+    Each is verified at once: R(y) = 1 if its answer is right, else 0 (eq. 4). What can
+    no longer change the selection is stopped, if the configuration allows it.
     """
     missing = tables.reasonings.missing()
     for shard in track(missing, "reasonings", len(missing)):
         items, captions = tables.questions(shard), tables.captions.read(shard)
         rows = write_reasonings(
-            reasoner, verify, items, captions, prompts.reasoner, config
+            reasoner,
+            verify,
+            items,
+            captions,
+            prompts.reasoner,
+            config,
+            counts_tokens=counts_tokens,
         )
         tables.reasonings.write(shard, rows)
 
 
 def select_and_store(
-    count_tokens: Callable[[Sequence[str]], Sequence[int]],
+    count_tokens: Callable[[Sequence[str]], Sequence[int]] | None,
     tables: RolloutTables,
     config: SophiaConfig,
 ) -> None:
@@ -137,18 +153,6 @@ def select_and_store(
         items, reasonings = tables.questions(shard), tables.reasonings.read(shard)
         rows = select_trajectories(items, reasonings, count_tokens, config)
         tables.selection.write(shard, rows)
-
-
-def token_counter(model: Model) -> Callable[[Sequence[str]], list[int]]:
-    """Lengths of texts in a model's tokens, the end token included."""
-
-    def count_tokens(texts: Sequence[str]) -> list[int]:
-        if not texts:
-            return []
-        token_ids = model.tokenizer(list(texts), add_special_tokens=False).input_ids
-        return [len(ids) + 1 for ids in token_ids]
-
-    return count_tokens
 
 
 def trajectory_examples(

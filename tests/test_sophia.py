@@ -17,11 +17,11 @@ from sophia_jax.config import OptimizerConfig, SamplingConfig, SophiaConfig
 from sophia_jax.data.packing import pack_examples
 from sophia_jax.data.prompts import Prompts
 from sophia_jax.generation.engine import Engine
+from sophia_jax.models.tokenizer import token_counter, train_tokenizer
 from sophia_jax.rewards import AnswerVerifier
 from sophia_jax.rollouts.tables import RolloutTables
 from sophia_jax.sophia import (
     collect_rollouts,
-    token_counter,
     trajectory_examples,
     update_policy,
 )
@@ -96,6 +96,11 @@ def items(tmp_path_factory):
     return tuple(made)
 
 
+def foreign(model):
+    """The model, speaking in other tokens."""
+    return dataclasses.replace(model, tokenizer=train_tokenizer(["a b c"], 270))
+
+
 @pytest.fixture(scope="module")
 def tables(vision_model, items, tmp_path_factory):
     """A whole collection: captions by a random InternVL, reasonings by the plan."""
@@ -105,7 +110,7 @@ def tables(vision_model, items, tmp_path_factory):
             Engine(vision_model, SamplingConfig(max_new_tokens=8), slots=4),
             reasoner,
             verifier.verify,
-            token_counter(vision_model),
+            token_counter(vision_model, foreign(vision_model)),
             tables,
             PROMPTS,
             CONFIG,
@@ -151,7 +156,8 @@ def test_reasonings_come_from_caption_and_question(tables, items):
 def test_what_is_kept_is_what_was_worked_out_by_hand(tables):
     for row in tables.selection.read_all():
         name = row["question_id"]
-        assert row["caption_rewards"] == REWARDS[name]
+        assert row["least_caption_rewards"] == REWARDS[name]
+        assert row["most_caption_rewards"] == REWARDS[name]
         assert row["reason"] == REASONS[name]
         assert row["kept"] == (name in KEPT)
         assert row["reward"] == float(name in KEPT)
@@ -162,7 +168,8 @@ def test_what_is_kept_is_what_was_worked_out_by_hand(tables):
 
 
 def test_lengths_are_the_policys_tokens_and_the_end(tables, vision_model):
-    count_tokens = token_counter(vision_model)
+    assert token_counter(vision_model, vision_model) is None
+    count_tokens = token_counter(vision_model, foreign(vision_model))
     # Each word but the first costs its digit and a blank, in no more than two tokens.
     shorter, longer = count_tokens([planned("clear", 0, n)[0] for n in (2, 3)])
     assert shorter < longer <= shorter + 2

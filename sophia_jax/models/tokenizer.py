@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2Tokenizer
 
+from sophia_jax.models.model import Model
 from sophia_jax.types import InputError
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "IMAGE_END",
     "IMAGE_START",
     "load_tokenizer",
+    "token_counter",
     "train_tokenizer",
 ]
 
@@ -69,3 +71,27 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
     tokenizer.add_tokens(list(THINKING))
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
+
+
+def token_counter(
+    policy: Model, reasoner: Model
+) -> Callable[[Sequence[str]], list[int]] | None:
+    """Lengths of texts in the policy's tokens, the end token included.
+
+    None where the reasoner has the same tokens: then its own count is the policy's.
+    """
+    if _rules(policy.tokenizer) == _rules(reasoner.tokenizer):
+        return None
+
+    def count_tokens(texts: Sequence[str]) -> list[int]:
+        if not texts:
+            return []
+        token_ids = policy.tokenizer(list(texts), add_special_tokens=False).input_ids
+        return [len(ids) + 1 for ids in token_ids]
+
+    return count_tokens
+
+
+def _rules(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Everything that decides how a text is cut."""
+    return tokenizer.backend_tokenizer.to_str()

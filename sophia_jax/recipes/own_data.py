@@ -15,6 +15,7 @@ from sophia_jax.data.prompts import Prompts, encode_prompt, encode_target
 from sophia_jax.generation.engine import Engine
 from sophia_jax.models.folder import load_model, save_model
 from sophia_jax.models.model import Model
+from sophia_jax.models.tokenizer import token_counter
 from sophia_jax.recipes.machine import machine, versions
 from sophia_jax.recipes.phases import UpdateConfig, imitate
 from sophia_jax.recipes.questions import (
@@ -36,7 +37,7 @@ from sophia_jax.recipes.run_folder import (
 from sophia_jax.recipes.summary import rollout_summary
 from sophia_jax.rewards import AnswerVerifier
 from sophia_jax.rollouts.tables import RolloutTables
-from sophia_jax.sophia import collect_rollouts, token_counter
+from sophia_jax.sophia import collect_rollouts
 from sophia_jax.types import (
     Completion,
     GenerateFn,
@@ -164,7 +165,7 @@ def collect(
             ),
             _where_it_fits(reasoner, config),
             verifier.verify,
-            token_counter(policy),
+            token_counter(policy, reasoner),
             tables,
             config.prompts,
             config.sophia,

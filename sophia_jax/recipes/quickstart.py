@@ -21,6 +21,7 @@ from sophia_jax.data.prompts import DIGITS
 from sophia_jax.generation.engine import Engine
 from sophia_jax.models.folder import load_model, save_model
 from sophia_jax.models.model import Model
+from sophia_jax.models.tokenizer import token_counter
 from sophia_jax.recipes.handwriting import (
     base_model,
     make_data,
@@ -39,7 +40,7 @@ from sophia_jax.recipes.sizes import QuickstartConfig
 from sophia_jax.recipes.summary import rollout_summary
 from sophia_jax.rewards import AnswerVerifier
 from sophia_jax.rollouts.tables import RolloutTables
-from sophia_jax.sophia import collect_rollouts, token_counter, update_policy
+from sophia_jax.sophia import collect_rollouts, update_policy
 from sophia_jax.types import Item, Track, untracked
 
 __all__ = ["quickstart"]
@@ -175,7 +176,7 @@ def _collect(
         Engine(base, config.captions, slots=config.slots),
         Engine(reasoner, config.reasonings, slots=config.slots),
         verifier.verify,
-        token_counter(base),
+        token_counter(base, reasoner),
         tables,
         DIGITS,
         config.sophia,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
+
 from sophia_jax.rollouts.selection import KEPT
 from sophia_jax.rollouts.tables import RolloutTables
 
@@ -11,20 +13,27 @@ __all__ = ["rollout_summary"]
 
 
 def rollout_summary(tables: RolloutTables) -> dict:
-    """Counts of what was tried, what was right, what was kept, and why not the rest."""
+    """Counts of what was tried, what was right, what was kept, and why not the rest.
+
+    The mean reward of the captions lies between two bounds, where some were stopped.
+    """
     verdicts, finished, right_tokens = Counter(), Counter(), []
-    captions = reasonings = 0
+    captions = reasonings = num_tokens = 0
     for shard in range(tables.num_shards):
         captions += len(tables.captions.read(shard))
         for row in tables.reasonings.read(shard):
             reasonings += 1
             verdicts[row["verdict"]] += 1
             finished[row["finish_reason"]] += 1
-            if row["reward"] > 0:
+            num_tokens += len(row["token_ids"])
+            if row["verdict"] == "right":
                 right_tokens.append(len(row["token_ids"]))
     selection = tables.selection.read_all()
     kept = [row["num_tokens"] for row in selection if row["kept"]]
-    passing = [reward for row in selection for reward in row["caption_rewards"]]
+    mean_rewards = [
+        float(np.mean([reward for row in selection for reward in row[bound]]))
+        for bound in ("least_caption_rewards", "most_caption_rewards")
+    ]
     return {
         "num_questions": len(selection),
         "captions": captions,
@@ -32,7 +41,9 @@ def rollout_summary(tables: RolloutTables) -> dict:
         "right": verdicts["right"],
         "verdicts": dict(verdicts),
         "cut_off": finished["length"],
-        "mean_caption_reward": sum(passing) / len(passing),
+        "stopped": finished["cancelled"],
+        "reasoning_tokens": num_tokens,
+        "mean_caption_reward": mean_rewards,
         "kept": len(kept),
         "dropped": dict(
             Counter(row["reason"] for row in selection if row["reason"] != KEPT)

@@ -17,6 +17,7 @@ _MODULES = {
     "reward_bounds": "early_stopping",
     "same_text": "answers",
     "select_trajectory": "propagate",
+    "stop_points": "early_stopping",
     "verify_answer": "math_verify",
 }
 

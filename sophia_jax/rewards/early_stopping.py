@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from sophia_jax.rewards.propagate import COUNT_SLACK
+from sophia_jax.rewards.propagate import COUNT_SLACK, propagate_rewards
 from sophia_jax.types import Array, Bool, Float, Int, typed
 
-__all__ = ["can_be_kept", "reward_bounds"]
+__all__ = ["NEVER", "can_be_kept", "reward_bounds", "stop_points"]
+
+NEVER = int(np.iinfo(np.int32).max)  # tokens that no reasoning reaches
 
 
 @typed
@@ -71,6 +73,51 @@ def can_be_kept(
 
 
 @typed
+def stop_points(
+    right: Bool[Array, "caption reasoning"],
+    wrong: Bool[Array, "caption reasoning"],
+    lengths: Int[Array, "caption reasoning"] | None,
+    *,
+    threshold: float = 0.75,
+) -> Int[np.ndarray, " caption"]:
+    """How long a caption's unfinished reasonings can grow before nothing of it matters.
+
+    `can_be_kept` is asked twice: with unfinished reasonings that have no token yet, and
+    with such as are as long as the shortest right reasoning B under a caption that has
+    passed. Who is given these numbers need not ask again at every token.
+
+    Args:
+      right, wrong: as in `can_be_kept`.
+      lengths: of the reasonings that are right; None where lengths so far say nothing
+        about lengths in the selection, so that rule (i) alone holds.
+      threshold: α, in [0, 1].
+
+    Returns:
+      For each caption the tokens at which it may be stopped, once all its unfinished
+      reasonings have as many: 0 for at once, `NEVER` for a caption that is to be
+      finished.
+
+    Raises:
+      TypeError: shapes or dtypes differ from the signature.
+      ValueError: as of `can_be_kept`.
+    """
+    right, wrong = np.asarray(right), np.asarray(wrong)
+    if lengths is None:
+        nothing = np.zeros(right.shape, np.int64)
+        kept = can_be_kept(np.zeros_like(right), wrong, nothing, threshold=threshold)
+        return np.where(kept, NEVER, 0)
+    finished = np.where(right, np.asarray(lengths), 0)
+    now = can_be_kept(right, wrong, finished, threshold=threshold)
+    passed = right.sum(axis=1) > threshold * right.shape[1] + COUNT_SLACK
+    if not passed.any():
+        return np.where(now, NEVER, 0)
+    bound = int(finished[right & passed[:, None]].min())
+    grown = np.where(right, finished, bound)
+    later = can_be_kept(right, wrong, grown, threshold=threshold)
+    return np.where(now, np.where(later, NEVER, bound), 0)
+
+
+@typed
 def reward_bounds(
     right: Bool[Array, "caption reasoning"], wrong: Bool[Array, "caption reasoning"]
 ) -> Float[np.ndarray, "caption 2"]:
@@ -88,5 +135,5 @@ def reward_bounds(
     Raises:
       TypeError: shapes or dtypes differ from the signature.
     """
-    right, wrong = np.asarray(right), np.asarray(wrong)
-    return np.stack([right.mean(axis=1), 1 - wrong.mean(axis=1)], axis=1)
+    bounds = propagate_rewards(right), propagate_rewards(~np.asarray(wrong))
+    return np.stack(bounds, axis=1)

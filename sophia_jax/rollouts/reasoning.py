@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sophia_jax.completions import judge_completions, sample_in_order
 from sophia_jax.config import SophiaConfig
 from sophia_jax.rollouts.captions import sample_row
+from sophia_jax.rollouts.early_stopping import EarlyStopping, hopeful_order
 from sophia_jax.rollouts.tables import check_rows
 from sophia_jax.seeds import group_seed
 from sophia_jax.types import GenerateFn, Item, Request, RewardFn
@@ -21,12 +22,15 @@ def write_reasonings(
     captions: Sequence[dict],
     template: str,
     config: SophiaConfig,
+    *,
+    counts_tokens: bool = False,
 ) -> list[dict]:
     """N verified reasonings for each caption.
 
         y(1..N) ~ π̄(· | prompt(c, x_q)),   R(y) = 1 if the answer is right, else 0
 
-    A reasoning that was cut off is wrong, whatever it says.
+    A reasoning that was cut off is wrong, whatever it says. Where the reasoner can be
+    stopped, it leaves what cannot change the selection; such rows are "unfinished".
 
     Args:
       reasoner: samples from the frozen text-only model.
@@ -34,7 +38,8 @@ def write_reasonings(
       items: with their questions and answers.
       captions: rows of the captions table for these items.
       template: of the reasoner's prompt, with {caption} and {question}.
-      config: N and the seeds.
+      config: N, the seeds, and whether reasonings are stopped early.
+      counts_tokens: whether the reasoner's tokens are those that the selection counts.
 
     Returns:
       Rows of the reasonings table, by item, caption and reasoning.
@@ -50,14 +55,27 @@ def write_reasonings(
     by_id = {item.id: item for item in items}
     asked = [
         (row, _request(by_id[row["question_id"]], row, template, config))
-        for row in captions
+        for row in (
+            captions[index] for index in hopeful_order(captions, config.num_captions)
+        )
     ]
-    # Like questions end at like lengths: next to one another, they share batches.
-    asked.sort(key=lambda pair: by_id[pair[0]["question_id"]].question)
-    completions = sample_in_order(reasoner, [request for _, request in asked])
+    requests = [request for _, request in asked]
+    watch = None
+    if config.early_stopping:
+        places = {
+            request.group: (row["question_id"], row["caption"])
+            for row, request in asked
+        }
+        watch = EarlyStopping(
+            verify, items, places, config, counts_tokens=counts_tokens
+        )
+    completions = sample_in_order(reasoner, requests, watch)
     conditions = [pair for pair in asked for _ in range(config.num_reasonings)]
-    answers = [by_id[row["question_id"]].answer for row, _ in conditions]
-    verdicts = judge_completions(verify, completions, answers)
+    if watch is None:
+        answers = [by_id[row["question_id"]].answer for row, _ in conditions]
+        verdicts = judge_completions(verify, completions, answers)
+    else:
+        verdicts = [watch.verdicts[each.group, each.sample] for each in completions]
     rows = [
         {
             "question_id": caption["question_id"],
@@ -66,7 +84,7 @@ def write_reasonings(
             "prompt": request.text,
             **sample_row(completion, request.seed),
             "verdict": verdict,
-            "reward": float(verdict == "right"),
+            "reward": None if verdict == "unfinished" else float(verdict == "right"),
         }
         for (caption, request), completion, verdict in zip(
             conditions, completions, verdicts, strict=True

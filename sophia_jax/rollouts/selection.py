@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from sophia_jax.config import SophiaConfig
-from sophia_jax.rewards import propagate_rewards, select_trajectory
+from sophia_jax.rewards import reward_bounds, select_trajectory
 from sophia_jax.rollouts.tables import check_rows
 from sophia_jax.types import Item
 
@@ -21,7 +21,7 @@ NO_GOOD_CAPTION = "no caption above the threshold"
 def select_trajectories(
     items: Sequence[Item],
     reasonings: Sequence[dict],
-    count_tokens: Callable[[Sequence[str]], Sequence[int]],
+    count_tokens: Callable[[Sequence[str]], Sequence[int]] | None,
     config: SophiaConfig,
 ) -> list[dict]:
     """The shortest right reasoning under a good caption, for each question.
@@ -31,7 +31,9 @@ def select_trajectories(
     Args:
       items: the questions.
       reasonings: rows of the reasonings table for these items.
-      count_tokens: lengths of texts in the policy's tokens, the end token included.
+      count_tokens: lengths of texts in the policy's tokens, the end token included;
+        None where the reasoner's tokens are the policy's, which are then counted as
+        they were sampled.
       config: K, N and α.
 
     Returns:
@@ -47,30 +49,38 @@ def select_trajectories(
     check_rows(reasonings, "reasonings", items, **sizes)
     shape = (len(items), *sizes.values())
     texts = np.array([row["text"] for row in reasonings], object).reshape(shape)
-    outcomes = np.array([row["reward"] > 0 for row in reasonings], bool).reshape(shape)
-    lengths = np.ones(shape, np.int64)  # those of wrong reasonings are never read
-    lengths[outcomes] = count_tokens(list(texts[outcomes]))
+    right, wrong = (
+        np.array([row["reward"] == reward for row in reasonings], bool).reshape(shape)
+        for reward in (1.0, 0.0)
+    )
+    lengths = np.array([len(row["token_ids"]) for row in reasonings]).reshape(shape)
+    if count_tokens is not None:
+        lengths[right] = count_tokens(list(texts[right]))
     return [
-        _select(item, outcomes[index], lengths[index], texts[index], config)
+        _select(item, right[index], wrong[index], lengths[index], texts[index], config)
         for index, item in enumerate(items)
     ]
 
 
 def _select(
     item: Item,
-    outcomes: np.ndarray,
+    right: np.ndarray,
+    wrong: np.ndarray,
     lengths: np.ndarray,
     texts: np.ndarray,
     config: SophiaConfig,
 ) -> dict:
+    least, most = reward_bounds(right, wrong).T
     row = {
         "question_id": item.id,
-        "caption_rewards": np.asarray(propagate_rewards(outcomes)).tolist(),
+        "least_caption_rewards": least.tolist(),
+        "most_caption_rewards": most.tolist(),
     }
-    chosen = select_trajectory(outcomes, lengths, threshold=config.threshold)
+    # What was stopped counts as not right: it could not have changed what is kept.
+    chosen = select_trajectory(right, lengths, threshold=config.threshold)
     if chosen is None:
         nothing = dict.fromkeys(("caption", "reasoning", "text", "num_tokens"))
-        reason = NO_GOOD_CAPTION if outcomes.any() else NO_RIGHT_ANSWER
+        reason = NO_GOOD_CAPTION if right.any() else NO_RIGHT_ANSWER
         return {**row, "kept": False, "reason": reason, **nothing, "reward": 0.0}
     caption, reasoning = chosen
     return {

@@ -50,16 +50,19 @@ REASONINGS = pa.schema(
         _required("reasoning", pa.int32()),
         *_SAMPLE,
         _required("verdict", pa.string()),
-        _required("reward", pa.float32()),
+        # Null: the reasoning was stopped, and nobody knows.
+        pa.field("reward", pa.float32()),
         _required("seed", pa.uint64()),
     ]
 )
-"""One row per reasoning; its verdict is right, wrong or undecided."""
+"""One row per reasoning; its verdict is right, wrong, undecided or unfinished."""
 
 SELECTION = pa.schema(
     [
         _required("question_id", pa.string()),
-        _required("caption_rewards", pa.list_(pa.float32())),
+        # Equal, but where reasonings were stopped: then the reward lies between them.
+        _required("least_caption_rewards", pa.list_(pa.float32())),
+        _required("most_caption_rewards", pa.list_(pa.float32())),
         _required("kept", pa.bool_()),
         _required("reason", pa.string()),
         pa.field("caption", pa.int32()),

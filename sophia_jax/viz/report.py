@@ -57,7 +57,8 @@ class Report:
     Attributes:
       name: of the run folder.
       threshold: α, where the run's settings or configuration say it.
-      reward_mean: of all captions.
+      reward_mean: the least and the most that the captions' mean can be.
+      stopped_captions: whose rewards are known between bounds alone.
       length_share: of which part of the reasonings the lengths are, unless of all.
       incomplete: one line for each table that lacks shards.
     """
@@ -66,7 +67,8 @@ class Report:
     summary: Summary
     counts: RolloutCounts
     threshold: float | None
-    reward_mean: float | None
+    reward_mean: tuple[float, float] | None
+    stopped_captions: int
     accuracy_figure: str
     reward_figure: str
     length_figure: str
@@ -117,7 +119,13 @@ def _gather(run_folder: Path) -> Report:
     selection = read_selection(shards)
     items = read_questions(run_folder, summary.settings.get("data"))
     threshold = _threshold(summary.settings)
-    rewards = np.array([r for row in selection for r in row["caption_rewards"]])
+    least, most = (
+        np.array(
+            [reward for row in selection for reward in row[f"{name}_caption_rewards"]]
+        )
+        for name in ("least", "most")
+    )
+    rewards = least[least == most]
     counts = summary.rollouts or count_rollouts(shards, selection)
     num_reasonings = round((counts.reasonings or 0) / (counts.captions or 1))
     chosen = choose_questions(selection, items, NUM_EXAMPLES)
@@ -126,7 +134,8 @@ def _gather(run_folder: Path) -> Report:
         summary=summary,
         counts=counts,
         threshold=threshold,
-        reward_mean=float(rewards.mean()) if len(rewards) else None,
+        reward_mean=(float(least.mean()), float(most.mean())) if len(least) else None,
+        stopped_captions=len(least) - len(rewards),
         accuracy_figure=curves.accuracy_bars(summary.held_out),
         reward_figure=curves.reward_histogram(rewards, num_reasonings, threshold),
         length_figure=curves.length_histogram(*read_lengths(shards, selection)),

@@ -36,14 +36,16 @@ class CaptionLine:
 
     Attributes:
       text: as the model wrote it.
-      reward: share of its reasonings that are right; None before the selection.
+      reward: the least and the most that the share of its right reasonings can be;
+        equal unless some were stopped; None before the selection.
       outcomes: verdict of each of its reasonings, in order.
-      passes: whether the reward is above the threshold; None where that is not known.
+      passes: whether the reward is above the threshold; None where that is not known,
+        and where it was stopped since it no longer mattered.
       kept_reasoning: index of the reasoning that was kept, where it is one of these.
     """
 
     text: str
-    reward: float | None
+    reward: tuple[float, float] | None
     outcomes: tuple[str, ...]
     passes: bool | None
     kept_reasoning: int | None
@@ -102,7 +104,10 @@ def choose_questions(
 
     def kept_group(row: dict) -> tuple[bool, str]:
         item = items.get(row["question_id"])
-        return len(set(row["caption_rewards"])) == 1, item.kind if item else ""
+        rewards = zip(
+            row["least_caption_rewards"], row["most_caption_rewards"], strict=True
+        )
+        return len(set(rewards)) == 1, item.kind if item else ""
 
     kept = in_turn([row for row in selection if row["kept"]], kept_group)
     dropped = in_turn(
@@ -186,12 +191,12 @@ def _caption_lines(
     reasonings: Sequence[dict],
     threshold: float | None,
 ) -> tuple[CaptionLine, ...]:
-    rewards = dict(enumerate(selected["caption_rewards"]))
+    bounds = selected["least_caption_rewards"], selected["most_caption_rewards"]
+    rewards = dict(enumerate(zip(*bounds, strict=True)))
     lines = []
     for row in sorted(captions, key=lambda row: row["caption"]):
         index = row["caption"]
         reward = rewards.get(index)
-        known = reward is not None and threshold is not None
         mine = [each for each in reasonings if each["caption"] == index]
         mine.sort(key=lambda each: each["reasoning"])
         lines.append(
@@ -199,7 +204,7 @@ def _caption_lines(
                 text=row["text"],
                 reward=reward,
                 outcomes=tuple(_outcome(each) for each in mine),
-                passes=reward > threshold + 1e-9 if known else None,
+                passes=_passes(reward, threshold),
                 kept_reasoning=(
                     selected["reasoning"] if selected["caption"] == index else None
                 ),
@@ -208,15 +213,21 @@ def _caption_lines(
     return tuple(lines)
 
 
+def _passes(reward: tuple[float, float] | None, threshold: float | None) -> bool | None:
+    """Where both bounds of the reward agree."""
+    if reward is None or threshold is None:
+        return None
+    least, most = (bound > threshold + 1e-9 for bound in reward)
+    return least if least == most else None
+
+
 def _outcome(row: dict) -> str:
-    if row["finish_reason"] == "length":
-        return "cut off"
-    return "right" if row["reward"] > 0 else row["verdict"]
+    return "cut off" if row["finish_reason"] == "length" else row["verdict"]
 
 
 def _first_wrong(reasonings: Sequence[dict]) -> WrongReasoning | None:
     for row in sorted(reasonings, key=lambda row: (row["caption"], row["reasoning"])):
-        if row["reward"] <= 0:
+        if row["reward"] == 0:
             return WrongReasoning(
                 row["caption"], row["reasoning"], row["text"], _outcome(row)
             )

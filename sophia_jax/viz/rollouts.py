@@ -21,7 +21,8 @@ MAX_LENGTH_SHARDS = 64  # of a large run, lengths are read from so many shards
 _SELECTED = some_columns(
     SELECTION,
     "question_id",
-    "caption_rewards",
+    "least_caption_rewards",
+    "most_caption_rewards",
     "kept",
     "reason",
     "caption",

@@ -11,8 +11,10 @@ from sophia_jax.config import SamplingConfig
 from sophia_jax.data.packing import Example, pack_examples
 from sophia_jax.data.prompts import encode_prompt
 from sophia_jax.generation import decode
+from sophia_jax.generation import scheduler as scheduler_module
 from sophia_jax.generation.engine import Engine
 from sophia_jax.generation.images import encode_images
+from sophia_jax.generation.layout import make_layout, page_bytes
 from sophia_jax.training.step import policy_log_probs
 from sophia_jax.types import InputError, Request
 
@@ -305,3 +307,130 @@ def test_a_placeholder_spelled_by_the_user_is_refused(vision_engine, pictures):
 def test_sizes_of_zero_are_refused(text_model, option):
     with pytest.raises(ValueError, match=f"{option}: expected > 0, got 0"):
         Engine(text_model, SAMPLING, **{option: 0})
+
+
+def test_a_cancelled_group_stops_and_says_what_it_has(token_engine, random_prompts):
+    prompts = random_prompts(*[9] * 12)
+    engine = token_engine(max_new_tokens=60, slots=8)
+    engine.limits_of = {"0": [1, 60, 60]}
+    whole = token_engine(max_new_tokens=60).ask(prompts)
+    run = engine.run(
+        prompts, (Request(n, "", num_samples=3, seed=int(n)) for n in prompts)
+    )
+    completions = {}
+    for completion in run:
+        completions[completion.group, completion.sample] = completion
+        if (completion.group, completion.sample) == ("0", 0):
+            run.cancel("0")
+            run.cancel("11")  # is not even read yet
+    assert sorted(completions) == sorted((n, k) for n in prompts for k in range(3))
+    for (name, sample), completion in completions.items():
+        if name == "11":
+            assert completion.finish_reason == "cancelled"
+            assert len(completion.token_ids) == 0
+        elif name == "0" and sample:
+            assert completion.finish_reason == "cancelled"
+            assert len(completion.token_ids) < 60
+        else:
+            assert completion.finish_reason == "length"
+        said = whole[name, sample].token_ids[: len(completion.token_ids)]
+        np.testing.assert_array_equal(completion.token_ids, said)
+        assert len(completion.policy_log_probs) == len(completion.token_ids)
+
+
+def test_a_group_may_be_cancelled_at_a_length(token_engine, random_prompts):
+    prompts = random_prompts(5, 6)
+    engine = token_engine(max_new_tokens=120, slots=16)
+    run = engine.run(prompts, (Request(n, "", num_samples=3, seed=0) for n in prompts))
+    run.cancel("0", after=40)
+    lengths = {(c.group, c.sample): len(c.token_ids) for c in run}
+    # Found out at the end of the chunk of 8 steps in which all have 40 tokens.
+    assert {lengths["0", n] for n in range(3)} <= set(range(40, 57))
+    assert {lengths["1", n] for n in range(3)} == {120}
+
+
+def test_cancelling_what_has_just_finished_changes_nothing(
+    token_engine, random_prompts
+):
+    prompts = random_prompts(5, 6)
+    engine = token_engine(max_new_tokens=8, slots=16)
+    run = engine.run(prompts, (Request(n, "", num_samples=3, seed=0) for n in prompts))
+    reasons = []
+    for completion in run:
+        run.cancel(completion.group)  # all slots finish in one step
+        reasons.append(completion.finish_reason)
+    assert reasons == ["length"] * 6
+
+
+def test_equal_beginnings_are_read_once(token_engine, monkeypatch):
+    read = []
+    before = scheduler_module.stack_pieces
+
+    def watched(pieces, **sizes):
+        read.extend((piece.start, piece.stop) for piece in pieces)
+        return before(pieces, **sizes)
+
+    monkeypatch.setattr(scheduler_module, "stack_pieces", watched)
+    system, question = np.arange(9, 25), np.arange(30, 46)  # two pages each
+    engine = token_engine(slots=8, max_new_tokens=4)
+    engine.ask(
+        {
+            "a": [*system, *question, 50, 51],
+            "b": [*system, *question, 60],  # all but its own last token is there
+            "c": [*system, *question[::-1], 60],
+            "d": [*system, *question, 50, 51],
+        }
+    )
+    # a whole (its last token is each sample's first input); of c the question; of b and
+    # d nothing but what fills no page of its own.
+    assert sorted(read) == [(0, 33), (16, 32)]
+
+
+def test_a_prompt_longer_than_a_piece_is_read_in_pieces(
+    token_engine, random_prompts, full_log_probs
+):
+    prompts = random_prompts(150, 40)
+    engine = token_engine(max_new_tokens=20)
+    engine.layout = dataclasses.replace(engine.layout, piece=32)
+    for (name, _), completion in engine.ask(prompts).items():
+        rows = full_log_probs(prompts[name], completion.token_ids)
+        expected = rows[np.arange(20), completion.token_ids]
+        np.testing.assert_allclose(completion.policy_log_probs, expected, atol=2e-5)
+
+
+def test_a_cache_that_does_not_fit_is_refused_before_it_is_made(text_model):
+    # A page of 8 tokens: 2 layers, 2 heads of 8 numbers, keys and values: 2 KiB. The
+    # longest sequence has 256 tokens, 32 pages and 2 more at its ends.
+    with pytest.raises(InputError, match=r"for 4 slots and one sequence of 256 tokens"):
+        Engine(text_model, SAMPLING, slots=4, page=8, cache_gib=1e-6)
+    with pytest.raises(InputError, match=r"got 0\.00 GiB; 1 slots would fit"):
+        Engine(text_model, SAMPLING, slots=4, page=8, cache_gib=35.5 * 2048 / 2**30)
+    with pytest.raises(InputError, match="that are available, got"):
+        make_layout(
+            text_model.config.text,
+            np.float32,
+            slots=4,
+            page=8,
+            chunk=8,
+            bucket=8,
+            cache_bytes=2**30,
+            available_bytes=2**10,
+        )
+
+
+def test_the_cache_keeps_to_its_bound(text_model):
+    config = text_model.config.text
+    layout = make_layout(
+        config,
+        np.float32,
+        slots=4,
+        page=8,
+        chunk=8,
+        bucket=8,
+        cache_bytes=100 * 1024,
+        available_bytes=None,
+    )
+    size = page_bytes(config, np.float32, 8)
+    assert size == 2 * 2 * 2 * 8 * 8 * 4
+    assert (layout.num_pages + layout.slots) * size <= 100 * 1024
+    assert (layout.num_pages + layout.slots + 1) * size > 100 * 1024

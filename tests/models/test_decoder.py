@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from sophia_jax.config import ModelConfig, TextConfig
+from sophia_jax.generation.readers import Part, make_readers
 from sophia_jax.models.internvl import InternVL
 from sophia_jax.models.layers import (
     attention,
@@ -15,6 +16,7 @@ from sophia_jax.models.layers import (
     rotary_angles,
     rotate,
 )
+from sophia_jax.models.paged import OpenPages, Pages
 
 TEXT = TextConfig(
     vocab_size=40,
@@ -77,43 +79,106 @@ def test_a_packed_sequence_is_as_if_alone(decoder):
         np.testing.assert_allclose(packed[:, start : start + length], alone, atol=1e-5)
 
 
-def test_decoding_from_a_shared_prefix_equals_the_full_forward(decoder):
-    # Prompts of 5 and 3 tokens (padded to 5 on the right), 3 samples each, 4 tokens.
-    group, sample, context, new = 2, 3, 5, 4
-    lengths = np.asarray([5, 3])
-    prompts, answers = embeds_of(3, group, context), embeds_of(4, group * sample, new)
-    valid = jnp.arange(context)[None] < lengths[:, None]
-    prompt_positions = jnp.tile(jnp.arange(context), (group, 1))
-    _, prefix = decoder.prefill(prompts, prompt_positions, valid.astype(int))
-    suffix = decoder.empty_cache(group * sample, new, prompts.dtype)
-    decode = jax.jit(decoder.decode)
-    steps = []
-    for step in range(new):
-        hidden, suffix = decode(
-            answers[:, step].reshape(group, sample, -1),
-            jnp.asarray(np.tile(lengths[:, None] + step, (1, sample))),
-            prefix,
-            valid,
-            suffix,
-            jnp.asarray(step),
+PAGE = 4  # tokens
+NOWHERE = 99
+
+
+def fill(decoder, pages, embeds, lengths, filled, context=None):
+    """Read prompts into pages, behind the pages of a context."""
+    context = [[]] * len(lengths) if context is None else context
+    numbers = np.zeros((len(lengths), 4), np.int32)
+    for row, before in enumerate(context):
+        numbers[row, : len(before)] = before
+    return jax.jit(decoder.prefill)(
+        embeds,
+        jnp.asarray(lengths),
+        jnp.asarray(numbers),
+        jnp.asarray([len(before) for before in context]),
+        pages,
+        jnp.asarray(filled),
+    )
+
+
+def test_decoding_from_shared_pages_equals_the_full_forward(decoder):
+    # Prompts of 6 and 3 tokens, read by 3 and 1 samples; 5 tokens each, which begin at
+    # place 2 of the open page, fill it after 2 tokens, and go on in a new one.
+    lengths, slots = [6, 3], [0, 0, 0, 1]
+    prompts, answers = embeds_of(3, 2, 6), embeds_of(4, 4, 5)
+    pages = Pages.empty(TEXT, 8, PAGE, prompts.dtype)
+    pages = fill(decoder, pages, prompts, lengths, [[5, 2], [7, NOWHERE]])
+    open_pages = OpenPages.empty(TEXT, 4, PAGE, prompts.dtype, stacked=True)
+    shared = {slot: [Part(5, 0, 4), Part(2, 0, 2)] for slot in range(3)}
+    shared[3] = [Part(7, 0, 3)]
+    own, start, place, steps = {slot: [] for slot in range(4)}, 2, 2, []
+    for step in range(5):
+        if place == PAGE:
+            closed = jnp.asarray([0, 1, 3, 4])
+            pages = pages.filled(closed, open_pages.stacked())
+            own = {slot: [Part(int(n), start, PAGE)] for slot, n in enumerate(closed)}
+            start = place = 0
+        hidden, open_pages = jax.jit(decoder.decode)(
+            answers[:, step],
+            jnp.asarray([lengths[prompt] + step for prompt in slots]),
+            pages,
+            make_readers(shared, own, num_slots=4, most_parts=4),
+            open_pages,
+            jnp.full(4, start),
+            jnp.asarray(place),
         )
+        place += 1
         steps.append(hidden)
-    ours = np.stack(steps, axis=2)
-    for i in range(group):
-        for j in range(sample):
-            row = [prompts[i, : lengths[i]], answers[i * sample + j]]
-            whole = jnp.concatenate(row)[None]
-            positions = jnp.arange(whole.shape[1])[None]
-            full = decoder(whole, positions, jnp.ones_like(positions))
-            np.testing.assert_allclose(ours[i, j], full[0, -new:], atol=1e-5)
+    for slot, prompt in enumerate(slots):
+        row = [prompts[prompt, : lengths[prompt]], answers[slot]]
+        whole = jnp.concatenate(row)[None]
+        positions = jnp.arange(whole.shape[1])[None]
+        full = decoder(whole, positions, jnp.ones_like(positions))
+        ours = np.stack(steps)[:, slot]
+        np.testing.assert_allclose(ours, full[0, -5:], atol=1e-5)
 
 
-def test_prefill_gives_the_hidden_states_of_the_full_forward(decoder):
-    embeds, positions = embeds_of(5, 2, 6), jnp.tile(jnp.arange(6), (2, 1))
-    segment_ids = jnp.asarray([[1] * 6, [1] * 4 + [0] * 2])
-    full = decoder(embeds, positions, segment_ids)
-    hidden, _ = decoder.prefill(embeds, positions, segment_ids)
-    np.testing.assert_allclose(hidden, full, atol=1e-6)
+def test_layers_one_by_one_are_the_layers_in_a_scan(decoder):
+    embeds, none = embeds_of(7, 3, 1)[:, 0], {slot: [] for slot in range(3)}
+    pages = Pages.empty(TEXT, 1, PAGE, embeds.dtype)
+    readers = make_readers(none, none, num_slots=3, most_parts=1)
+    outs = [
+        jax.jit(decoder.decode)(
+            embeds,
+            jnp.asarray([0, 4, 9]),
+            pages,
+            readers,
+            OpenPages.empty(TEXT, 3, PAGE, embeds.dtype, stacked=layers is None),
+            jnp.zeros(3, int),
+            jnp.asarray(0),
+            layers=layers,
+        )
+        for layers in (None, decoder.unstacked_layers())
+    ]
+    (scanned, its_pages), (unstacked, other_pages) = outs
+    np.testing.assert_allclose(unstacked, scanned, atol=1e-6)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+        dict(other_pages.stacked()),
+        dict(its_pages.stacked()),
+    )
+
+
+def test_a_prompt_read_in_pieces_fills_the_same_pages(decoder):
+    prompts = embeds_of(5, 2, 11)
+    empty = Pages.empty(TEXT, 6, PAGE, prompts.dtype)
+    numbers = np.asarray([[0, 1, 2], [3, 4, 5]])
+    whole = fill(decoder, empty, prompts, [11, 9], numbers)
+    first = fill(decoder, empty, prompts[:, :8], [8, 8], numbers[:, :2])
+    pieces = fill(
+        decoder, first, prompts[:, 8:], [3, 1], numbers[:, 2:], numbers[:, :2]
+    )
+    for name, tokens in (("key", (4,)), ("value", (3,))):
+        ours, other = np.array(pieces[name]), np.array(whole[name])
+        # What stands behind the end of a prompt means nothing.
+        for each in (ours, other):
+            last = each[:, [2, 5]] if tokens == (3,) else each[:, [2, 5]].swapaxes(3, 4)
+            last[:, 0, :, 3:], last[:, 1, :, 1:] = 0, 0
+            each[:, [2, 5]] = last if tokens == (3,) else last.swapaxes(3, 4)
+        np.testing.assert_allclose(ours, other, atol=1e-5)
 
 
 def test_rematerialisation_changes_no_gradient(decoder):
@@ -145,21 +210,43 @@ def test_merged_attention_over_parts_is_attention_over_the_whole(masked):
     query, key, value = heads_of(0, 3, 4), heads_of(1, 7, 2), heads_of(2, 7, 2)
     mask = jax.random.bernoulli(jax.random.key(3), 0.6, (2, 3, 7)).at[..., 0].set(True)
     mask = mask if masked else jnp.ones_like(mask)
-    cached_key, cached_value = key.swapaxes(1, 2), value.swapaxes(1, 2)
+    keys, values = key.transpose(0, 2, 3, 1), value.swapaxes(1, 2)
     parts = [
-        partial_attention(
-            query, cached_key[:, :, part], cached_value[:, :, part], mask[..., part]
-        )
+        partial_attention(query, keys[..., part], values[:, :, part], mask[..., part])
         for part in (slice(0, 2), slice(2, 6), slice(6, 7))
     ]
-    whole = attention(query, key, value, mask)
-    np.testing.assert_allclose(merge_attention(parts), whole, atol=1e-6)
+    out, log_weight = merge_attention(parts)
+    np.testing.assert_allclose(out, attention(query, key, value, mask), atol=1e-5)
+    _, expected = partial_attention(query, keys, values, mask)
+    np.testing.assert_allclose(log_weight, expected, atol=1e-5)
+
+
+def test_merged_attention_is_the_same_over_two_devices():
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    query, key, value = heads_of(0, 3, 4), heads_of(1, 6, 2), heads_of(2, 6, 2)
+    keys, values = key.transpose(0, 2, 3, 1), value.swapaxes(1, 2)
+
+    @jax.jit
+    def merged(query, keys, values):
+        seen = jnp.ones((2, 1, 3), bool)
+        return merge_attention(
+            [
+                partial_attention(query, keys[..., :3], values[:, :, :3], seen),
+                partial_attention(query, keys[..., 3:], values[:, :, 3:], seen),
+            ]
+        )
+
+    out, _ = merged(*jax.device_put((query, keys, values), rows))
+    assert out.sharding.is_equivalent_to(rows, 4)
+    np.testing.assert_allclose(out, attention(query, key, value), atol=1e-5)
 
 
 def test_the_weight_of_a_part_is_the_log_of_its_softmax_sum():
     # One key equal to the query, [2, 0, 0, ...]: q k / sqrt(8) = 4 / sqrt(8).
     one = jnp.zeros((1, 1, 1, 8)).at[..., 0].set(2.0)
-    out, log_weight = partial_attention(one, one, 3 * one, jnp.ones((1, 1, 1), bool))
+    key = one.swapaxes(2, 3)
+    out, log_weight = partial_attention(one, key, 3 * one, jnp.ones((1, 1, 1), bool))
     np.testing.assert_allclose(log_weight, [[[4 / np.sqrt(8)]]], rtol=1e-6)
     np.testing.assert_allclose(out, 3 * one)
 

@@ -24,6 +24,7 @@ def rows_of(question_id, *captions):
             "caption": caption,
             "reasoning": reasoning,
             "text": " ".join([f"{caption}{reasoning}"] * abs(words)),
+            "token_ids": [7] * 99,  # of another tokenizer
             "reward": float(words > 0),
         }
         for caption, lengths in enumerate(captions)
@@ -47,7 +48,8 @@ def test_shortest_right_reasoning_under_a_good_caption_is_kept(items):
     assert select(items[:1], rows) == [
         {
             "question_id": "b",
-            "caption_rewards": [1.0, 0.75],
+            "least_caption_rewards": [1.0, 0.75],
+            "most_caption_rewards": [1.0, 0.75],
             "kept": True,
             "reason": KEPT,
             "caption": 0,
@@ -80,7 +82,7 @@ def test_wrong_reasonings_are_never_kept_however_short(items):
 )
 def test_reason_says_why_nothing_is_kept(items, lengths, rewards, reason):
     [row] = select(items[:1], rows_of("b", *lengths))
-    assert row["caption_rewards"] == rewards
+    assert row["least_caption_rewards"] == rewards
     assert (row["kept"], row["reason"], row["reward"]) == (False, reason, 0.0)
     assert [row[column] for column in COLUMNS] == [None] * 4
 
@@ -136,3 +138,23 @@ def test_rows_of_another_number_of_reasonings_are_refused(items):
     fewer = SophiaConfig(num_captions=2, num_reasonings=3)
     with pytest.raises(InputError, match=r"\('b', 1, 0\), got \('b', 0, 3\)"):
         select(items[:1], rows, fewer)
+
+
+def test_without_a_counter_the_sampled_tokens_are_counted(items):
+    rows = rows_of("b", (9, 7, 5, 6), (2, 2, 2, -1))
+    for row, length in zip(rows, (4, 3, 9, 9, 1, 1, 1, 1), strict=True):
+        row["token_ids"] = [7] * length
+    [selected] = select_trajectories(items[:1], rows, None, CONFIG)
+    assert (selected["caption"], selected["reasoning"]) == (0, 1)
+    assert selected["num_tokens"] == 3
+
+
+def test_rewards_of_stopped_captions_are_intervals(items):
+    # Caption 1: one right, one wrong, two stopped: between 1/4 and 3/4.
+    rows = rows_of("b", (9, 7, 5, 6), (2, -2, 2, 2))
+    for row in rows[6:]:
+        row["reward"] = None
+    [selected] = select(items[:1], rows)
+    assert selected["least_caption_rewards"] == [1.0, 0.25]
+    assert selected["most_caption_rewards"] == [1.0, 0.75]
+    assert (selected["caption"], selected["reasoning"]) == (0, 2)

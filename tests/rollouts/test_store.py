@@ -35,7 +35,8 @@ REASONING = (
 )
 SELECTED = {
     "question_id": "q",
-    "caption_rewards": [0.25, 1.0],
+    "least_caption_rewards": [0.25, 1.0],
+    "most_caption_rewards": [0.5, 1.0],
     "kept": True,
     "reason": "kept",
     "caption": 1,
@@ -241,9 +242,7 @@ def test_no_damaged_byte_of_the_data_gives_other_rows(tmp_path):
 def test_shard_of_another_schema_is_named(tmp_path):
     captions(tmp_path).write(0, rows(1))
     table = ShardedTable(tmp_path / "captions", SELECTION, 1)
-    message = (
-        f"{NAME}: expected the columns question_id string, caption_rewards .*, got"
-    )
+    message = f"{NAME}: expected the columns question_id string, least_cap.*, got"
     with pytest.raises(InputError, match=message):
         table.read(0)
 
@@ -290,6 +289,6 @@ def test_schemas_have_the_columns_that_readers_rely_on():
     nullable = [field.name for field in CAPTIONS if field.nullable]
     assert nullable == ["behavior_log_probs", "policy_log_probs", "reward"]
     nullable = [field.name for field in REASONINGS if field.nullable]
-    assert nullable == ["behavior_log_probs", "policy_log_probs"]
+    assert nullable == ["behavior_log_probs", "policy_log_probs", "reward"]
     nullable = [field.name for field in SELECTION if field.nullable]
     assert nullable == ["caption", "reasoning", "text", "num_tokens"]

@@ -59,7 +59,8 @@ def selected(question_id, rewards, reason, place=(None, None)):
     kept = place != (None, None)
     return {
         "question_id": question_id,
-        "caption_rewards": rewards,
+        "least_caption_rewards": rewards,
+        "most_caption_rewards": rewards,
         "kept": kept,
         "reason": reason,
         "caption": place[0],

@@ -25,7 +25,8 @@ from sophia_jax.viz.rollouts import (
 def row(name, *rewards, reason="kept"):
     return {
         "question_id": name,
-        "caption_rewards": list(rewards),
+        "least_caption_rewards": list(rewards),
+        "most_caption_rewards": list(rewards),
         "kept": reason == "kept",
         "reason": reason,
     }
