@@ -124,8 +124,10 @@ class Completions(Protocol):
     def cancel(self, group: str, after: int = 0) -> None:
         """Stop a group once each of its unfinished samples has `after` tokens.
 
-        What it has not finished comes as it is, with "cancelled" for a reason. A group
-        that is not asked for yet is stopped when it is; one that has ended stays so.
+        The last word counts. It is acted upon when all that has finished has come, so
+        that who asked knows of it. What the group has not finished comes as it is, with
+        "cancelled" for a reason. A group that is not asked for yet is stopped when it
+        is; one that has ended stays so.
         """
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from sophia_jax.cli.options import RolloutOptions, RunOptions, leave_page
+from sophia_jax.cli.options import RolloutOptions, RunOptions, TraceOptions, leave_page
 from sophia_jax.cli.tables import rollout_line
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class Collect:
     seed: int = 0
     """Of all samples."""
     restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
+    trace: Annotated[TraceOptions, tyro.conf.OmitArgPrefixes] = TraceOptions()
 
     @property
     def folder(self) -> Path:

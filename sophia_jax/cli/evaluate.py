@@ -11,6 +11,7 @@ import tyro
 from sophia_jax.cli.options import (
     PromptSet,
     RunOptions,
+    TraceOptions,
     checked_options,
     model_path,
     prompt_set,
@@ -58,6 +59,7 @@ class Evaluate:
     seed: int = 0
     """Of all samples."""
     restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
+    trace: Annotated[TraceOptions, tyro.conf.OmitArgPrefixes] = TraceOptions()
 
     @property
     def folder(self) -> Path:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
 from sophia_jax.cli.collect import Collect
 from sophia_jax.cli.evaluate import Evaluate
 from sophia_jax.cli.failures import report_failure
+from sophia_jax.cli.options import TraceOptions
 from sophia_jax.cli.quickstart import Quickstart
 from sophia_jax.cli.report import Report
 from sophia_jax.cli.train import Train
 from sophia_jax.cli.update import Update
+
+if TYPE_CHECKING:
+    from sophia_jax.cli.progress import Display
 
 __all__ = ["main"]
 
@@ -56,10 +61,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     display = Display()
     try:
         prepare()
-        command.run(display)
+        run(command, display)
     except (Exception, KeyboardInterrupt) as error:
         display.close()
         line, code = report_failure(error, command.folder)
         print(line, file=sys.stderr)
         return code
     return 0
+
+
+def run(command: Any, display: Display) -> None:
+    """Run a command, list the programs that it compiled, and trace it on request."""
+    if not isinstance(getattr(command, "trace", None), TraceOptions):
+        command.run(display)
+        return
+    from sophia_jax.cli.programs import Programs, traced
+    from sophia_jax.recipes.run_folder import write_json
+
+    programs, trace = Programs(), command.trace
+    with traced(
+        command.folder / "profile",
+        after_seconds=trace.profile_after_seconds,
+        seconds=trace.profile_seconds,
+    ):
+        command.run(display)
+    write_json(command.folder / "programs.json", programs.summary())
+    display.say(programs.line())

@@ -20,6 +20,7 @@ __all__ = [
     "PromptSet",
     "RolloutOptions",
     "RunOptions",
+    "TraceOptions",
     "UpdateOptions",
     "checked_options",
     "leave_page",
@@ -139,6 +140,16 @@ class RunOptions:
     """Go on with a run of the same settings."""
     force: bool = False
     """Delete what an earlier run of this command left in the folder."""
+
+
+@dataclass(frozen=True)
+class TraceOptions:
+    """What is written down of the device's work."""
+
+    profile_seconds: float = 0.0
+    """Seconds of the run that are traced to OUT/profile, for XProf or Perfetto."""
+    profile_after_seconds: float = 60.0
+    """Seconds until the trace begins: by then most programs are compiled."""
 
 
 @contextmanager

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from sophia_jax.cli.options import leave_page
+import tyro
+
+from sophia_jax.cli.options import TraceOptions, leave_page
 from sophia_jax.cli.tables import score_table, seconds_line
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ class Quickstart:
     """Go on with a run of the same settings."""
     force: bool = False
     """Delete what an earlier run left in the folder."""
+    trace: Annotated[TraceOptions, tyro.conf.OmitArgPrefixes] = TraceOptions()
 
     @property
     def folder(self) -> Path:

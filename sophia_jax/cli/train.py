@@ -11,6 +11,7 @@ import tyro
 from sophia_jax.cli.options import (
     RolloutOptions,
     RunOptions,
+    TraceOptions,
     UpdateOptions,
     checked_options,
     leave_page,
@@ -42,6 +43,7 @@ class Train:
     seed: int = 0
     """Of all samples and orders."""
     restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
+    trace: Annotated[TraceOptions, tyro.conf.OmitArgPrefixes] = TraceOptions()
 
     @property
     def folder(self) -> Path:

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from sophia_jax.cli.options import RunOptions, UpdateOptions, leave_page, model_path
+from sophia_jax.cli.options import (
+    RunOptions,
+    TraceOptions,
+    UpdateOptions,
+    leave_page,
+    model_path,
+)
 
 if TYPE_CHECKING:
     from sophia_jax.cli.progress import Display
@@ -28,6 +34,7 @@ class Update:
     seed: int = 0
     """Of the order of the trajectories."""
     restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
+    trace: Annotated[TraceOptions, tyro.conf.OmitArgPrefixes] = TraceOptions()
 
     @property
     def folder(self) -> Path:

@@ -212,15 +212,28 @@ class Lane:
 
     def run(self, work: Work) -> Drawn:
         """Do what was planned; the results are on the host."""
-        model, layout = self._engine.model, self._engine.layout
+        self.close_pages(work)
+        self.read_prompts(work)
+        return jax.device_get(self.decode(work))
+
+    def close_pages(self, work: Work) -> None:
+        """Put full open pages where they go, and have as many as the program needs."""
         if self._open_pages is None:
             self._open_pages = self._engine.empty_open_pages(work.num_slots)
         if work.closed is not None:
             self._pages = close_pages(self._pages, self._open_pages, work.closed)
-        for batch in work.prompts:
-            self._pages = fill_prompts(model.graphdef, model.params, batch, self._pages)
         if work.kept is not None:
             self._open_pages = keep_slots(self._open_pages, work.kept)
+
+    def read_prompts(self, work: Work) -> None:
+        """Fill the pages of new prompts."""
+        model = self._engine.model
+        for batch in work.prompts:
+            self._pages = fill_prompts(model.graphdef, model.params, batch, self._pages)
+
+    def decode(self, work: Work) -> Drawn:
+        """Draw a chunk of tokens."""
+        model = self._engine.model
         self._open_pages, drawn = decode_chunk(
             model.graphdef,
             model.params,
@@ -230,12 +243,12 @@ class Lane:
             np.int32(work.place),
             layers=self._engine.layers,
             open_pages=self._open_pages,
-            num_steps=layout.chunk,
+            num_steps=self._engine.layout.chunk,
             sampling=self._engine.sampling,
             end_id=model.tokenizer.eos_token_id,
             banned_ids=self._engine.banned_ids,
         )
-        return jax.device_get(drawn)
+        return drawn
 
     def close(self) -> None:
         """Leave the pages to the next run."""
@@ -272,9 +285,7 @@ class Run:
 
     def cancel(self, group: str, after: int = 0) -> None:
         """Stop a group once each of its unfinished samples has `after` tokens."""
-        self._stops[group] = min(after, self._stops.get(group, after))
-        for lane in self._lanes:
-            lane.scheduler.stop(group)
+        self._stops[group] = after
 
     def _generate(
         self, prompts: Iterator[tuple[Prompt, np.ndarray]]

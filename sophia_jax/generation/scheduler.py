@@ -55,7 +55,8 @@ class Scheduler:
     Args:
       layout: sizes.
       end_id: the token that ends an answer.
-      stops: groups that are to stop, and at how many tokens, as in `stop`; may grow.
+      stops: groups that are to stop once each unfinished sample has so many tokens;
+        may change.
     """
 
     def __init__(self, layout: Layout, end_id: int, stops: Mapping[str, int]):
@@ -78,6 +79,8 @@ class Scheduler:
           prompts: with the most tokens of each sample; as many are taken as there are
             free slots for, and a few to be read with them.
         """
+        for name in [name for name in self._groups if name in self._stops]:
+            self._stop_where_due(self._groups[name])
         closed = self._close() if self._place == self._layout.page else None
         self._refill(prompts)
         if not any(self._slots):
@@ -116,18 +119,11 @@ class Scheduler:
             )
             if ends.size or num_tokens == left:
                 self._finish(slot, "stop" if ends.size else "length")
-        for group in list(self._groups.values()):
-            self._stop_where_due(group)
 
     def finished(self) -> list[Finished]:
         """What was done with since the last call."""
         done, self._done = self._done, []
         return done
-
-    def stop(self, name: str) -> None:
-        """Stop a group, if it is there, once each unfinished sample has its tokens."""
-        if name in self._groups:
-            self._stop_where_due(self._groups[name])
 
     # Pages and slots.
 
@@ -238,8 +234,15 @@ class Scheduler:
         self._end_if_empty(sample.group)
 
     def _stop_where_due(self, group: Group) -> None:
+        """Stop a group, unless a sample of it can still end with too few tokens.
+
+        Who says when to stop does not yet know of those that have just ended.
+        """
         after = self._stops.get(group.name)
-        if after is None or (after > 0 and group.waiting):
+        if after is None:
+            return
+        just_ended = any(done.prompt is group.prompt for done in self._done)
+        if after > 0 and (group.waiting or just_ended):
             return
         slots = [
             slot

@@ -53,7 +53,7 @@ class EarlyStopping:
         self._right = {item.id: np.zeros(shape, bool) for item in items}
         self._wrong = {item.id: np.zeros(shape, bool) for item in items}
         self._lengths = {item.id: np.zeros(shape, np.int64) for item in items}
-        self._stopped = {item.id: np.full(config.num_captions, NEVER) for item in items}
+        self._points = {item.id: np.full(config.num_captions, NEVER) for item in items}
 
     def __call__(
         self, completion: Completion, cancel: Callable[[str, int], None]
@@ -80,10 +80,10 @@ class EarlyStopping:
             self._lengths[question_id] if self._counts_tokens else None,
             threshold=self._config.threshold,
         )
-        sooner = np.flatnonzero(points < self._stopped[question_id])
-        for caption in sooner.tolist():
+        # A point may also be taken back: what ended together comes one by one.
+        for caption in np.flatnonzero(points != self._points[question_id]).tolist():
             cancel(self._groups[question_id, caption], int(points[caption]))
-        self._stopped[question_id] = np.minimum(self._stopped[question_id], points)
+        self._points[question_id] = points
 
 
 def hopeful_order(captions: Sequence[dict], num_captions: int) -> list[int]:
