@@ -32,7 +32,8 @@ from sophia_jax.types import Completion, InputError, Request
 
 __all__ = ["Engine", "generate"]
 
-CPU_LANES = 2  # halves of the slots that run at once: small steps leave cores idle
+CPU_LANES = 2  # halves of the slots that run at once, where steps leave cores idle
+SMALL_LAYER = 2**18  # weights of one matrix, below which they do
 FEWEST_SLOTS = 8  # of a lane
 REQUESTS_READ_AHEAD = TILES_PER_CALL  # whose pictures are encoded together
 MOST_UNSTACKED = 8  # layers that run one by one rather than in a scan
@@ -74,8 +75,11 @@ class Engine:
         self.model = model
         self._dtype = jax.tree.leaves(model.params)[0].dtype
         self.sampling = sampling
-        cpu = jax.default_backend() == "cpu"
-        self._num_lanes = CPU_LANES if cpu and slots >= 2 * FEWEST_SLOTS else 1
+        text = model.config.text
+        leaves_idle = text.hidden_size * text.mlp_size < SMALL_LAYER
+        on_cpu = jax.default_backend() == "cpu"
+        several = on_cpu and leaves_idle and slots >= CPU_LANES * FEWEST_SLOTS
+        self._num_lanes = CPU_LANES if several else 1
         lanes = self._num_lanes
         self.layout = make_layout(
             model.config.text,

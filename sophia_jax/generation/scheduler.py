@@ -22,7 +22,7 @@ __all__ = ["Scheduler", "Work"]
 
 GROUPS_AT_ONCE = (16, 4, 1)  # prompts that are read together: few sizes, few programs
 GROUPS_READ_AHEAD = 8  # prompts that are read before a slot is free for them
-FEWEST_SLOTS = 8
+FEWEST_SLOTS = 4
 
 
 @dataclass(frozen=True)
