@@ -25,7 +25,7 @@ from sophia_jax.types import Array, Bool, Float, Int
 __all__ = ["Cache", "Decoder", "causal_mask"]
 
 # Few layers compile quickly when they stand one by one, and then slice no cache.
-MOST_UNROLLED = 4
+MOST_UNROLLED = 8
 
 # Tokens in a block of attention, and in the longest row that forms all its scores.
 BLOCK = 64

@@ -184,8 +184,9 @@ def _scores(
     """qₜ kₛ / √d where aₜ <= s <= t, in float32 or better."""
     block = key.shape[2]
     within = jnp.arange(block)
-    tokens, context = query_block * block + within, key_block * block + within
-    seen = (context >= seen_from[..., None]) & (context <= tokens[:, None])[None]
+    tokens = (query_block * block + within)[None, :, None]
+    context = (key_block * block + within)[None, None]
+    seen = (context >= seen_from[..., None]) & (context <= tokens)
     scores = _product("bkgtd,bksd->bkgts", query, key) * query.shape[-1] ** -0.5
     return jnp.where(seen[:, None, None], scores, UNSEEN)
 
