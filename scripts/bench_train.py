@@ -230,7 +230,7 @@ def torch_updates(model: Model, options: Benchmark, parts: int) -> Update:
         for part in split_by_length(examples, parts):
             mean = loss(part) / len(examples)
             mean.backward()
-            total += float(mean)
+            total += mean.item()
         torch.nn.utils.clip_grad_norm_(theirs.parameters(), OPTIMIZER.clip_norm)
         optimizer.step()
         return total
@@ -439,7 +439,7 @@ def table(figures: dict) -> list[str]:
         f"programs compiled: {figures['programs']}, while timed: "
         f"{figures['programs_while_timed']}",
         "head of {1} x {2} over {0} tokens, MiB: ".format(*LARGE_HEAD)
-        + f"{head['chunked'] / 2**20:.0f} in chunks, {head['full'] / 2**20:.0f} at once",
+        + f"{head['chunked'] / 2**20:.0f} in chunks, {head['full'] / 2**20:.0f} whole",
         f"{figures['processor']}, {figures['cores']} cores; "
         + ", ".join(f"{name} {v}" for name, v in figures["versions"].items()),
     ]

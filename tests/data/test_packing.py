@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from sophia_jax.data import packing
-from sophia_jax.data.packing import Buckets, Example, pack_examples
+from sophia_jax.data.packing import Buckets, Example, pack_examples, pack_parts
 from sophia_jax.losses import sft_loss, sophia_loss
 from sophia_jax.training.step import policy_log_probs
 from sophia_jax.types import InputError
@@ -194,7 +194,7 @@ def test_sequences_that_fill_the_batch_change_nothing(
 
 
 @pytest.mark.parametrize(("smallest", "largest"), [(20, 30), (29, 91)])
-def test_random_batches_share_at_most_three_shapes(text_model, smallest, largest):
+def test_random_batches_share_few_shapes(text_model, smallest, largest):
     # Targets as long as the quickstart's captions, and as its worked solutions.
     rng = np.random.default_rng(0)
     shapes = set()
@@ -204,8 +204,35 @@ def test_random_batches_share_at_most_three_shapes(text_model, smallest, largest
             for length in rng.integers(smallest, largest, 32)
         ]
         batch = pack_examples(examples, text_model.config, row_length=144)
-        shapes.add((batch.token_ids.shape, batch.target_ids.shape))
-    assert len(shapes) <= 3
+        shapes.add((batch.token_ids.shape, batch.target_ids.shape, batch.learnt.shape))
+    assert len(shapes) <= 8
+
+
+def test_answers_are_listed_once_each(pack, examples):
+    batch = pack(examples())
+    places = batch.learnt[batch.learnt < batch.target_mask.size]
+    assert places.tolist() == np.flatnonzero(batch.target_mask).tolist()
+
+
+def test_parts_hold_every_example_once_and_are_alike_in_shape(
+    example, examples, vision_model
+):
+    parts = pack_parts(examples(), vision_model.config, num_parts=2, row_length=ROW)
+    rewards = parts.reward[np.any(parts.target_mask, axis=-1)]
+    assert sorted(rewards.tolist()) == sorted(REWARDS)
+    for array in jax.tree.leaves(parts):
+        assert len(array) == 2
+    # A part without pictures has tiles of zeros beside one with them.
+    mixed = [example(0, 20, 12, 1), example(1, 5, 5)]
+    parts = pack_parts(mixed, vision_model.config, num_parts=2, row_length=ROW)
+    assert parts.images.any(axis=(1, 2, 3, 4)).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("num_parts", [0, 3])
+def test_no_part_may_be_empty(example, vision_model, num_parts):
+    two = [example(number, 3, 3) for number in range(2)]
+    with pytest.raises(ValueError, match=f"the 2 examples, got {num_parts}"):
+        pack_parts(two, vision_model.config, num_parts=num_parts, row_length=ROW)
 
 
 def test_an_example_longer_than_a_row_is_refused(pack, example):
