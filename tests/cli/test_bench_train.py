@@ -62,8 +62,12 @@ def test_both_engines_start_with_one_loss_and_one_update(bench, options):
     ours = bench.our_updates(model, options)
     for parts in (1, 3):
         theirs = bench.torch_updates(model, options, parts)
-        assert theirs(first) == pytest.approx(float(np.mean(losses(model, first))))
-    assert ours(first) == pytest.approx(float(np.mean(losses(model, first))), rel=1e-5)
+        assert theirs(first) == pytest.approx(
+            float(np.mean(list(losses(model, first))))
+        )
+    assert ours(first) == pytest.approx(
+        float(np.mean(list(losses(model, first)))), rel=1e-5
+    )
     # The second loss is that of the updated weights.
     assert ours(second) == pytest.approx(theirs(second), rel=1e-4)
 
