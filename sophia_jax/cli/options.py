@@ -110,7 +110,9 @@ class UpdateOptions:
     batch_size: int | None = None
     """Trajectories in an update; None for the paper's 512, or all if fewer."""
     row_length: int | None = None
-    """Tokens in a packed row; None for the longest trajectory."""
+    """Most tokens in a packed row; None for 2048, or the longest trajectory's."""
+    micro_batches: int = 1
+    """Equal parts of an update that are held in memory one at a time."""
     learning_rate: float = OptimizerConfig.learning_rate
     """At its highest; a cosine takes it to a quarter."""
     weight_decay: float = OptimizerConfig.weight_decay

@@ -3,68 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import chex
+import jax
 import numpy as np
 
 from sophia_jax.config import ModelConfig
+from sophia_jax.data.examples import Example, check_example
 from sophia_jax.data.prompts import index_image_tokens
+from sophia_jax.data.rows import Place, bucket_size, choose_rows, deal
 from sophia_jax.types import Array, InputError
 
-__all__ = ["Buckets", "Example", "PackedBatch", "bucket_size", "pack_examples"]
-
-Place = tuple[int, int]  # an example's row, and its first token there
+__all__ = [
+    "Buckets",
+    "Example",
+    "PackedBatch",
+    "bucket_size",
+    "pack_examples",
+    "pack_parts",
+]
 
 
 class Buckets(NamedTuple):
-    """Steps of `bucket_size` by which a batch's shapes grow: few shapes, few programs.
+    """Steps by which a batch's shapes grow: few shapes, few programs.
 
     Attributes:
-      rows: of packed tokens.
+      rows: of packed tokens; over several devices, a multiple of their number.
+      tokens: of a row, of `choose_rows`; the others are of `bucket_size`.
+      sequences: of a part.
       targets: tokens of the longest answer.
+      learnt: tokens of all answers together.
       tiles: of all pictures together.
     """
 
-    rows: int = 4
+    rows: int = 1
+    tokens: int = 32
+    sequences: int = 8
     targets: int = 32
+    learnt: int = 64
     tiles: int = 16
 
 
 BUCKETS = Buckets()
 
 
-@dataclass(frozen=True)
-class Example:
-    """One prompt and the answer to learn.
-
-    Attributes:
-      prompt_ids: Int32[token], with a placeholder for each image token.
-      target_ids: Int32[token], the end token included.
-      images: Float32[tile ...]: the tiles of all its pictures in turn, as pixels (tile
-        height width channel) or as features (tile image_token embed); None without.
-      reward: weight of the answer; 1 for plain imitation.
-    """
-
-    prompt_ids: np.ndarray
-    target_ids: np.ndarray
-    images: np.ndarray | None = None
-    reward: float = 1.0
-
-    @property
-    def length(self) -> int:
-        """Tokens that the decoder reads: all but the last, which is only predicted."""
-        return len(self.prompt_ids) + len(self.target_ids) - 1
-
-    @property
-    def num_tiles(self) -> int:
-        return 0 if self.images is None else len(self.images)
-
-
 @chex.dataclass(frozen=True)
 class PackedBatch:
     """Examples packed into rows, of one static shape for each bucket.
+
+    The parts of `pack_parts` are stacked: each array then has a leading axis, part.
 
     Attributes:
       token_ids: Int32[row token]
@@ -78,6 +66,8 @@ class PackedBatch:
         each target token is predicted.
       target_ids: Int32[sequence target]
       target_mask: Bool[sequence target], False on padding.
+      learnt: Int32[learnt], the places in the flattened targets that are no padding;
+        one past their end where it is padding itself.
       reward: Float32[sequence], 0 for sequences that only fill the bucket.
     """
 
@@ -89,6 +79,7 @@ class PackedBatch:
     target_index: Array
     target_ids: Array
     target_mask: Array
+    learnt: Array
     reward: Array
 
 
@@ -100,13 +91,13 @@ def pack_examples(
     buckets: Buckets = BUCKETS,
     num_sequences: int | None = None,
 ) -> PackedBatch:
-    """Pack examples into rows of `row_length` tokens, the longest first.
+    """Pack examples into rows of at most `row_length` tokens, the longest first.
 
     Args:
       examples: none is cut; each may carry pictures or not, those that do all as
         pixels or all as features.
       config: of the model that will read them.
-      row_length: tokens in a row.
+      row_length: the most tokens that a row may have.
       buckets: how the batch's shapes are rounded up, so that batches share programs.
       num_sequences: pad to this many sequences; None for as many as there are.
 
@@ -123,83 +114,87 @@ def pack_examples(
         raise ValueError(
             f"examples: expected between 1 and {num_sequences}, got {len(examples)}"
         )
-    for number, example in enumerate(examples):
-        _check(number, example, config)
-    places = assign_rows([example.length for example in examples], row_length)
-    reward = np.zeros(num_sequences, np.float32)
-    reward[: len(examples)] = [example.reward for example in examples]
-    return PackedBatch(
-        **_fill_rows(examples, places, row_length, config, buckets.rows),
-        **_index_targets(examples, places, row_length, num_sequences, buckets.targets),
-        images=_stack_tiles(examples, buckets.tiles),
-        reward=reward,
-    )
+    (batch,) = _pack([examples], config, row_length, buckets, num_sequences)
+    return batch
 
 
-def bucket_size(number: int, step: int) -> int:
-    """The size to which a number of things is padded, so that few programs arise.
+def pack_parts(
+    examples: Sequence[Example],
+    config: ModelConfig,
+    *,
+    num_parts: int,
+    row_length: int,
+    buckets: Buckets = BUCKETS,
+) -> PackedBatch:
+    """Pack examples into parts of one shape, whose gradients are summed in turn.
 
-    The next multiple of `step` or, where that is larger, of a quarter of the power of
-    two at or below `number`; so at most four sizes lie between two powers of two, and
-    a size beyond 4 steps is padded by less than a quarter.
+    Args:
+      examples: dealt to the parts, so that these are alike in tokens.
+      config: of the model that will read them.
+      num_parts: between 1 and the number of examples.
+      row_length: the most tokens that a row may have.
+      buckets: how the parts' shapes are rounded up.
+
+    Returns:
+      One batch on the host, each array with a leading axis for the part.
+
+    Raises:
+      InputError: as of `pack_examples`.
+      ValueError: there are fewer examples than parts.
     """
-    power_of_two = 1 << max(number.bit_length() - 1, 0)
-    step = max(step, power_of_two // 4)
-    return -(-number // step) * step
-
-
-def assign_rows(lengths: Sequence[int], row_length: int) -> list[Place]:
-    """First fit, longest first: for each example its row and its first token there."""
-    places: list[Place] = [(0, 0)] * len(lengths)
-    filled: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        length = lengths[index]
-        if length > row_length:
-            raise InputError(
-                f"example {index}: expected at most row_length={row_length} tokens, "
-                f"got {length}"
-            )
-        fits = (row for row, used in enumerate(filled) if used + length <= row_length)
-        row = next(fits, len(filled))
-        if row == len(filled):
-            filled.append(0)
-        places[index] = (row, filled[row])
-        filled[row] += length
-    return places
-
-
-def _check(number: int, example: Example, config: ModelConfig) -> None:
-    if not len(example.prompt_ids) or not len(example.target_ids):
-        raise InputError(
-            f"example {number}: expected tokens in prompt and target, got "
-            f"{len(example.prompt_ids)} and {len(example.target_ids)}"
+    if not 0 < num_parts <= len(examples):
+        raise ValueError(
+            f"num_parts: expected between 1 and the {len(examples)} examples, "
+            f"got {num_parts}"
         )
-    if example.num_tiles and config.vision is None:
-        raise InputError(
-            f"example {number}: expected no pictures for a text-only model, got "
-            f"{example.num_tiles} tiles"
+    dealt = deal([example.length for example in examples], num_parts)
+    parts = [[examples[index] for index in part] for part in dealt]
+    num_sequences = bucket_size(max(map(len, parts)), buckets.sequences)
+    batches = _pack(parts, config, row_length, buckets, num_sequences)
+    return jax.tree.map(lambda *arrays: np.stack(arrays), *batches)
+
+
+def _pack(
+    parts: Sequence[Sequence[Example]],
+    config: ModelConfig,
+    row_length: int,
+    buckets: Buckets,
+    num_sequences: int,
+) -> list[PackedBatch]:
+    """Batches of one shape."""
+    everything = [example for part in parts for example in part]
+    for number, example in enumerate(everything):
+        check_example(number, example, config, row_length)
+    num_rows, length, places = choose_rows(
+        [[example.length for example in part] for part in parts],
+        row_length,
+        rows=buckets.rows,
+        tokens=buckets.tokens,
+    )
+    longest = max(len(example.target_ids) for example in everything)
+    targets = num_sequences, bucket_size(longest, buckets.targets)
+    most = max(sum(len(example.target_ids) for example in part) for part in parts)
+    num_tiles = max(sum(example.num_tiles for example in part) for part in parts)
+    tiles = _tile_shape(everything, bucket_size(num_tiles, buckets.tiles))
+    return [
+        PackedBatch(
+            **_fill_rows(part, where, (num_rows, length), config),
+            **_index_targets(
+                part, where, length, targets, bucket_size(most, buckets.learnt)
+            ),
+            images=_stack_tiles(part, tiles),
         )
-    image_tokens = example.num_tiles * config.tokens_per_tile
-    placeholders = np.sum(example.prompt_ids == config.image_token_id)
-    if placeholders != image_tokens:
-        raise InputError(
-            f"example {number}: expected {image_tokens} image placeholders for "
-            f"{example.num_tiles} tiles, got {placeholders}"
-        )
-    if np.any(example.target_ids == config.image_token_id):
-        raise InputError(f"example {number}: expected no image placeholder to learn")
+        for part, where in zip(parts, places, strict=True)
+    ]
 
 
 def _fill_rows(
     examples: Sequence[Example],
     places: Sequence[Place],
-    row_length: int,
+    shape: tuple[int, int],
     config: ModelConfig,
-    step: int,
 ) -> dict[str, np.ndarray]:
     """What the decoder reads."""
-    num_rows = bucket_size(1 + max(row for row, _ in places), step)
-    shape = (num_rows, row_length)
     token_ids, positions, segment_ids = (np.zeros(shape, np.int32) for _ in range(3))
     image_index = np.full(shape, -1, np.int32)
     num_tiles = 0
@@ -225,14 +220,12 @@ def _index_targets(
     examples: Sequence[Example],
     places: Sequence[Place],
     row_length: int,
-    num_sequences: int,
-    step: int,
+    shape: tuple[int, int],
+    num_learnt: int,
 ) -> dict[str, np.ndarray]:
     """What is predicted, and from where: a token from the place before its own."""
-    longest = max(len(example.target_ids) for example in examples)
-    shape = (num_sequences, bucket_size(longest, step))
     target_index, target_ids = (np.zeros(shape, np.int32) for _ in range(2))
-    target_mask = np.zeros(shape, bool)
+    target_mask, reward = np.zeros(shape, bool), np.zeros(shape[0], np.float32)
     for number, (example, (row, start)) in enumerate(
         zip(examples, places, strict=True)
     ):
@@ -241,24 +234,36 @@ def _index_targets(
         target_index[number, :length] = first + np.arange(length)
         target_ids[number, :length] = example.target_ids
         target_mask[number, :length] = True
+        reward[number] = example.reward
+    learnt = np.flatnonzero(target_mask).astype(np.int32)
+    padding = (0, num_learnt - len(learnt))
     return {
         "target_index": target_index,
         "target_ids": target_ids,
         "target_mask": target_mask,
+        "learnt": np.pad(learnt, padding, constant_values=target_mask.size),
+        "reward": reward,
     }
 
 
-def _stack_tiles(examples: Sequence[Example], step: int) -> np.ndarray | None:
-    """All tiles in the order of the examples, padded with zeros."""
+def _tile_shape(examples: Sequence[Example], num_tiles: int) -> tuple[int, ...] | None:
+    """Of the stacked tiles; None when there are no pictures."""
     tiles = [example.images for example in examples if example.num_tiles]
-    if not tiles:
-        return None
     shapes = sorted({images.shape[1:] for images in tiles})
     if len(shapes) > 1:
         raise InputError(
             f"images: expected tiles of one shape in a batch, got {shapes}"
         )
-    num_tiles = bucket_size(sum(map(len, tiles)), step)
-    stacked = np.zeros((num_tiles, *shapes[0]), tiles[0].dtype)
-    np.concatenate(tiles, out=stacked[: sum(map(len, tiles))])
-    return stacked
+    return (num_tiles, *shapes[0]) if tiles else None
+
+
+def _stack_tiles(
+    examples: Sequence[Example], shape: tuple[int, ...] | None
+) -> np.ndarray | None:
+    """All tiles in the order of the examples, padded with zeros."""
+    if shape is None:
+        return None
+    tiles = [example.images for example in examples if example.num_tiles]
+    padding = np.zeros((shape[0] - sum(map(len, tiles)), *shape[1:]))
+    dtype = tiles[0].dtype if tiles else np.float32
+    return np.concatenate([*tiles, padding.astype(dtype)])

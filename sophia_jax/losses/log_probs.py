@@ -58,8 +58,9 @@ def chunked_token_log_probs(
 
     Equal to `token_log_probs(hidden @ head, token_ids)`, but neither the value nor
     the gradient ever holds the logits of more than `chunk` tokens: the backward pass
-    forms them again. A chunk takes the same few positions of every row, so a batch
-    axis split over devices stays split; only a chunk smaller than the batch cuts rows.
+    forms them again from the log-normaliser of each token. A chunk takes the same few
+    positions of every row, so a batch axis split over devices stays split; only a
+    chunk smaller than the batch cuts rows.
 
     Args:
       hidden: h, the last hidden states.
@@ -83,27 +84,72 @@ def chunked_token_log_probs(
     batch, token = token_ids.shape
     rows = max(1, min(batch, chunk))
     positions = max(1, min(token, chunk // rows))
-    logits_dtype = jnp.promote_types(
-        jnp.promote_types(hidden.dtype, head.dtype), jnp.float32
+    known = (token_ids >= 0) & (token_ids < head.shape[1])
+    blocks = (
+        _split(array, rows, positions)
+        for array in (hidden, jnp.where(known, token_ids, 0))
     )
-    # A scan sums the gradient of what it closes over in that array's own dtype, which
-    # bfloat16 would ruin; the cast back inside keeps the product in the given dtype.
-    wide_head = head.astype(logits_dtype)
+    log_probs = _join(_block_log_probs(*blocks, head), batch, token)
+    return jnp.where(known, log_probs, jnp.nan)
 
-    def block_log_probs(block):
-        block_hidden, block_ids = block
-        logits = jnp.einsum(
-            "btd,dv->btv",
-            block_hidden,
-            wide_head.astype(head.dtype),
-            preferred_element_type=logits_dtype,
-        )
-        return token_log_probs(logits, block_ids)
 
-    blocks = _split(hidden, rows, positions), _split(token_ids, rows, positions)
-    # Inside a scan the loop itself keeps the two evaluations apart.
-    forget_logits = jax.checkpoint(block_log_probs, prevent_cse=False)
-    return _join(jax.lax.map(forget_logits, blocks), batch, token)
+@jax.custom_vjp
+def _block_log_probs(hidden: Array, token_ids: Array, head: Array) -> Array:
+    """[block rows positions], from hidden [block rows positions embed], block by
+    block, and so is its gradient; of the logits, only log Σ_v exp(z_v) is kept."""
+    return _forward(hidden, token_ids, head)[0]
+
+
+def _forward(hidden: Array, token_ids: Array, head: Array) -> tuple[Array, tuple]:
+    def block(inputs: tuple[Array, Array]) -> tuple[Array, Array]:
+        logits = _logits(inputs[0], head)
+        log_normaliser = jax.nn.logsumexp(logits, axis=-1)
+        chosen = jnp.take_along_axis(logits, inputs[1][..., None], axis=-1)[..., 0]
+        return chosen - log_normaliser, log_normaliser
+
+    log_probs, log_normaliser = jax.lax.map(block, (hidden, token_ids))
+    return log_probs, (hidden, token_ids, head, log_normaliser)
+
+
+def _backward(residuals: tuple, gradient: Array) -> tuple[Array, None, Array]:
+    """With z formed again from h, and l = log Σ_v exp(z_v) of the forward pass:
+
+    dz_v = g (1[v = y] - exp(z_v - l)),   dh = dz W',   dW = Σ h' dz
+    """
+    hidden, token_ids, head, log_normaliser = residuals
+
+    def block(into_head: Array, inputs: tuple) -> tuple[Array, Array]:
+        hidden, token_ids, log_normaliser, gradient = inputs
+        logits = _logits(hidden, head)
+        chosen = jnp.arange(head.shape[1])[None, None] == token_ids[..., None]
+        probs = jnp.exp(logits - log_normaliser[..., None])
+        into_logits = gradient[..., None] * (chosen - probs)
+        wide = {"preferred_element_type": logits.dtype}
+        into_hidden = jnp.einsum("btv,dv->btd", into_logits, head, **wide)
+        into_head += jnp.einsum("btd,btv->dv", hidden, into_logits, **wide)
+        return into_head, into_hidden.astype(hidden.dtype)
+
+    # Summed in float32 or better: a running sum in bfloat16 would stop growing.
+    into_head, into_hidden = jax.lax.scan(
+        block,
+        jnp.zeros(head.shape, log_normaliser.dtype),
+        (hidden, token_ids, log_normaliser, gradient),
+    )
+    return into_hidden, None, into_head.astype(head.dtype)
+
+
+_block_log_probs.defvjp(_forward, _backward)
+
+
+def _logits(hidden: Array, head: Array) -> Array:
+    """z = h W, in float32 or better."""
+    narrow = jnp.promote_types(hidden.dtype, head.dtype)
+    return jnp.einsum(
+        "btd,dv->btv",
+        hidden,
+        head,
+        preferred_element_type=jnp.promote_types(narrow, jnp.float32),
+    )
 
 
 def _split(array: Array, rows: int, positions: int) -> Array:

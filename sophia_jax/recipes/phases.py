@@ -20,7 +20,10 @@ from sophia_jax.types import Array, InputError, Item, Track, untracked
 __all__ = ["UpdateConfig", "imitate", "imitation_examples"]
 
 PAPER_BATCH = 512
-ROW_MULTIPLE = 64  # tokens
+SHORTEST_ROW = 2048  # tokens: many examples in a row leave little of it empty
+
+
+SIZES = ("num_steps", "batch_size", "row_length", "micro_batches", "checkpoint_every")
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,9 @@ class UpdateConfig:
     Attributes:
       num_steps: updates; None for one pass over the examples.
       batch_size: examples in an update; None for the paper's 512, or all if fewer.
-      row_length: tokens in a packed row; None for the longest example.
+      row_length: the most tokens in a packed row; None for 2048, or the longest example
+        if that has more.
+      micro_batches: equal parts of an update that are held in memory one at a time.
       learning_rate: at its highest.
       weight_decay: of AdamW.
       warmup_steps: updates until the rate is at its highest.
@@ -42,6 +47,7 @@ class UpdateConfig:
     num_steps: int | None = None
     batch_size: int | None = None
     row_length: int | None = None
+    micro_batches: int = TrainingConfig.micro_batches
     learning_rate: float = OptimizerConfig.learning_rate
     weight_decay: float = OptimizerConfig.weight_decay
     warmup_steps: int = OptimizerConfig.warmup_steps
@@ -50,7 +56,7 @@ class UpdateConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("num_steps", "batch_size", "row_length", "checkpoint_every"):
+        for name in SIZES:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}: expected >= 1, got {value}")
@@ -66,8 +72,8 @@ class UpdateConfig:
           Every size, as a number.
 
         Raises:
-          InputError: an example is longer than a row, or there are too few updates for
-            the warm-up of the learning rate.
+          InputError: an example is longer than a row, there are more parts than
+            examples in an update, or too few updates for the warm-up of the rate.
         """
         longest = max(example.length for example in examples)
         if self.row_length is not None and longest > self.row_length:
@@ -76,6 +82,11 @@ class UpdateConfig:
                 f"example, got {self.row_length}"
             )
         batch_size = self.batch_size or min(PAPER_BATCH, len(examples))
+        if self.micro_batches > batch_size:
+            raise InputError(
+                f"micro_batches: expected <= {batch_size}, the examples in an update, "
+                f"got {self.micro_batches}"
+            )
         num_steps = self.num_steps or -(-len(examples) // batch_size)
         try:
             optimizer = self._optimizer(num_steps)
@@ -84,7 +95,8 @@ class UpdateConfig:
         return TrainingConfig(
             optimizer=optimizer,
             batch_size=batch_size,
-            row_length=self.row_length or -(-longest // ROW_MULTIPLE) * ROW_MULTIPLE,
+            row_length=self.row_length or max(longest, SHORTEST_ROW),
+            micro_batches=self.micro_batches,
             seed=self.seed,
             checkpoint_every=self.checkpoint_every,
             remat=self.remat,

@@ -14,7 +14,7 @@ from typing import Any
 import grain.python as grain
 
 from sophia_jax.config import OptimizerConfig
-from sophia_jax.data.packing import Example, PackedBatch, pack_examples
+from sophia_jax.data.packing import Example, PackedBatch, pack_examples, pack_parts
 from sophia_jax.models.model import Model
 from sophia_jax.training.checkpoint import Checkpoints
 from sophia_jax.training.metrics import MetricsWriter
@@ -34,7 +34,9 @@ class TrainingConfig:
     Attributes:
       optimizer: its steps are the phase's length.
       batch_size: examples in an update. The paper's is 512.
-      row_length: tokens in a packed row; no example may be longer.
+      row_length: the most tokens in a packed row; no example may be longer.
+      micro_batches: equal parts of an update, whose activations are never held
+        together; the update is the same.
       trainable: parts that learn; the paper's best setting is the decoder alone.
       seed: of the order of the examples.
       checkpoint_every: updates between checkpoints.
@@ -44,6 +46,7 @@ class TrainingConfig:
     optimizer: OptimizerConfig
     batch_size: int = 512
     row_length: int = 4096
+    micro_batches: int = 1
     trainable: tuple[str, ...] = ("decoder",)
     seed: int = 0
     checkpoint_every: int = 100
@@ -53,6 +56,11 @@ class TrainingConfig:
         for name in ("batch_size", "row_length", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected > 0, got {getattr(self, name)}")
+        if not 0 < self.micro_batches <= self.batch_size:
+            raise ValueError(
+                f"micro_batches: expected between 1 and batch_size={self.batch_size}, "
+                f"got {self.micro_batches}"
+            )
 
 
 def train(
@@ -142,7 +150,14 @@ def _batches(
     """Packed batches, read ahead in threads."""
 
     def pack(batch: Sequence[Example]) -> PackedBatch:
-        return pack_examples(batch, model.config, row_length=config.row_length)
+        if config.micro_batches == 1:
+            return pack_examples(batch, model.config, row_length=config.row_length)
+        return pack_parts(
+            batch,
+            model.config,
+            num_parts=config.micro_batches,
+            row_length=config.row_length,
+        )
 
     if not isinstance(examples, grain.MapDataset):
         source = grain.MapDataset.source(examples)

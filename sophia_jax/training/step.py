@@ -98,7 +98,7 @@ def init_state(
 def policy_log_probs(
     graphdef: nnx.GraphDef, params: dict, batch: PackedBatch, *, remat: bool = False
 ) -> Float[Array, "sequence target"]:
-    """log π(y_l | y_<l, x, v) of every target token, in nats.
+    """log π(y_l | y_<l, x, v) of every target token, in nats; 0 on padding.
 
     Pixels are encoded here; features, computed once per image, are taken as they are.
     """
@@ -108,48 +108,51 @@ def policy_log_probs(
         features = model.encode_images(features)
     embeds = model.embed(batch.token_ids, features, batch.image_index)
     hidden = model.decoder(embeds, batch.positions, batch.segment_ids, remat=remat)
-    hidden = hidden.reshape(-1, hidden.shape[-1])[batch.target_index]
-    return chunked_token_log_probs(
-        hidden, model.decoder.head, batch.target_ids, chunk=TOKENS_PER_CHUNK
+    # Logits are the dearest part: none are formed for a prompt, nor for padding.
+    places = batch.target_index.ravel()[batch.learnt]
+    log_probs = chunked_token_log_probs(
+        hidden.reshape(-1, hidden.shape[-1])[places][None],
+        model.decoder.head,
+        batch.target_ids.ravel()[batch.learnt][None],
+        chunk=TOKENS_PER_CHUNK,
     )
+    padded = jnp.zeros(batch.target_ids.size, log_probs.dtype)
+    padded = padded.at[batch.learnt].set(log_probs[0], mode="drop")
+    return padded.reshape(batch.target_ids.shape)
 
 
 @functools.partial(jax.jit, donate_argnums=0)
 def train_step(
     state: TrainState, batch: PackedBatch
 ) -> tuple[TrainState, dict[str, Array]]:
-    """One update: the gradient of the mean loss over the batch's sequences.
+    """One update: the gradient of the mean loss over the update's sequences.
 
         θ <- optimizer(θ, ∇ 1/B Σ_b loss_b)
 
+    The parts of a stacked batch come in turn, and their gradients are summed in
+    float32: activations are held for one part, and the update is that of all.
+
     Args:
       state: donated: it cannot be used again.
-      batch: of `pack_examples`.
+      batch: of `pack_examples`, or of `pack_parts`.
 
     Returns:
       The new state; and metrics: the loss (nats per sequence), the mean log-probability
-      of a target token (nats), the gradient's norm, the number of target tokens.
+      of a target token (nats), the gradient's norm, the number of target tokens, and
+      the share of the rows' tokens that are no padding.
     """
-
-    def mean_loss(learnt: dict) -> tuple[Array, Array]:
-        log_probs = policy_log_probs(
-            state.graphdef, state.params | learnt, batch, remat=state.remat
-        )
-        loss = state.loss_fn(log_probs, batch.target_mask, batch.reward)
-        num_sequences = jnp.sum(jnp.any(batch.target_mask, axis=1))
-        mean_log_prob = jnp.mean(log_probs, where=batch.target_mask)
-        return jnp.sum(loss) / num_sequences, mean_log_prob
-
+    parts = batch
+    if batch.token_ids.ndim == 2:
+        parts = jax.tree.map(lambda array: array[None], batch)
     learnt = {part: state.params[part] for part in state.trainable}
-    (loss, mean_log_prob), gradient = jax.value_and_grad(mean_loss, has_aux=True)(
-        learnt
-    )
+    gradient, (loss, log_prob) = _sum_over_parts(state, learnt, parts)
     updates, opt_state = state.optimizer.update(gradient, state.opt_state, learnt)
     metrics = {
         "loss": loss,
-        "mean_log_prob": mean_log_prob,
+        "mean_log_prob": log_prob,
         "gradient_norm": optax.tree.norm(gradient),
         "tokens": jnp.sum(batch.target_mask),
+        "fill": jnp.mean(batch.segment_ids > 0),
     }
     state = dataclasses.replace(
         state,
@@ -158,3 +161,32 @@ def train_step(
         step=state.step + 1,
     )
     return state, metrics
+
+
+def _sum_over_parts(
+    state: TrainState, learnt: dict, parts: PackedBatch
+) -> tuple[dict, tuple[Array, Array]]:
+    """The gradient, the mean loss and the mean log-probability of the whole update."""
+    num_sequences = jnp.sum(jnp.any(parts.target_mask, axis=-1))
+    num_tokens = jnp.sum(parts.target_mask)
+
+    def share(learnt: dict, part: PackedBatch) -> tuple[Array, tuple[Array, Array]]:
+        log_probs = policy_log_probs(
+            state.graphdef, state.params | learnt, part, remat=state.remat
+        )
+        losses = state.loss_fn(log_probs, part.target_mask, part.reward)
+        loss = jnp.sum(losses) / num_sequences
+        return loss, (loss, jnp.sum(log_probs, where=part.target_mask) / num_tokens)
+
+    gradient_of = jax.grad(share, has_aux=True)
+
+    def add(total: tuple, part: PackedBatch) -> tuple[tuple, None]:
+        return jax.tree.map(jnp.add, total, gradient_of(learnt, part)), None
+
+    def zeros(array: Array) -> Array:
+        return jnp.zeros(array.shape, jnp.promote_types(array.dtype, jnp.float32))
+
+    start = jax.tree.map(zeros, learnt), (jnp.zeros(()), jnp.zeros(()))
+    (gradient, means), _ = jax.lax.scan(add, start, parts)
+    gradient = jax.tree.map(lambda g, w: g.astype(w.dtype), gradient, learnt)
+    return gradient, means

@@ -9,13 +9,7 @@ import pytest
 from flax import nnx
 
 from sophia_jax.data import packing
-from sophia_jax.data.packing import (
-    Buckets,
-    Example,
-    assign_rows,
-    bucket_size,
-    pack_examples,
-)
+from sophia_jax.data.packing import Buckets, Example, pack_examples, pack_parts
 from sophia_jax.losses import sft_loss, sophia_loss
 from sophia_jax.training.step import policy_log_probs
 from sophia_jax.types import InputError
@@ -148,9 +142,8 @@ def test_packed_examples_have_the_losses_and_gradients_of_a_row_each(
     monkeypatch, pack, examples, losses_and_gradients, kind
 ):
     packed = pack(examples(kind))
-    monkeypatch.setattr(
-        packing, "assign_rows", lambda lengths, _: [(row, 0) for row in range(6)]
-    )
+    one_each = [(row, 0) for row in range(6)]
+    monkeypatch.setattr(packing, "choose_rows", lambda *_, **__: (6, ROW, [one_each]))
     unpacked = pack(examples(kind))
     assert packed.segment_ids.any(axis=1).sum() < 6
     assert unpacked.segment_ids.any(axis=1).sum() == 6
@@ -200,56 +193,8 @@ def test_sequences_that_fill_the_batch_change_nothing(
     assert_close(gradients, filled_gradients, atol=1e-4)
 
 
-def test_rows_are_filled_longest_first():
-    # 6; 5; 4 joins 6; 3 joins 5; 2 joins neither 10 nor 8; 2 fits beside 8 as well.
-    assert assign_rows([3, 6, 2, 5, 4, 2], 10) == [
-        (1, 5),
-        (0, 0),
-        (1, 8),
-        (1, 0),
-        (0, 6),
-        (2, 0),
-    ]
-
-
-def test_no_row_holds_more_than_its_length():
-    lengths = np.random.default_rng(0).integers(1, 50, 300).tolist()
-    used = np.zeros(300, int)
-    spans = sorted(zip(assign_rows(lengths, 50), lengths, strict=True))
-    for (row, start), length in spans:
-        assert start == used[row]
-        used[row] += length
-    assert used.max() <= 50
-    # First fit: no two rows could be one.
-    filled = np.sort(used[used > 0])
-    assert filled[0] + filled[1] > 50
-
-
-@pytest.mark.parametrize(
-    ("number", "step", "size"),
-    # Up to 4 steps: multiples of the step; then of 1/4 of the power of two below.
-    [
-        *[(1, 16, 16), (16, 16, 16), (17, 16, 32), (127, 16, 128), (129, 16, 160)],
-        *[(3328, 16, 3584), (3585, 16, 4096), (5, 2, 6), (9, 2, 10), (17, 2, 20)],
-    ],
-)
-def test_bucket_sizes(number, step, size):
-    assert bucket_size(number, step) == size
-
-
-def test_few_bucket_sizes_serve_all_numbers():
-    sizes = [bucket_size(number, 16) for number in range(1, 8193)]
-    assert sizes == sorted(sizes)
-    assert all(size >= number for number, size in enumerate(sizes, 1))
-    assert all(
-        size < 1.25 * number for number, size in enumerate(sizes, 1) if number > 64
-    )
-    # 16, 32, 48, 64, and four for each of the seven doublings up to 8192.
-    assert len(set(sizes)) == 4 + 4 * 7
-
-
 @pytest.mark.parametrize(("smallest", "largest"), [(20, 30), (29, 91)])
-def test_random_batches_share_at_most_three_shapes(text_model, smallest, largest):
+def test_random_batches_share_few_shapes(text_model, smallest, largest):
     # Targets as long as the quickstart's captions, and as its worked solutions.
     rng = np.random.default_rng(0)
     shapes = set()
@@ -259,8 +204,35 @@ def test_random_batches_share_at_most_three_shapes(text_model, smallest, largest
             for length in rng.integers(smallest, largest, 32)
         ]
         batch = pack_examples(examples, text_model.config, row_length=144)
-        shapes.add((batch.token_ids.shape, batch.target_ids.shape))
-    assert len(shapes) <= 3
+        shapes.add((batch.token_ids.shape, batch.target_ids.shape, batch.learnt.shape))
+    assert len(shapes) <= 8
+
+
+def test_answers_are_listed_once_each(pack, examples):
+    batch = pack(examples())
+    places = batch.learnt[batch.learnt < batch.target_mask.size]
+    assert places.tolist() == np.flatnonzero(batch.target_mask).tolist()
+
+
+def test_parts_hold_every_example_once_and_are_alike_in_shape(
+    example, examples, vision_model
+):
+    parts = pack_parts(examples(), vision_model.config, num_parts=2, row_length=ROW)
+    rewards = parts.reward[np.any(parts.target_mask, axis=-1)]
+    assert sorted(rewards.tolist()) == sorted(REWARDS)
+    for array in jax.tree.leaves(parts):
+        assert len(array) == 2
+    # A part without pictures has tiles of zeros beside one with them.
+    mixed = [example(0, 20, 12, 1), example(1, 5, 5)]
+    parts = pack_parts(mixed, vision_model.config, num_parts=2, row_length=ROW)
+    assert parts.images.any(axis=(1, 2, 3, 4)).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("num_parts", [0, 3])
+def test_no_part_may_be_empty(example, vision_model, num_parts):
+    two = [example(number, 3, 3) for number in range(2)]
+    with pytest.raises(ValueError, match=f"the 2 examples, got {num_parts}"):
+        pack_parts(two, vision_model.config, num_parts=num_parts, row_length=ROW)
 
 
 def test_an_example_longer_than_a_row_is_refused(pack, example):

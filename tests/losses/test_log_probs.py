@@ -169,6 +169,26 @@ def test_the_bfloat16_head_gradient_does_not_drown_in_many_chunks():
     np.testing.assert_array_equal(jax.grad(total)(head), [[512.0, -512.0]])
 
 
+def test_bfloat16_gradients_are_those_of_the_plain_function(scene):
+    hidden, head, ids = scene
+    narrow = hidden.astype(jnp.bfloat16), head.astype(jnp.bfloat16)
+
+    def total(log_probs_fn):
+        return lambda hidden, head: log_probs_fn(hidden, head).sum()
+
+    chunked = jax.grad(
+        total(lambda h, w: chunked_token_log_probs(h, w, ids, chunk=4)), (0, 1)
+    )(*narrow)
+    wide = [array.astype(jnp.float32) for array in narrow]
+    exact = jax.grad(total(lambda h, w: full_log_probs(h, w, ids)), (0, 1))(*wide)
+    for gradient, expected in zip(chunked, exact, strict=True):
+        assert gradient.dtype == jnp.bfloat16
+        # Half a unit in the last of bfloat16's eight places.
+        np.testing.assert_allclose(
+            gradient.astype(jnp.float32), expected, rtol=2**-8, atol=1e-6
+        )
+
+
 def test_the_gradient_never_holds_all_logits():
     batch, token, embed, vocab, chunk = 4, 256, 16, 16384, 32
     hidden = jax.ShapeDtypeStruct((batch, token, embed), jnp.float32)

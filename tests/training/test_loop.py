@@ -96,6 +96,7 @@ def test_every_update_leaves_its_metrics(undisturbed):
         "mean_log_prob",
         "gradient_norm",
         "tokens",
+        "fill",
         "learning_rate",
     }
     assert all(set(row) == names for row in rows)
@@ -104,6 +105,7 @@ def test_every_update_leaves_its_metrics(undisturbed):
     last = 0.25 + 0.75 * (1 + np.cos(np.pi * 7 / 8)) / 2
     assert rows[7]["learning_rate"] == pytest.approx(last * 1e-2)
     assert rows[7]["loss"] < rows[0]["loss"]
+    assert all(0.5 < row["fill"] <= 1 for row in rows)
 
 
 def test_an_epoch_shows_every_example_once_and_the_next_in_another_order(
@@ -275,6 +277,24 @@ def test_a_grain_data_set_must_last_for_the_phase(text_model, text_examples, tmp
         train(text_model, once, sophia_loss, config(8), tmp_path)
 
 
+def test_parts_of_an_update_end_with_the_weights_of_the_whole(
+    undisturbed, text_model, text_examples, tmp_path
+):
+    settings = config(micro_batches=2)
+    trained = train(text_model, text_examples, sophia_loss, settings, tmp_path)
+    jax.tree.map(
+        lambda one, two: np.testing.assert_allclose(one, two, atol=2e-3),
+        trained.params,
+        undisturbed[0].params,
+    )
+    rows, whole = (
+        read_metrics(folder / "metrics.jsonl") for folder in (tmp_path, undisturbed[1])
+    )
+    for name in ("loss", "mean_log_prob", "tokens"):
+        ours, theirs = ([row[name] for row in each] for each in (rows, whole))
+        assert ours == pytest.approx(theirs, rel=1e-3)
+
+
 def test_an_example_that_does_not_fit_stops_the_run(
     text_model, text_examples, tmp_path
 ):
@@ -298,3 +318,9 @@ def test_a_phase_cannot_end_before_its_checkpoint(
 def test_sizes_of_zero_are_refused(field):
     with pytest.raises(ValueError, match=f"{field}: expected > 0, got 0"):
         config(**{field: 0})
+
+
+@pytest.mark.parametrize("micro_batches", [0, 5])
+def test_parts_must_be_at_most_the_examples(micro_batches):
+    with pytest.raises(ValueError, match="micro_batches: expected between 1 and batch"):
+        config(micro_batches=micro_batches)

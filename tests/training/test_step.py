@@ -9,7 +9,7 @@ import optax
 import pytest
 from flax import nnx
 
-from sophia_jax.data.packing import pack_examples
+from sophia_jax.data.packing import Example, pack_examples, pack_parts
 from sophia_jax.models.internvl import InternVL
 from sophia_jax.training.step import init_state, policy_log_probs, train_step
 
@@ -64,6 +64,8 @@ def test_metrics_are_what_they_say(
     assert metrics["loss"] == pytest.approx(sophia_losses(before, batch).sum() / 4)
     assert metrics["mean_log_prob"] == pytest.approx(before[batch.target_mask].mean())
     assert metrics["tokens"] == sum(len(e.target_ids) for e in picture_examples)
+    real = sum(e.length for e in picture_examples)
+    assert metrics["fill"] == pytest.approx(real / batch.token_ids.size)
     squares = sum(np.sum(leaf**2) for leaf in jax.tree.leaves(gradient))
     assert metrics["gradient_norm"] == pytest.approx(np.sqrt(squares), rel=1e-4)
 
@@ -225,6 +227,59 @@ def test_recomputed_activations_change_nothing(
         gradient,
         recomputed,
     )
+
+
+@pytest.mark.parametrize("num_parts", [1, 2, 3, 4])
+def test_an_update_in_parts_is_the_update_of_the_whole(
+    pack, picture_examples, update, vision_model, num_parts
+):
+    # Three parts of four: their sequences differ in number, so that a mean of their
+    # means would be another loss.
+    parts = pack_parts(
+        picture_examples, vision_model.config, num_parts=num_parts, row_length=32
+    )
+    assert len(parts.token_ids) == num_parts
+    _, gradient, metrics = update(pack(picture_examples), trainable=ALL_PARTS)
+    _, summed, same = update(parts, trainable=ALL_PARTS)
+    for name in ("loss", "mean_log_prob", "gradient_norm", "tokens"):
+        assert metrics[name] == pytest.approx(same[name], rel=1e-5)
+    jax.tree.map(
+        lambda one, two: np.testing.assert_allclose(one, two, atol=1e-5),
+        gradient,
+        summed,
+    )
+
+
+@pytest.fixture(scope="module")
+def many_examples():
+    rng = np.random.default_rng(2)
+    return [
+        Example(*(rng.integers(9, 250, size).astype(np.int32) for size in (20, 44)))
+        for _ in range(64)
+    ]
+
+
+def memory(model, batch):
+    state = init_state(model, optax.adam(1e-3))
+    return train_step.lower(state, batch).compile().memory_analysis(), state
+
+
+def test_activations_are_held_for_one_part(text_model, many_examples):
+    whole, _ = memory(
+        text_model, pack_examples(many_examples, text_model.config, row_length=256)
+    )
+    parts, _ = memory(
+        text_model,
+        pack_parts(many_examples, text_model.config, num_parts=8, row_length=256),
+    )
+    assert parts.temp_size_in_bytes < whole.temp_size_in_bytes / 3
+
+
+def test_the_new_state_stands_where_the_old_one_stood(text_model, many_examples):
+    batch = pack_parts(many_examples, text_model.config, num_parts=2, row_length=256)
+    analysis, state = memory(text_model, batch)
+    held = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    assert analysis.alias_size_in_bytes >= held
 
 
 def test_an_unknown_part_is_refused(text_model):
