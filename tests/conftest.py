@@ -72,3 +72,10 @@ def make_tiny_model(tokenizer, *, with_vision):
     end_bias = jax.nn.one_hot(tokenizer.eos_token_id, len(tokenizer)) * 1.3
     decoder["lm_head"]["kernel"] = head.at[0].set(end_bias)
     return Model(config, model_graph(config), params, tokenizer, tiles)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs():
+    """Each module leaves no compiled programs: the memory maps of all would not fit."""
+    yield
+    jax.clear_caches()

@@ -59,8 +59,8 @@ class RolloutOptions:
     """Of captions and reasonings; 0 is greedy."""
     top_p: float = 1.0
     """Nucleus of captions and reasonings, in (0, 1]."""
-    early_stopping: bool = True
-    """Stop reasonings that cannot change which trajectory is kept."""
+    sample_all: bool = False
+    """Finish every reasoning, also those that cannot change what is kept."""
     questions_per_shard: int = 128
     """Questions in one file of each table; a killed run loses at most one file."""
     slots: int = 256
@@ -90,7 +90,7 @@ class RolloutOptions:
                     num_captions=self.num_captions,
                     num_reasonings=self.num_reasonings,
                     threshold=self.threshold,
-                    early_stopping=self.early_stopping,
+                    early_stopping=not self.sample_all,
                     seed=seed,
                 ),
                 limit=self.limit,
