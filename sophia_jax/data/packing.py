@@ -38,11 +38,11 @@ class Buckets(NamedTuple):
     """
 
     rows: int = 1
-    tokens: int = 32
+    tokens: int = 64
     sequences: int = 8
-    targets: int = 32
-    learnt: int = 64
-    tiles: int = 16
+    targets: int = 128
+    learnt: int = 512
+    tiles: int = 32
 
 
 BUCKETS = Buckets()

@@ -186,6 +186,13 @@ class Engine:
             tiles_per_image=[len(tiles) for tiles in features],
             max_new_tokens=self.sampling.max_new_tokens,
         )
+        # The last token is each sample's first input, as a token of text.
+        image_token_id = self.model.config.image_token_id
+        if not len(token_ids) or token_ids[-1] == image_token_id:
+            raise InputError(
+                f"request {request.group!r}: expected a prompt that ends with text, got "
+                f"{len(token_ids)} tokens"
+            )
         return Prompt(
             request=request,
             token_ids=token_ids,
