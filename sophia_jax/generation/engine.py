@@ -190,8 +190,8 @@ class Engine:
         image_token_id = self.model.config.image_token_id
         if not len(token_ids) or token_ids[-1] == image_token_id:
             raise InputError(
-                f"request {request.group!r}: expected a prompt that ends with text, got "
-                f"{len(token_ids)} tokens"
+                f"request {request.group!r}: expected a prompt that ends with text, "
+                f"got {len(token_ids)} tokens"
             )
         return Prompt(
             request=request,

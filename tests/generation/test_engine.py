@@ -11,6 +11,7 @@ from sophia_jax.config import SamplingConfig
 from sophia_jax.data.packing import Example, pack_examples
 from sophia_jax.data.prompts import encode_prompt
 from sophia_jax.generation import decode
+from sophia_jax.generation import engine as engine_module
 from sophia_jax.generation import scheduler as scheduler_module
 from sophia_jax.generation.engine import Engine
 from sophia_jax.generation.images import encode_images
@@ -434,3 +435,14 @@ def test_the_cache_keeps_to_its_bound(text_model):
     assert size == 2 * 2 * 2 * 8 * 8 * 4
     assert (layout.num_pages + layout.slots) * size <= 100 * 1024
     assert (layout.num_pages + layout.slots + 1) * size > 100 * 1024
+
+
+def test_an_empty_prompt_is_refused(text_model, monkeypatch):
+    engine = Engine(text_model, SAMPLING, slots=8, page=8, bucket=BUCKET)
+
+    def empty(*arguments, **options):
+        return np.zeros(0, np.int32)
+
+    monkeypatch.setattr(engine_module, "encode_prompt", empty)
+    with pytest.raises(InputError, match="'a': expected a prompt that ends with text"):
+        list(engine([Request("a", "1")]))
