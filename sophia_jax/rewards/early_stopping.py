@@ -56,20 +56,7 @@ def can_be_kept(
     right, wrong, lengths = map(np.asarray, (right, wrong, lengths))
     if np.any(right & wrong):
         raise ValueError("right, wrong: expected each reasoning to be one at most")
-    num_reasonings = right.shape[1]
-    needed = threshold * num_reasonings + COUNT_SLACK
-    alive = num_reasonings - wrong.sum(axis=1) > needed
-    passed = right.sum(axis=1) > needed
-    if not passed.any():
-        return alive
-    # An unfinished reasoning has one token more at least. Of equals the first is kept.
-    least = np.where(right, lengths, lengths + 1)
-    place = np.arange(right.size).reshape(right.shape)
-    candidates = np.flatnonzero((right & passed[:, None]).ravel())
-    best = min(candidates, key=lambda index: (least.ravel()[index], index))
-    bound = least.ravel()[best]
-    shorter = (least < bound) | ((least == bound) & (place <= best))
-    return alive & np.any(shorter & ~wrong, axis=1)
+    return _can_be_kept(right, wrong, lengths, threshold)
 
 
 @typed
@@ -104,16 +91,16 @@ def stop_points(
     right, wrong = np.asarray(right), np.asarray(wrong)
     if lengths is None:
         nothing = np.zeros(right.shape, np.int64)
-        kept = can_be_kept(np.zeros_like(right), wrong, nothing, threshold=threshold)
+        kept = _can_be_kept(np.zeros_like(right), wrong, nothing, threshold)
         return np.where(kept, NEVER, 0)
     finished = np.where(right, np.asarray(lengths), 0)
-    now = can_be_kept(right, wrong, finished, threshold=threshold)
+    now = _can_be_kept(right, wrong, finished, threshold)
     passed = right.sum(axis=1) > threshold * right.shape[1] + COUNT_SLACK
     if not passed.any():
         return np.where(now, NEVER, 0)
     bound = int(finished[right & passed[:, None]].min())
     grown = np.where(right, finished, bound)
-    later = can_be_kept(right, wrong, grown, threshold=threshold)
+    later = _can_be_kept(right, wrong, grown, threshold)
     return np.where(now, np.where(later, NEVER, bound), 0)
 
 
@@ -137,3 +124,23 @@ def reward_bounds(
     """
     bounds = propagate_rewards(right), propagate_rewards(~np.asarray(wrong))
     return np.stack(bounds, axis=1)
+
+
+def _can_be_kept(
+    right: np.ndarray, wrong: np.ndarray, lengths: np.ndarray, threshold: float
+) -> np.ndarray:
+    """`can_be_kept` without its checks, which cost more than it does."""
+    num_reasonings = right.shape[1]
+    needed = threshold * num_reasonings + COUNT_SLACK
+    alive = num_reasonings - wrong.sum(axis=1) > needed
+    passed = right.sum(axis=1) > needed
+    if not passed.any():
+        return alive
+    # An unfinished reasoning has one token more at least. Of equals the first is kept.
+    least = np.where(right, lengths, lengths + 1)
+    place = np.arange(right.size).reshape(right.shape)
+    candidates = np.flatnonzero((right & passed[:, None]).ravel())
+    best = min(candidates, key=lambda index: (least.ravel()[index], index))
+    bound = least.ravel()[best]
+    shorter = (least < bound) | ((least == bound) & (place <= best))
+    return alive & np.any(shorter & ~wrong, axis=1)

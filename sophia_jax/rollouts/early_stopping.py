@@ -69,13 +69,20 @@ class EarlyStopping:
         self._right[question_id][place] = verdict == "right"
         self._wrong[question_id][place] = verdict != "right"
         self._lengths[question_id][place] = len(completion.token_ids)
-        self._stop_hopeless(question_id, cancel)
+        self._stop_hopeless(question_id, verdict == "right", cancel)
 
     def _stop_hopeless(
-        self, question_id: str, cancel: Callable[[str, int], None]
+        self,
+        question_id: str,
+        was_right: bool,
+        cancel: Callable[[str, int], None],
     ) -> None:
+        right = self._right[question_id]
+        needed = self._config.threshold * right.shape[1]
+        if was_right and not np.any(right.sum(axis=1) > needed):
+            return  # no caption has passed, and none is nearer to failing
         points = stop_points(
-            self._right[question_id],
+            right,
             self._wrong[question_id],
             self._lengths[question_id] if self._counts_tokens else None,
             threshold=self._config.threshold,
