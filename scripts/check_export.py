@@ -91,7 +91,7 @@ def answer_with_jax(model_folder: Path, data: Path) -> dict[str, str]:
         for item in sj.read_items(data).items
     )
     model = sj.load_model(model_folder)
-    completions = sj.generate(model, requests, sampling=sampling, rows=BATCH)
+    completions = sj.generate(model, requests, sampling=sampling, slots=BATCH)
     return {completion.group: completion.text for completion in completions}
 
 

@@ -109,11 +109,14 @@ def policy_log_probs(
     embeds = model.embed(batch.token_ids, features, batch.image_index)
     hidden = model.decoder(embeds, batch.positions, batch.segment_ids, remat=remat)
     # Logits are the dearest part: none are formed for a prompt, nor for padding.
-    places = batch.target_index.ravel()[batch.learnt]
+    places, ids = (
+        jnp.take(array.ravel(), batch.learnt, mode="clip")
+        for array in (batch.target_index, batch.target_ids)
+    )
     log_probs = chunked_token_log_probs(
         hidden.reshape(-1, hidden.shape[-1])[places][None],
         model.decoder.head,
-        batch.target_ids.ravel()[batch.learnt][None],
+        ids[None],
         chunk=TOKENS_PER_CHUNK,
     )
     padded = jnp.zeros(batch.target_ids.size, log_probs.dtype)
