@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from sophia_jax.rewards import can_be_kept, reward_bounds, select_trajectory
+from sophia_jax.rewards import (
+    can_be_kept,
+    reward_bounds,
+    select_trajectory,
+    stop_points,
+)
+from sophia_jax.rewards.early_stopping import NEVER
 
 
 def known(table):
@@ -122,3 +128,30 @@ def test_bad_input_is_refused():
         can_be_kept(right, right, lengths)
     with pytest.raises(TypeError):
         can_be_kept(right, wrong[:, :1], lengths)
+
+
+def test_stop_points_worked_by_hand():
+    # N = 4, more than 0.75: all four must be right. Caption 0 has passed, with 5 tokens
+    # at least. Caption 1 has nothing as short: it may stop at 5. Caption 2 has a wrong
+    # one: at once. Caption 3 has one of 4 tokens, shorter than 5: to be finished.
+    right = np.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]], bool)
+    wrong = np.zeros((4, 4), bool)
+    wrong[2, 3] = True
+    lengths = np.array([[8, 5, 6, 7], [6, 7, 0, 0], [3, 0, 0, 0], [0, 0, 0, 4]])
+    assert stop_points(right, wrong, lengths).tolist() == [NEVER, 5, 0, NEVER]
+    # Nothing is known of lengths: only what is wrong counts.
+    assert stop_points(right, wrong, None).tolist() == [NEVER, NEVER, 0, NEVER]
+
+
+def test_before_a_caption_has_passed_only_wrong_ones_stop_it():
+    right = np.array([[1, 1, 1, 0], [0, 0, 0, 0]], bool)
+    wrong = np.array([[0, 0, 0, 0], [1, 0, 0, 0]], bool)
+    lengths = np.full((2, 4), 9)
+    assert stop_points(right, wrong, lengths).tolist() == [NEVER, 0]
+
+
+def test_a_length_of_an_unfinished_reasoning_is_not_read():
+    right = np.array([[1, 1, 1, 1], [1, 0, 0, 0]], bool)
+    wrong = np.zeros((2, 4), bool)
+    lengths = np.array([[5, 5, 5, 5], [6, 99, 0, 50]])
+    assert stop_points(right, wrong, lengths).tolist() == [NEVER, 5]
