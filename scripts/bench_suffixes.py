@@ -4,8 +4,9 @@
 
 Times the attention of one decoding step over the samples' own tokens, in one layer, on
 lengths as they stand in the middle of the benchmark's workload: with pages (what the
-engine does: an open page for each slot, filled ones in chains) and with buffers that
-are as long as the longest sample, in steps of a page. Prints both, and their memory.
+engine does: an open page for each slot, filled ones in chains whose first stand side
+by side) and with buffers that are as long as the longest sample, in steps of a page.
+Prints both, and their memory.
 """
 
 from __future__ import annotations
@@ -23,9 +24,14 @@ import numpy as np  # noqa: E402
 from bench_sampling import milliseconds  # noqa: E402
 
 from sophia_jax.config import TextConfig  # noqa: E402
-from sophia_jax.generation.readers import Part, make_readers  # noqa: E402
+from sophia_jax.generation.readers import (  # noqa: E402
+    Part,
+    chain_shape,
+    make_chains,
+    rows_of,
+)
 from sophia_jax.models.layers import merge_attention, partial_attention  # noqa: E402
-from sophia_jax.models.paged import OpenPages, Pages, read_pages  # noqa: E402
+from sophia_jax.models.paged import Pages, Rows, chain_attention  # noqa: E402
 
 MOST_TOKENS = 384
 
@@ -68,23 +74,27 @@ def paged(lengths: np.ndarray, page: int, repetitions: int) -> tuple[float, int]
         slot: [Part(next(numbers), 0, page) for _ in range(filled[slot])]
         for slot in range(slots)
     }
-    nothing = {slot: [] for slot in range(slots)}
-    readers = make_readers(
-        nothing, own, num_slots=slots, most_parts=MOST_TOKENS // page + 1
+    rows = rows_of(own)
+    shape = chain_shape(
+        rows, num_slots=slots, most_gathered=slots * 8, known=(), spare=1
     )
-    pages = Pages.empty(text, max(int(filled.sum()), 1), page, jnp.float32)
-    open_pages = OpenPages.empty(text, slots, page, jnp.float32, stacked=False)
+    most_parts = MOST_TOKENS // page + 1
+    table = make_chains(rows, shape, num_slots=slots, most_parts=most_parts)
+    pages = Pages.empty(text, int(filled.sum()), page, jnp.float32)
+    first = pages.gathered(table.chains.page[:, : table.gathered], stacked=False)
+    chains = table.chains.replace(first=first if table.gathered else None)
+    open_pages = Rows.empty(text, slots, page, jnp.float32, stacked=False)
+    counts = jnp.broadcast_to(jnp.arange(page)[None] <= page // 2, (slots, page))
 
-    def attend(query, pages, open_pages, readers):
-        start, place = jnp.zeros(slots, jnp.int32), jnp.int32(page // 2)
-        newest = open_pages.read(0, query, start, place)
-        return merge_attention([newest, *read_pages(query[:, 0], pages, 0, readers)])
+    def attend(query, pages, open_pages, chains):
+        newest = open_pages.read(0, query, counts)
+        return merge_attention([newest, chain_attention(query[:, 0], pages, 0, chains)])
 
     query = jnp.ones((slots, 1, text.num_heads, text.head_dim))
     time = milliseconds(
-        attend, query, pages, open_pages, readers, repetitions=repetitions
+        attend, query, pages, open_pages, chains, repetitions=repetitions
     )
-    return time, (int(filled.sum()) + slots) * page
+    return time, (int(filled.sum()) + slots + shape.rows * shape.gathered) * page
 
 
 def buffered(lengths: np.ndarray, page: int, repetitions: int) -> tuple[float, int]:

@@ -12,7 +12,7 @@ from flax import nnx
 
 from sophia_jax.config import SamplingConfig
 from sophia_jax.generation.logits import draw_tokens
-from sophia_jax.models.paged import OpenPages, Pages, Readers
+from sophia_jax.models.paged import Chains, Pages, Rows
 from sophia_jax.types import Array
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "close_pages",
     "decode_chunk",
     "fill_prompts",
+    "gather_pages",
     "keep_slots",
 ]
 
@@ -126,16 +127,16 @@ def decode_chunk(
     params: dict,
     pages: Pages,
     slots: Slots,
-    readers: Readers,
+    chains: Sequence[Chains],
     place: Array,
     *,
     layers: Sequence[nnx.State] | None,
-    open_pages: OpenPages,
+    open_pages: Rows,
     num_steps: int,
     sampling: SamplingConfig,
     end_id: int,
     banned_ids: tuple[int, ...],
-) -> tuple[OpenPages, Drawn]:
+) -> tuple[Rows, Drawn]:
     """Draw up to `num_steps` tokens in every slot; ends early when all have stopped.
 
     Token l of a sample draws its noise from (its group's seed, its index, l), so that
@@ -145,7 +146,7 @@ def decode_chunk(
       graphdef, params: the model.
       pages: that are filled.
       slots: the sequences.
-      readers: which slot reads which page.
+      chains: which slot reads which pages.
       place: of the open pages, where the first token read goes.
       layers: of `Decoder.unstacked_layers`; None to scan the stacked ones.
       open_pages: one for each slot, with room for the tokens; donated.
@@ -161,6 +162,7 @@ def decode_chunk(
     keys = jax.vmap(jax.random.fold_in)(
         jax.random.wrap_key_data(slots.seeds, impl="threefry2x32"), slots.sample
     )
+    turns = decoder.turns(slots.position[None] + jnp.arange(num_steps)[:, None])
 
     def goes_on(carry: tuple) -> Array:
         step, running = carry[:2]
@@ -170,9 +172,9 @@ def decode_chunk(
         step, running, latest, open_pages, drawn = carry
         hidden, open_pages = decoder.decode(
             decoder.embedding(latest),
-            slots.position + step,
+            turns[:, step],
             pages,
-            readers,
+            chains,
             open_pages,
             slots.start,
             place + step,
@@ -202,7 +204,7 @@ def decode_chunk(
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def close_pages(pages: Pages, open_pages: OpenPages, filled: Array) -> Pages:
+def close_pages(pages: Pages, open_pages: Rows, filled: Array) -> Pages:
     """Put every slot's open page, now full, among the pages.
 
     Args:
@@ -214,6 +216,12 @@ def close_pages(pages: Pages, open_pages: OpenPages, filled: Array) -> Pages:
 
 
 @jax.jit
-def keep_slots(open_pages: OpenPages, slots: Array) -> OpenPages:
+def keep_slots(open_pages: Rows, slots: Array) -> Rows:
     """The open pages of some slots, in their order: fewer slots, a smaller program."""
-    return open_pages.of_slots(slots)
+    return open_pages.kept(slots)
+
+
+@functools.partial(jax.jit, static_argnames="stacked")
+def gather_pages(pages: Pages, numbers: Array, *, stacked: bool) -> Rows:
+    """The first pages of some chains, Int[row part], side by side."""
+    return pages.gathered(numbers, stacked=stacked)

@@ -19,15 +19,17 @@ from sophia_jax.generation.decode import (
     close_pages,
     decode_chunk,
     fill_prompts,
+    gather_pages,
     keep_slots,
 )
 from sophia_jax.generation.images import TILES_PER_CALL, ImageEncoder
 from sophia_jax.generation.layout import free_bytes, make_layout
 from sophia_jax.generation.prompts import Prompt
+from sophia_jax.generation.readers import Table, few_shapes
 from sophia_jax.generation.samples import Finished
 from sophia_jax.generation.scheduler import Scheduler, Work
 from sophia_jax.models.model import Model
-from sophia_jax.models.paged import OpenPages, Pages
+from sophia_jax.models.paged import Chains, Pages, Rows
 from sophia_jax.types import Completion, InputError, Request
 
 __all__ = ["Engine", "generate"]
@@ -88,6 +90,7 @@ class Engine:
             page=page,
             chunk=min(CHUNK, page),
             bucket=bucket,
+            few_programs=leaves_idle,
             cache_bytes=None if cache_gib is None else int(cache_gib * 2**30) // lanes,
             available_bytes=free_bytes(),
         )
@@ -95,6 +98,7 @@ class Engine:
         if model.config.text.num_layers <= MOST_UNSTACKED:
             decoder = nnx.merge(model.graphdef, model.params).decoder
             self.layers = decoder.unstacked_layers()
+        self.shapes = few_shapes(self.layout.sizes) if leaves_idle else {}
         self._idle_pages: list[Pages] = []
         self._encode_images = ImageEncoder(model) if model.tiles is not None else None
         # A text-only model's tokenizer may know the placeholder as well.
@@ -122,9 +126,9 @@ class Engine:
         """Slots for one run; those of several lanes run at once."""
         return [Lane(self, stops) for _ in range(self._num_lanes)]
 
-    def empty_open_pages(self, num_slots: int) -> OpenPages:
+    def empty_open_pages(self, num_slots: int) -> Rows:
         """One page for each slot of a program."""
-        return OpenPages.empty(
+        return Rows.empty(
             self.model.config.text,
             num_slots,
             self.layout.page,
@@ -215,11 +219,14 @@ class Lane:
 
     def __init__(self, engine: Engine, stops: dict[str, int]):
         self.scheduler = Scheduler(
-            engine.layout, engine.model.tokenizer.eos_token_id, stops
+            engine.layout, engine.model.tokenizer.eos_token_id, stops, engine.shapes
         )
         self._engine = engine
         self._pages = engine.take_pages()
-        self._open_pages: OpenPages | None = None
+        self._open_pages: Rows | None = None
+        # Of each page, how often it was filled; the last is no page.
+        self._times_filled = np.zeros(engine.layout.num_pages + 1, np.int32)
+        self._gathered: dict[str, tuple[np.ndarray, Rows]] = {}
 
     def run(self, work: Work) -> Drawn:
         """Do what was planned; the results are on the host."""
@@ -233,6 +240,7 @@ class Lane:
             self._open_pages = self._engine.empty_open_pages(work.num_slots)
         if work.closed is not None:
             self._pages = close_pages(self._pages, self._open_pages, work.closed)
+            self._times_filled[work.closed] += 1
         if work.kept is not None:
             self._open_pages = keep_slots(self._open_pages, work.kept)
 
@@ -241,16 +249,18 @@ class Lane:
         model = self._engine.model
         for batch in work.prompts:
             self._pages = fill_prompts(model.graphdef, model.params, batch, self._pages)
+            self._times_filled[batch.filled] += 1
 
     def decode(self, work: Work) -> Drawn:
         """Draw a chunk of tokens."""
         model = self._engine.model
+        chains = tuple(self._chains(name, table) for name, table in work.tables.items())
         self._open_pages, drawn = decode_chunk(
             model.graphdef,
             model.params,
             self._pages,
             work.slots,
-            work.readers,
+            chains,
             np.int32(work.place),
             layers=self._engine.layers,
             open_pages=self._open_pages,
@@ -260,6 +270,21 @@ class Lane:
             banned_ids=self._engine.banned_ids,
         )
         return drawn
+
+    def _chains(self, name: str, table: Table) -> Chains:
+        """A table with its first pages side by side: as before, if they still are."""
+        if not table.gathered:
+            self._gathered.pop(name, None)
+            return table.chains
+        numbers = table.chains.page[:, : table.gathered]
+        content = np.stack([numbers, self._times_filled[numbers]])
+        before, rows = self._gathered.pop(name, (None, None))
+        if not np.array_equal(content, before):
+            del rows  # first, so that there is room
+            stacked = self._engine.layers is None
+            rows = gather_pages(self._pages, numbers, stacked=stacked)
+        self._gathered[name] = content, rows
+        return table.chains.replace(first=rows)
 
     def close(self) -> None:
         """Leave the pages to the next run."""

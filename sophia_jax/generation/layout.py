@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ __all__ = ["Layout", "free_bytes", "make_layout", "page_bytes"]
 
 USUAL_CACHE_BYTES = 2**30
 PIECE = 512  # tokens
+GATHERED = 0.25  # of the cache, at most
+FEWEST_SLOTS = {True: 8, False: 2}  # of a program, where there are to be few or not
+SPARE = 2.0
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,12 @@ class Layout:
 
     Attributes:
       slots: sequences that are decoded together.
+      sizes: slots of a program, all of them first; fewer when the queue runs dry.
       page: tokens of a page.
       num_pages: filled pages that there is room for.
+      gathered: pages that may stand side by side, once more, while they are read.
+      spare: times the room it needs, that a table may have before another program is
+        compiled for it.
       most_parts: pages of the longest sequence.
       chunk: steps between two refills; a divisor of `page`.
       bucket: prompts are padded to `bucket_size` tokens, with this step.
@@ -32,8 +40,11 @@ class Layout:
     """
 
     slots: int
+    sizes: tuple[int, ...]
     page: int
     num_pages: int
+    gathered: int
+    spare: float
     most_parts: int
     chunk: int
     bucket: int
@@ -48,6 +59,7 @@ def make_layout(
     page: int,
     chunk: int,
     bucket: int,
+    few_programs: bool,
     cache_bytes: int | None,
     available_bytes: int | None,
 ) -> Layout:
@@ -57,6 +69,8 @@ def make_layout(
       config: of the model.
       dtype: of its keys and values.
       slots, page, chunk, bucket: as in `Layout`.
+      few_programs: gather nothing, read tables of any size that are known, and halve
+        the slots when the queue runs dry rather than in smaller steps.
       cache_bytes: for all keys and values; None for 1 GiB, or for two of the longest
         sequences and the slots where that is more.
       available_bytes: of the device; None where it does not say.
@@ -84,8 +98,11 @@ def make_layout(
             f"sequence of {config.max_length} tokens, got {_gib(cache_bytes)}; "
             + (f"{fitting} slots would fit" if fitting > 0 else "no slot would fit")
         )
-    num_pages = min(cache_bytes // size - slots, slots * most_parts)
-    wanted = (num_pages + slots) * size
+    room = cache_bytes // size
+    gathered = min(int(GATHERED * room), room - slots - most_parts, slots * most_parts)
+    gathered = 0 if few_programs else gathered
+    num_pages = min(room - slots - gathered, slots * most_parts)
+    wanted = (num_pages + slots + gathered) * size
     if available_bytes is not None and wanted > available_bytes:
         raise InputError(
             f"cache: expected at most the {_gib(available_bytes)} that are available, "
@@ -93,13 +110,26 @@ def make_layout(
         )
     return Layout(
         slots=slots,
+        sizes=_sizes(slots, few_programs),
         page=page,
         num_pages=num_pages,
+        gathered=gathered,
+        spare=math.inf if few_programs else SPARE,
         most_parts=most_parts,
         chunk=chunk,
         bucket=bucket,
         piece=-(-PIECE // page) * page,
     )
+
+
+def _sizes(slots: int, few: bool) -> tuple[int, ...]:
+    """Halves of the slots, and what lies between them unless there are to be few."""
+    sizes = [slots]
+    while sizes[-1] > FEWEST_SLOTS[few]:
+        size = -(-sizes[-1] // 2)
+        between = -(-3 * size // 2)
+        sizes += [size] if few or not size < between < sizes[-1] else [between, size]
+    return tuple(sizes)
 
 
 def page_bytes(config: TextConfig, dtype: jnp.dtype, page: int) -> int:

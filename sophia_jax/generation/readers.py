@@ -8,13 +8,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sophia_jax.models.paged import Chains, Readers
+from sophia_jax.models.paged import Chains
 
-__all__ = ["Part", "READERS_TOGETHER", "make_readers"]
+__all__ = [
+    "ChainShape",
+    "Part",
+    "Row",
+    "Shapes",
+    "Table",
+    "chain_shape",
+    "few_shapes",
+    "make_chains",
+    "rows_of",
+]
 
-READERS_TOGETHER = 8  # samples that read a shared chain in one product
+READERS_TOGETHER = 8  # samples that read a chain in one product
 MOST_ROWS_AT_ONCE = 16  # whose pages a core's cache holds
+FEWER_ROWS = 4  # slots for each row of a table of prompts with many readers
 ROWS_IN = 4  # steps in which a full table is read, where that are fewer rows
+WORTH_GATHERING = 0.4  # share of a table's rows that have a page which all gather
 
 
 class Part(NamedTuple):
@@ -25,76 +37,152 @@ class Part(NamedTuple):
     end: int
 
 
-def make_readers(
-    shared: Mapping[int, Sequence[Part]],
-    own: Mapping[int, Sequence[Part]],
-    *,
-    num_slots: int,
-    most_parts: int,
-) -> Readers:
-    """The tables for slots whose prompts and own pages are given.
+class Row(NamedTuple):
+    """A chain, and the slots that read it."""
 
-    Slots with equal prompts read them together, `READERS_TOGETHER` at a time; one that
-    is alone reads its prompt as the beginning of its own chain.
+    parts: Sequence[Part]
+    slots: Sequence[int]
 
-    Args:
-      shared: the prompt's pages of each running slot.
-      own: the pages that the slot has filled itself.
-      num_slots: slots of the program.
-      most_parts: pages that a chain can have.
 
-    Returns:
-      The tables, of shapes that depend on `num_slots` and `most_parts` alone.
+class ChainShape(NamedTuple):
+    """Sizes of a table, of which there are few, since each costs a program.
+
+    Attributes:
+      rows: as many as slots; halves of that, where slots read together.
+      readers: of each row, a power of 2.
+      gathered: parts of each row that stand side by side.
+    """
+
+    rows: int
+    readers: int
+    gathered: int
+
+    @property
+    def room(self) -> int:
+        """Pages that are read in each step, at least."""
+        return self.rows * max(self.gathered, 1)
+
+
+# Shapes of tables that have a program, by the table's name and the program's slots.
+Shapes = dict[tuple[str, int], list[ChainShape]]
+
+
+class Table(NamedTuple):
+    """Who reads what, and how many parts of each row are to stand side by side."""
+
+    chains: Chains
+    gathered: int
+
+
+def rows_of(chains: Mapping[int, Sequence[Part]]) -> list[Row]:
+    """Rows from the chain of each slot, the longest first.
+
+    Slots with equal chains read them together, `READERS_TOGETHER` at a time.
     """
     slots_of: dict[tuple[Part, ...], list[int]] = defaultdict(list)
-    for slot, parts in shared.items():
-        slots_of[tuple(parts)].append(slot)
-    together, alone = [], {slot: list(parts) for slot, parts in own.items()}
-    for parts, slots in slots_of.items():
-        for first in range(0, len(slots), READERS_TOGETHER):
-            some = slots[first : first + READERS_TOGETHER]
-            if len(some) > 1 and parts:
-                together.append((parts, some))
-            else:
-                alone |= {slot: [*parts, *alone[slot]] for slot in some}
-    by_itself = [(parts, [slot]) for slot, parts in alone.items() if parts]
-    shared_chains, shared_place = _chains(
-        together,
-        -(-num_slots // 2),  # a shared chain has two readers at least
-        min(READERS_TOGETHER, num_slots),
-        num_slots,
-        most_parts,
-    )
-    own_chains, own_place = _chains(by_itself, num_slots, 1, num_slots, most_parts)
-    return Readers(
-        shared=shared_chains,
-        own=own_chains,
-        shared_place=shared_place,
-        own_place=own_place,
-    )
+    for slot, parts in chains.items():
+        if parts:
+            slots_of[tuple(parts)].append(slot)
+    rows = [
+        Row(parts, slots[first : first + READERS_TOGETHER])
+        for parts, slots in slots_of.items()
+        for first in range(0, len(slots), READERS_TOGETHER)
+    ]
+    return sorted(rows, key=lambda row: -len(row.parts))
 
 
-def _chains(
-    rows: list[tuple[Sequence[Part], list[int]]],
-    most_rows: int,
-    num_readers: int,
+def chain_shape(
+    rows: Sequence[Row],
+    *,
     num_slots: int,
-    most_parts: int,
-) -> tuple[Chains, np.ndarray]:
-    """The longest chains first; and where each slot stands among the readers."""
-    rows = sorted(rows, key=lambda row: -len(row[0]))
-    at_once = min(MOST_ROWS_AT_ONCE, -(-most_rows // ROWS_IN))
-    num_rows = -(-most_rows // at_once) * at_once
+    most_gathered: int,
+    known: Sequence[ChainShape],
+    spare: float,
+) -> ChainShape | None:
+    """The sizes of a table for some rows; None where nothing is read.
+
+    A part is gathered where it stands in enough of the rows: pages side by side are
+    read more than twice as fast, but those of rows that are too short in vain.
+
+    Args:
+      rows: of `rows_of`.
+      num_slots: of the program.
+      most_gathered: pages in all that may stand side by side.
+      known: shapes that have a program; one of them is taken where it fits.
+      spare: times the best shape's room that a known one may have.
+    """
+    readers, gathered, best_room, best = 1, 0, 0, None
+    if rows:
+        readers = 1 << (max(len(row.slots) for row in rows) - 1).bit_length()
+        num_rows = num_slots
+        while readers > 1 and num_rows > 1 and -(-num_rows // 2) >= len(rows):
+            num_rows = -(-num_rows // 2)
+        enough = int(WORTH_GATHERING * num_rows)
+        worth = len(rows[enough].parts) if enough < len(rows) else 0
+        gathered = _few_numbers(min(worth, most_gathered // num_rows))
+        best = ChainShape(num_rows, readers, gathered)
+        best_room = best.room
+
+    def fits(shape: ChainShape) -> bool:
+        return (
+            shape.rows >= len(rows)
+            and shape.readers >= readers
+            and shape.gathered >= gathered
+            and shape.rows * shape.gathered <= most_gathered
+            and shape.room <= spare * best_room
+        )
+
+    return min(filter(fits, known), key=lambda shape: shape.room, default=best)
+
+
+def few_shapes(sizes: Sequence[int]) -> Shapes:
+    """All the shapes that are needed where nothing is gathered.
+
+    Prompts of one reader each, of many, and of any number.
+
+    Args:
+      sizes: slots of the programs.
+    """
+    most = READERS_TOGETHER
+    return {("own", slots): [ChainShape(slots, 1, 0)] for slots in sizes} | {
+        ("prompts", slots): [
+            ChainShape(-(-slots // FEWER_ROWS), most, 0),
+            ChainShape(slots, 1, 0),
+            ChainShape(slots, most, 0),
+        ]
+        for slots in sizes
+    }
+
+
+def _few_numbers(most: int) -> int:
+    """The largest up to a number of 0, 1, ..., 8, 10, ..., 16, 20, ..., 32, 40, ..."""
+    step = max(1 << most.bit_length() >> 3, 1)
+    return most // step * step
+
+
+def make_chains(
+    rows: Sequence[Row], shape: ChainShape, *, num_slots: int, most_parts: int
+) -> Table:
+    """The table of some rows, in a shape of `chain_shape`."""
+    at_once = min(MOST_ROWS_AT_ONCE, -(-shape.rows // ROWS_IN))
+    num_rows = -(-shape.rows // at_once) * at_once
     parts = np.zeros((3, num_rows, most_parts), np.int32)
-    reader = np.zeros((num_rows, num_readers), np.int32)
+    reader = np.zeros((num_rows, shape.readers), np.int32)
     num_parts = np.zeros(num_rows // at_once, np.int32)
     place = np.full(num_slots, -1, np.int32)
-    for number, (chain, slots) in enumerate(rows):
-        parts[:, number, : len(chain)] = np.transpose(chain)
-        reader[number, : len(slots)] = slots
-        place[slots] = number * num_readers + np.arange(len(slots))
+    for number, row in enumerate(rows):
+        parts[:, number, : len(row.parts)] = np.transpose(row.parts)
+        reader[number, : len(row.slots)] = row.slots
+        place[row.slots] = number * shape.readers + np.arange(len(row.slots))
     for number in range(0, len(rows), at_once):
-        num_parts[number // at_once] = len(rows[number][0])
+        num_parts[number // at_once] = len(rows[number].parts)
     page, start, end = parts
-    chains = Chains(page=page, start=start, end=end, reader=reader, num_parts=num_parts)
-    return chains, place
+    chains = Chains(
+        page=page,
+        start=start,
+        end=end,
+        reader=reader,
+        place=place,
+        num_parts=num_parts,
+    )
+    return Table(chains, shape.gathered)

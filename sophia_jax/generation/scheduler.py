@@ -13,16 +13,21 @@ from sophia_jax.generation.decode import Drawn, PromptBatch, Slots
 from sophia_jax.generation.layout import Layout
 from sophia_jax.generation.pool import PagePool, page_names
 from sophia_jax.generation.prompts import Piece, Prompt, stack_pieces
-from sophia_jax.generation.readers import Part, make_readers
+from sophia_jax.generation.readers import (
+    Part,
+    Shapes,
+    Table,
+    chain_shape,
+    make_chains,
+    rows_of,
+)
 from sophia_jax.generation.samples import Finished, Group, Sample
-from sophia_jax.models.paged import Readers
 from sophia_jax.types import FinishReason
 
 __all__ = ["Scheduler", "Work"]
 
 GROUPS_AT_ONCE = (16, 4, 1)  # prompts that are read together: few sizes, few programs
 GROUPS_READ_AHEAD = 8  # prompts that are read before a slot is free for them
-FEWEST_SLOTS = 4
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,8 @@ class Work:
       kept: slots of the last program that go on as the first of this one; None for all.
       closed: Int32[slot], where full open pages go; None when they are not full.
       prompts: batches to be read.
-      slots, readers, place: of the decoding chunk.
+      slots, tables, place: of the decoding chunk; who reads which `prompts`, and which
+        filled pages of its `own`.
     """
 
     num_slots: int
@@ -42,7 +48,7 @@ class Work:
     closed: np.ndarray | None
     prompts: list[PromptBatch]
     slots: Slots
-    readers: Readers
+    tables: dict[str, Table]
     place: int
 
 
@@ -57,9 +63,16 @@ class Scheduler:
       end_id: the token that ends an answer.
       stops: groups that are to stop once each unfinished sample has so many tokens;
         may change.
+      shapes: that are known; grows.
     """
 
-    def __init__(self, layout: Layout, end_id: int, stops: Mapping[str, int]):
+    def __init__(
+        self,
+        layout: Layout,
+        end_id: int,
+        stops: Mapping[str, int],
+        shapes: Shapes,
+    ):
         self._stops = stops
         self._layout = layout
         self._end_id = end_id
@@ -71,6 +84,7 @@ class Scheduler:
         self._pieces: list[Piece] = []  # to be read before the next chunk
         self._done: list[Finished] = []
         self._has_decoded = False
+        self._shapes = shapes
 
     def plan(self, prompts: Iterator[tuple[Prompt, np.ndarray]]) -> Work | None:
         """What the device does next; None when there is nothing to do.
@@ -92,7 +106,7 @@ class Scheduler:
             closed=closed,
             prompts=self._prompt_batches(),
             slots=self._slot_arrays(),
-            readers=self._readers(),
+            tables=self._tables(),
             place=self._place,
         )
         self._has_decoded = True
@@ -272,11 +286,9 @@ class Scheduler:
             group.pages = None
 
     def _shrink(self) -> np.ndarray | None:
-        """As few slots as what runs needs, in halves, when nothing waits any more."""
+        """As few slots as what runs needs, when nothing waits any more."""
         running = [slot for slot, sample in enumerate(self._slots) if sample]
-        num_slots = len(self._slots)
-        while num_slots // 2 >= max(len(running), FEWEST_SLOTS):
-            num_slots //= 2
+        num_slots = min(size for size in self._layout.sizes if size >= len(running))
         if num_slots == len(self._slots):
             return None
         kept = np.zeros(num_slots, np.int32)
@@ -337,17 +349,38 @@ class Scheduler:
             seeds[slot] = divmod(prompt.request.seed, 2**32)
         return Slots(**arrays, running=running, seeds=seeds)
 
-    def _readers(self) -> Readers:
+    def _tables(self) -> dict[str, Table]:
         running = {slot: sample for slot, sample in enumerate(self._slots) if sample}
-        return make_readers(
-            {
+        chains = {
+            "prompts": {
                 slot: self._prompt_parts(sample.group)
                 for slot, sample in running.items()
             },
-            {slot: sample.parts for slot, sample in running.items()},
-            num_slots=len(self._slots),
-            most_parts=self._layout.most_parts,
-        )
+            "own": {slot: sample.parts for slot, sample in running.items()},
+        }
+        tables, room = {}, self._layout.gathered
+        for name, chain_of in chains.items():
+            rows = rows_of(chain_of)
+            known = self._shapes.setdefault((name, len(self._slots)), [])
+            shape = chain_shape(
+                rows,
+                num_slots=len(self._slots),
+                most_gathered=room,
+                known=known,
+                spare=self._layout.spare,
+            )
+            if shape is None:
+                continue
+            if shape not in known:
+                known.append(shape)
+            room -= shape.rows * shape.gathered
+            tables[name] = make_chains(
+                rows,
+                shape,
+                num_slots=len(self._slots),
+                most_parts=self._layout.most_parts,
+            )
+        return tables
 
     def _prompt_parts(self, group: Group) -> list[Part]:
         page, length = self._layout.page, len(group.prompt.token_ids) - 1

@@ -14,12 +14,12 @@ from sophia_jax.models.layers import (
     attention,
     merge_attention,
     partial_attention,
-    rotary_angles,
+    rotary,
     rotate,
     stack_layers,
 )
 from sophia_jax.models.packed_attention import packed_attention
-from sophia_jax.models.paged import OpenPages, Pages, Readers, read_pages
+from sophia_jax.models.paged import Chains, Pages, Rows, chain_attention
 from sophia_jax.types import Array, Bool, Float, Int
 
 __all__ = ["Decoder", "causal_mask"]
@@ -78,12 +78,12 @@ class DecoderLayer(nnx.Module):
         self.down = linear_out(config.mlp_size)
 
     def __call__(
-        self, x: Array, angles: Array, attend: Attend, layer: Array, cache: Any
+        self, x: Array, turns: Array, attend: Attend, layer: Array, cache: Any
     ) -> tuple[Array, Any]:
         heads = (*x.shape[:2], -1, self.config.head_dim)
         normed = self.attention_norm(x)
-        query = rotate(self.query(normed).reshape(heads), angles)
-        key = rotate(self.key(normed).reshape(heads), angles)
+        query = rotate(self.query(normed).reshape(heads), turns)
+        key = rotate(self.key(normed).reshape(heads), turns)
         value = self.value(normed).reshape(heads)
         out, cache = attend(query, key, value, layer, cache)
         x = x + self.out(out.reshape(*x.shape[:2], -1))
@@ -136,7 +136,8 @@ class Decoder(nnx.Module):
                 return attention(query, key, value, mask), cache
             return packed_attention(query, key, value, segment_ids, block=BLOCK), cache
 
-        return self._run(embeds, positions, attend, None, remat=remat)[0]
+        turns = self.turns(positions)
+        return self._run(embeds, turns, attend, None, remat=remat)[0]
 
     def prefill(
         self,
@@ -189,7 +190,7 @@ class Decoder(nnx.Module):
 
         positions = num_parts[:, None] * page + order
         new_pages = Pages.empty(self.config, filled.size, page, embeds.dtype)
-        _, new_pages = self._run(embeds, positions, attend, new_pages)
+        _, new_pages = self._run(embeds, self.turns(positions), attend, new_pages)
         # Filled when all is read: pages that were read and filled in turn would be
         # copied each time.
         return pages.filled(filled.ravel(), new_pages)
@@ -197,15 +198,15 @@ class Decoder(nnx.Module):
     def decode(
         self,
         embeds: Float[Array, "slot embed"],
-        positions: Int[Array, " slot"],
+        turns: Float[Array, "2 slot half"],
         pages: Pages,
-        readers: Readers,
-        open_pages: OpenPages,
+        chains: Sequence[Chains],
+        open_pages: Rows,
         start: Int[Array, " slot"],
         place: Int[Array, ""],
         *,
         layers: Sequence[nnx.State] | None = None,
-    ) -> tuple[Float[Array, "slot embed"], OpenPages]:
+    ) -> tuple[Float[Array, "slot embed"], Rows]:
         """One more token for every slot.
 
         A slot attends to the pages that it shares with others, to filled pages of its
@@ -215,10 +216,10 @@ class Decoder(nnx.Module):
 
         Args:
           embeds: of each slot's latest token.
-          positions: of that token.
+          turns: of that token's position.
           pages: that are filled.
-          readers: which slot reads which.
-          open_pages: one page for each slot.
+          chains: which slot reads which.
+          open_pages: a row of one page for each slot.
           start: the first place of the open page that counts.
           place: where the latest token goes.
           layers: of `unstacked_layers`; None to scan the stacked ones.
@@ -226,17 +227,24 @@ class Decoder(nnx.Module):
         Returns:
           Normed hidden states, and the open pages with the tokens' keys and values.
         """
+        token = jnp.arange(pages.value.shape[3])[None]
+        is_own = (token >= start[:, None]) & (token <= place)
 
         def attend(query, key, value, layer, open_pages):
             open_pages = open_pages.put(layer, place, key[:, 0], value[:, 0])
-            newest = open_pages.read(layer, query, start, place)
-            parts = [newest, *read_pages(query[:, 0], pages, layer, readers)]
+            parts = [open_pages.read(layer, query, is_own)]
+            for each in chains:
+                parts.append(chain_attention(query[:, 0], pages, layer, each))
             return merge_attention(parts)[0], open_pages
 
         hidden, open_pages = self._run(
-            embeds[:, None], positions[:, None], attend, open_pages, layers=layers
+            embeds[:, None], turns[:, :, None], attend, open_pages, layers=layers
         )
         return hidden[:, 0], open_pages
+
+    def turns(self, positions: Int[Array, "*token"]) -> Float[Array, "2 *token half"]:
+        """What `decode` needs of positions; best formed once for several steps."""
+        return rotary(positions, self.config.head_dim, theta=self.config.rope_theta)
 
     def unstacked_layers(self) -> list[nnx.State]:
         """Weights of each layer by itself: a copy, for loops that run often.
@@ -253,7 +261,7 @@ class Decoder(nnx.Module):
     def _run(
         self,
         x: Array,
-        positions: Array,
+        turns: Array,
         attend: Attend,
         cache: Any,
         *,
@@ -261,15 +269,12 @@ class Decoder(nnx.Module):
         layers: Sequence[nnx.State] | None = None,
     ) -> tuple[Array, Any]:
         """The layers in turn; the cache rides in the carry, so that there is one."""
-        angles = rotary_angles(
-            positions, self.config.head_dim, theta=self.config.rope_theta
-        )
         graphdef, weights = nnx.split(self.layers)
 
         def body(carry, xs):
             layer, weights = xs
             return nnx.merge(graphdef, weights)(
-                carry[0], angles, attend, layer, carry[1]
+                carry[0], turns, attend, layer, carry[1]
             ), None
 
         body = jax.checkpoint(body) if remat else body

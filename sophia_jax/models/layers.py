@@ -15,7 +15,7 @@ __all__ = [
     "attention",
     "merge_attention",
     "partial_attention",
-    "rotary_angles",
+    "rotary",
     "rotate",
     "stack_layers",
 ]
@@ -25,12 +25,12 @@ UNSEEN = float(jnp.finfo(jnp.float32).min / 2)
 
 
 @typed
-def rotary_angles(
-    positions: Int[Array, "batch token"], head_dim: int, *, theta: float
-) -> Float[Array, "batch token half"]:
-    """Angles of the rotary position embedding.
+def rotary(
+    positions: Int[Array, "*token"], head_dim: int, *, theta: float
+) -> Float[Array, "2 *token half"]:
+    """Cosines and sines of the angles of the rotary position embedding.
 
-        aᵢ = p θ^(-2i/d),  i = 0 .. d/2 - 1
+        cos aᵢ, sin aᵢ,  aᵢ = p θ^(-2i/d),  i = 0 .. d/2 - 1
 
     Args:
       positions: p, of each token in its own sequence, from 0.
@@ -38,20 +38,21 @@ def rotary_angles(
       theta: base wavelength.
 
     Returns:
-      Float32 angles, in radians.
+      Float32.
 
     Reference:
       Su et al., 2021, "RoFormer", https://arxiv.org/abs/2104.09864.
     """
     half = head_dim // 2
     frequencies = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    return positions[:, :, None].astype(jnp.float32) * frequencies[None, None, :]
+    angles = jnp.multiply.outer(positions.astype(jnp.float32), frequencies)
+    return jnp.stack([jnp.cos(angles), jnp.sin(angles)])
 
 
 @typed
 def rotate(
     x: Float[Array, "batch token heads head_dim"],
-    angles: Float[Array, "batch token half"],
+    turns: Float[Array, "2 batch token half"],
 ) -> Float[Array, "batch token heads head_dim"]:
     """Rotary position embedding in the rotate-half form.
 
@@ -59,13 +60,12 @@ def rotate(
 
     Args:
       x: queries or keys.
-      angles: of `rotary_angles`.
+      turns: cos a and sin a, of `rotary`.
 
     Returns:
       The rotated x, in its dtype.
     """
-    cos = jnp.cos(angles)[:, :, None, :].astype(x.dtype)
-    sin = jnp.sin(angles)[:, :, None, :].astype(x.dtype)
+    cos, sin = turns[:, :, :, None].astype(x.dtype)
     first, second = jnp.split(x, 2, axis=-1)
     return jnp.concatenate(
         [first * cos - second * sin, second * cos + first * sin], axis=-1

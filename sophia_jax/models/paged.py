@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 from sophia_jax.config import TextConfig
 from sophia_jax.models.layers import UNSEEN, merge_attention, partial_attention
-from sophia_jax.types import Array, Float, Int
+from sophia_jax.types import Array, Bool, Float, Int
 
-__all__ = ["Chains", "OpenPages", "Pages", "Readers", "chain_attention", "read_pages"]
+__all__ = ["Chains", "Pages", "Rows", "chain_attention"]
 
 
 @chex.dataclass(frozen=True)
@@ -45,17 +45,33 @@ class Pages:
             value=self.value.at[:, numbers].set(new.value, mode="drop"),
         )
 
+    def gathered(self, numbers: Int[Array, "row part"], *, stacked: bool) -> Rows:
+        """Some pages as rows, those of a row one behind the other."""
+
+        def of_layer(layer: int) -> tuple[Array, Array]:
+            keys = jnp.moveaxis(self.key[layer, numbers], 1, 3)
+            values = jnp.moveaxis(self.value[layer, numbers], 1, 2)
+            return (
+                keys.reshape(*keys.shape[:3], -1),
+                values.reshape(*values.shape[:2], -1, values.shape[-1]),
+            )
+
+        key, value = zip(*map(of_layer, range(len(self.key))), strict=True)
+        if stacked:
+            return Rows(key=jnp.stack(key), value=jnp.stack(value))
+        return Rows(key=key, value=value)
+
 
 @chex.dataclass(frozen=True)
-class OpenPages:
-    """One page for each slot, in which all slots write at the same place.
+class Rows:
+    """Keys and values of some sequences, as many tokens of each, side by side.
 
     Each layer's stand by themselves where the layers run one by one: then nothing is
     copied out of a stack.
 
     Attributes:
-      key: Float[slot kv_heads head_dim token] of each layer, or with a leading layer.
-      value: Float[slot kv_heads token head_dim] likewise.
+      key: Float[row kv_heads head_dim token] of each layer, or with a leading layer.
+      value: Float[row kv_heads token head_dim] likewise.
     """
 
     key: Array | tuple[Array, ...]
@@ -65,17 +81,17 @@ class OpenPages:
     def empty(
         cls,
         config: TextConfig,
-        slots: int,
-        page: int,
+        num_rows: int,
+        length: int,
         dtype: jnp.dtype,
         *,
         stacked: bool,
-    ) -> OpenPages:
-        """Zeros, for `slots` pages of `page` tokens."""
+    ) -> Rows:
+        """Zeros, for `num_rows` rows of `length` tokens."""
         num, layers = config.num_kv_heads, range(config.num_layers)
         shapes = (
-            (slots, num, config.head_dim, page),
-            (slots, num, page, config.head_dim),
+            (num_rows, num, config.head_dim, length),
+            (num_rows, num, length, config.head_dim),
         )
         if stacked:
             key, value = (jnp.zeros((len(layers), *shape), dtype) for shape in shapes)
@@ -89,10 +105,10 @@ class OpenPages:
         self,
         layer: int | Array,
         place: Array,
-        key: Float[Array, "slot kv_heads head_dim"],
-        value: Float[Array, "slot kv_heads head_dim"],
-    ) -> OpenPages:
-        """A layer's newest keys and values, at one place of every page."""
+        key: Float[Array, "row kv_heads head_dim"],
+        value: Float[Array, "row kv_heads head_dim"],
+    ) -> Rows:
+        """A layer's newest keys and values, at one place of every row."""
         key, value = key[:, :, :, None], value[:, :, None]
         if isinstance(self.key, tuple):
             keys, values = list(self.key), list(self.value)
@@ -102,8 +118,8 @@ class OpenPages:
             values[layer] = jax.lax.dynamic_update_slice(
                 values[layer], value, (0, 0, place, 0)
             )
-            return OpenPages(key=tuple(keys), value=tuple(values))
-        return OpenPages(
+            return Rows(key=tuple(keys), value=tuple(values))
+        return Rows(
             key=jax.lax.dynamic_update_slice(
                 self.key, key[None], (layer, 0, 0, 0, place)
             ),
@@ -115,15 +131,15 @@ class OpenPages:
     def read(
         self,
         layer: int | Array,
-        query: Float[Array, "slot 1 heads head_dim"],
-        start: Int[Array, " slot"],
-        place: Array,
-    ) -> tuple[Float[Array, "slot 1 heads head_dim"], Float[Array, "slot 1 heads"]]:
-        """Attention over each slot's own places, from `start` to `place`."""
-        key, value = self.key[layer], self.value[layer]
-        token = jnp.arange(value.shape[2])[None]
-        counts = (token >= start[:, None]) & (token <= place)
-        return partial_attention(query, key, value, counts[:, None])
+        query: Float[Array, "row reader heads head_dim"],
+        counts: Bool[Array, "row token"],
+    ) -> tuple[
+        Float[Array, "row reader heads head_dim"], Float[Array, "row reader heads"]
+    ]:
+        """Attention of each row's readers over those of its tokens that count."""
+        return partial_attention(
+            query, self.key[layer], self.value[layer], counts[:, None]
+        )
 
     def stacked(self) -> Pages:
         """All layers together."""
@@ -131,78 +147,36 @@ class OpenPages:
             return Pages(key=jnp.stack(self.key), value=jnp.stack(self.value))
         return Pages(key=self.key, value=self.value)
 
-    def of_slots(self, slots: Int[Array, " kept"]) -> OpenPages:
-        """Those of some slots, in their order."""
+    def kept(self, numbers: Int[Array, " kept"]) -> Rows:
+        """Some of the rows, in their order."""
         axis = 0 if isinstance(self.key, tuple) else 1
-        return jax.tree.map(lambda pages: jnp.take(pages, slots, axis), self)
+        return jax.tree.map(lambda rows: jnp.take(rows, numbers, axis), self)
 
 
 @chex.dataclass(frozen=True)
 class Chains:
-    """Pages in a row, and the queries that read them together.
+    """Pages one behind the other, and the queries that read them together.
 
-    Rows are read some at a time, as many as there are for each of `num_parts`. The
-    longest come first, so that few parts are read in vain.
+    The longest chains come first, so that few pages are read in vain.
 
     Attributes:
       page: Int32[row part], numbers of pages.
       start: Int32[row part], the first token of the page that counts.
       end: Int32[row part], the one after the last; 0 where a chain has ended.
       reader: Int32[row reader], numbers of the queries; any where there is none.
+      place: Int32[query], row * readers + reader of each query; -1 for none.
       num_parts: Int32[rows_at_once], parts of the longest chain among some rows; 0
         where these and all that follow are empty.
+      first: what of them stands side by side; None for nothing.
     """
 
     page: Array
     start: Array
     end: Array
     reader: Array
+    place: Array
     num_parts: Array
-
-
-@chex.dataclass(frozen=True)
-class Readers:
-    """What each query attends to: a chain that it shares, and one of its own.
-
-    Attributes:
-      shared: chains with several readers each.
-      own: chains with one reader each.
-      shared_place: Int32[query], row * readers + reader in `shared`; -1 for none.
-      own_place: Int32[query], row in `own`; -1 for none.
-    """
-
-    shared: Chains
-    own: Chains
-    shared_place: Array
-    own_place: Array
-
-
-def read_pages(
-    query: Float[Array, "query heads head_dim"],
-    pages: Pages,
-    layer: int | Array,
-    readers: Readers,
-) -> list[tuple[Float[Array, "query 1 heads head_dim"], Float[Array, "query 1 heads"]]]:
-    """Each query's attention over its two chains, as parts of one attention.
-
-    A shared page is read once for all of its readers, and nothing is copied to them.
-
-    Args:
-      query: one token of each sequence.
-      pages: of all layers.
-      layer: whose pages are read.
-      readers: who reads what.
-
-    Returns:
-      Two parts for `merge_attention`.
-    """
-    return [
-        _of_each(place, *chain_attention(query, pages, layer, chains))
-        for chains, place in (
-            (readers.shared, readers.shared_place),
-            (readers.own, readers.own_place),
-        )
-    ]
+    first: Rows | None = None
 
 
 def chain_attention(
@@ -210,11 +184,12 @@ def chain_attention(
     pages: Pages,
     layer: int | Array,
     chains: Chains,
-) -> tuple[Float[Array, "row reader heads head_dim"], Float[Array, "row reader heads"]]:
-    """Attention of each chain's readers over the chain's pages.
+) -> tuple[Float[Array, "query 1 heads head_dim"], Float[Array, "query 1 heads"]]:
+    """Each query's attention over its chain.
 
-    The pages are read one part at a time and merged as they come, so that neither the
-    longest chain nor the number of rows that might be needed costs anything.
+    A page is read once for all of its readers, and nothing is copied to them. What
+    stands side by side is read where it stands; the parts behind are read one at a
+    time and merged as they come, so that one long chain costs the others nothing.
 
     Args:
       query: one token of each sequence.
@@ -223,57 +198,65 @@ def chain_attention(
       chains: what is read by whom.
 
     Returns:
-      Attention and its weight, as of `partial_attention`; next to no weight in rows
-      that do not count.
+      Attention and its weight, as of `partial_attention`; next to no weight for a
+      query without a chain.
     """
-    heads, head_dim = query.shape[1:]
-    row, reader = chains.reader.shape
-    rows = row // len(chains.num_parts)
+    queries = query[chains.reader]
+    page = pages.value.shape[3]
+    num_first, merged = 0, _nothing_read(queries)
+    if chains.first is not None:
+        num_first = chains.first.value[0].shape[-2] // page
+        bounds = (each[:, :num_first] for each in (chains.start, chains.end))
+        counts = _counts(*bounds, page).reshape(len(queries), -1)
+        merged = chains.first.read(layer, queries, counts)
+    rows = len(queries) // len(chains.num_parts)
 
-    def some_rows(number: Array, result: tuple) -> tuple:
+    def some_rows(number: Array, merged: tuple) -> tuple:
         def rows_of(array: Array) -> Array:
             return jax.lax.dynamic_slice_in_dim(array, number * rows, rows)
 
-        page, start, end = map(rows_of, (chains.page, chains.start, chains.end))
-        queries = query[rows_of(chains.reader)]
+        number_of, start, end = map(rows_of, (chains.page, chains.start, chains.end))
+        some_queries = rows_of(queries)
 
         def one_part(part: Array, merged: tuple) -> tuple:
-            token = jnp.arange(pages.value.shape[3])[None]
-            counts = (token >= start[:, part, None]) & (token < end[:, part, None])
             read = partial_attention(
-                queries,
-                pages.key[layer, page[:, part]],
-                pages.value[layer, page[:, part]],
-                counts[:, None],
+                some_queries,
+                pages.key[layer, number_of[:, part]],
+                pages.value[layer, number_of[:, part]],
+                _counts(start[:, part], end[:, part], page)[:, None],
             )
             return merge_attention([merged, read])
 
-        merged = jax.lax.fori_loop(
-            0,
+        some = jax.lax.fori_loop(
+            num_first,
             chains.num_parts[number],
             one_part,
-            (
-                jnp.zeros((rows, reader, heads, head_dim), query.dtype),
-                jnp.full((rows, reader, heads), UNSEEN, jnp.float32),
-            ),
+            jax.tree.map(rows_of, merged),
         )
         return jax.tree.map(
             lambda whole, some: jax.lax.dynamic_update_slice_in_dim(
                 whole, some, number * rows, axis=0
             ),
-            result,
             merged,
+            some,
         )
 
-    return jax.lax.fori_loop(
-        0,
-        jnp.sum(chains.num_parts > 0),
-        some_rows,
-        (
-            jnp.zeros((row, reader, heads, head_dim), query.dtype),
-            jnp.full((row, reader, heads), UNSEEN, jnp.float32),
-        ),
-    )
+    if num_first < chains.page.shape[1]:
+        num_loops = jnp.sum(chains.num_parts > num_first)
+        merged = jax.lax.fori_loop(0, num_loops, some_rows, merged)
+    return _of_each(chains.place, *merged)
+
+
+def _counts(start: Array, end: Array, page: int) -> Bool[Array, "... token"]:
+    """Which tokens of a page count."""
+    token = jax.lax.broadcasted_iota(jnp.int32, (*start.shape, page), start.ndim)
+    return (token >= start[..., None]) & (token < end[..., None])
+
+
+def _nothing_read(queries: Array) -> tuple[Array, Array]:
+    """As of `partial_attention`, with next to no weight."""
+    weight = jnp.full(queries.shape[:-1], UNSEEN, jnp.float32)
+    return jnp.zeros_like(queries), weight
 
 
 def _of_each(place: Array, out: Array, log_weight: Array) -> tuple[Array, Array]:

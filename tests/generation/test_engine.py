@@ -164,16 +164,15 @@ def test_programs_are_bounded_whatever_is_asked(vision_model, pictures):
     engine = Engine(vision_model, SamplingConfig(2), slots=32, page=8, bucket=BUCKET)
     before = compiled()
     assert len(list(engine(requests))) == sum(r.num_samples for r in requests)
+    # The same again in another order, and in parts.
+    list(engine(requests[::-1]))
+    list(engine(requests[:3]))
     decoding, filling, closing = np.subtract(compiled(), before)
-    # Each lane's 16 slots are halved once, to 8.
-    assert decoding <= 2
+    # Each lane's 16 slots are halved once, to 8; 3 shapes of who reads prompts.
+    assert decoding <= 2 * 3
     assert closing <= 2
     # 3 numbers of groups, and 4 widths up to 64 tokens, with and without pictures.
     assert filling <= 3 * 4 * 2
-    # The same again, in another order, needs no other program than these.
-    before = compiled()
-    list(engine(requests[::-1]))
-    assert compiled()[0] == before[0]
 
 
 def test_a_smaller_last_batch_compiles_nothing(text_model):
@@ -387,6 +386,48 @@ def test_equal_beginnings_are_read_once(token_engine, monkeypatch):
     assert sorted(read) == [(0, 33), (16, 32)]
 
 
+@pytest.mark.parametrize("gathered", [0, 2])
+def test_pages_side_by_side_follow_what_their_numbers_hold(
+    token_engine, random_prompts, full_log_probs, gathered
+):
+    # Room for the two pages of one prompt: the next takes the same numbers.
+    prompts = random_prompts(17, 17, 17)
+    engine = token_engine(max_new_tokens=6, slots=1)
+    engine.layout = dataclasses.replace(
+        engine.layout, num_pages=2, gathered=gathered, spare=2.0
+    )
+    engine.shapes = {}
+    completions = engine.ask(prompts, num_samples=1)
+    [shape] = engine.shapes["prompts", 1]
+    assert shape.gathered == gathered
+    for (name, _), completion in completions.items():
+        rows = full_log_probs(prompts[name], completion.token_ids)
+        expected = rows[np.arange(6), completion.token_ids]
+        np.testing.assert_allclose(completion.policy_log_probs, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("slots", [4, 6])
+def test_gathering_changes_no_sample(token_engine, random_prompts, slots):
+    # Samples of up to four pages, some of which are put back for want of room.
+    prompts = random_prompts(*[17, 18, 19, 33] * 4)
+    engine = token_engine(max_new_tokens=30, slots=slots)
+    expected = engine.ask(prompts)
+    gathering = token_engine(max_new_tokens=30, slots=slots)
+    gathering.layout = dataclasses.replace(
+        gathering.layout, num_pages=40, gathered=60, spare=2.0
+    )
+    gathering.shapes = {}
+    completions = gathering.ask(prompts)
+    assert any(shape.gathered > 1 for shape in gathering.shapes["own", slots])
+    for where, completion in completions.items():
+        np.testing.assert_array_equal(
+            completion.token_ids, expected[where].token_ids, err_msg=str(where)
+        )
+        np.testing.assert_allclose(
+            completion.policy_log_probs, expected[where].policy_log_probs, atol=2e-5
+        )
+
+
 def test_a_prompt_longer_than_a_piece_is_read_in_pieces(
     token_engine, random_prompts, full_log_probs
 ):
@@ -414,6 +455,7 @@ def test_a_cache_that_does_not_fit_is_refused_before_it_is_made(text_model):
             page=8,
             chunk=8,
             bucket=8,
+            few_programs=True,
             cache_bytes=2**30,
             available_bytes=2**10,
         )
@@ -428,13 +470,42 @@ def test_the_cache_keeps_to_its_bound(text_model):
         page=8,
         chunk=8,
         bucket=8,
+        few_programs=False,
         cache_bytes=100 * 1024,
         available_bytes=None,
     )
     size = page_bytes(config, np.float32, 8)
     assert size == 2 * 2 * 2 * 8 * 8 * 4
-    assert (layout.num_pages + layout.slots) * size <= 100 * 1024
-    assert (layout.num_pages + layout.slots + 1) * size > 100 * 1024
+    held = layout.num_pages + layout.slots + layout.gathered
+    assert held * size <= 100 * 1024
+    assert (held + 1) * size > 100 * 1024
+    # Pages side by side hold nothing that is not in a page as well.
+    assert 0 < layout.gathered <= 100 * 1024 / size / 4
+
+
+@pytest.mark.parametrize(
+    ("slots", "few_programs", "sizes"),
+    [
+        (64, True, (64, 32, 16, 8)),
+        (16, False, (16, 12, 8, 6, 4, 3, 2)),
+        (9, False, (9, 8, 5, 3, 2)),
+        (1, False, (1,)),
+    ],
+)
+def test_programs_get_smaller_in_steps(text_model, slots, few_programs, sizes):
+    layout = make_layout(
+        text_model.config.text,
+        np.float32,
+        slots=slots,
+        page=8,
+        chunk=8,
+        bucket=8,
+        few_programs=few_programs,
+        cache_bytes=None,
+        available_bytes=None,
+    )
+    assert layout.sizes == sizes
+    assert (layout.gathered == 0) == few_programs
 
 
 def test_an_empty_prompt_is_refused(text_model, monkeypatch):

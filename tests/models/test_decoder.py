@@ -7,16 +7,21 @@ import pytest
 from flax import nnx
 
 from sophia_jax.config import ModelConfig, TextConfig
-from sophia_jax.generation.readers import Part, make_readers
+from sophia_jax.generation.readers import (
+    Part,
+    chain_shape,
+    make_chains,
+    rows_of,
+)
 from sophia_jax.models.internvl import InternVL
 from sophia_jax.models.layers import (
     attention,
     merge_attention,
     partial_attention,
-    rotary_angles,
+    rotary,
     rotate,
 )
-from sophia_jax.models.paged import OpenPages, Pages
+from sophia_jax.models.paged import Pages, Rows
 
 TEXT = TextConfig(
     vocab_size=40,
@@ -99,28 +104,44 @@ def fill(decoder, pages, embeds, lengths, filled, context=None):
     )
 
 
-def test_decoding_from_shared_pages_equals_the_full_forward(decoder):
+def chains_of(parts, *, num_slots, gathered, pages):
+    """Chains of some slots, with so many of their pages side by side."""
+    rows = rows_of(parts)
+    shape = chain_shape(rows, num_slots=num_slots, most_gathered=0, known=(), spare=1)
+    chains = make_chains(rows, shape, num_slots=num_slots, most_parts=4).chains
+    if not gathered:
+        return chains
+    first = pages.gathered(chains.page[:, :gathered], stacked=True)
+    return chains.replace(first=first)
+
+
+@pytest.mark.parametrize("gathered", [0, 1, 2])
+def test_decoding_from_shared_pages_equals_the_full_forward(decoder, gathered):
     # Prompts of 6 and 3 tokens, read by 3 and 1 samples; 5 tokens each, which begin at
     # place 2 of the open page, fill it after 2 tokens, and go on in a new one.
     lengths, slots = [6, 3], [0, 0, 0, 1]
     prompts, answers = embeds_of(3, 2, 6), embeds_of(4, 4, 5)
     pages = Pages.empty(TEXT, 8, PAGE, prompts.dtype)
     pages = fill(decoder, pages, prompts, lengths, [[5, 2], [7, NOWHERE]])
-    open_pages = OpenPages.empty(TEXT, 4, PAGE, prompts.dtype, stacked=True)
+    open_pages = Rows.empty(TEXT, 4, PAGE, prompts.dtype, stacked=True)
     shared = {slot: [Part(5, 0, 4), Part(2, 0, 2)] for slot in range(3)}
     shared[3] = [Part(7, 0, 3)]
-    own, start, place, steps = {slot: [] for slot in range(4)}, 2, 2, []
+    own, start, place, steps = {}, 2, 2, []
     for step in range(5):
         if place == PAGE:
             closed = jnp.asarray([0, 1, 3, 4])
             pages = pages.filled(closed, open_pages.stacked())
             own = {slot: [Part(int(n), start, PAGE)] for slot, n in enumerate(closed)}
             start = place = 0
+        tables = [(shared, gathered)] + [(own, min(gathered, 1))] * bool(own)
         hidden, open_pages = jax.jit(decoder.decode)(
             answers[:, step],
-            jnp.asarray([lengths[prompt] + step for prompt in slots]),
+            decoder.turns(jnp.asarray([lengths[prompt] + step for prompt in slots])),
             pages,
-            make_readers(shared, own, num_slots=4, most_parts=4),
+            [
+                chains_of(parts, num_slots=4, gathered=side_by_side, pages=pages)
+                for parts, side_by_side in tables
+            ],
             open_pages,
             jnp.full(4, start),
             jnp.asarray(place),
@@ -137,16 +158,15 @@ def test_decoding_from_shared_pages_equals_the_full_forward(decoder):
 
 
 def test_layers_one_by_one_are_the_layers_in_a_scan(decoder):
-    embeds, none = embeds_of(7, 3, 1)[:, 0], {slot: [] for slot in range(3)}
+    embeds = embeds_of(7, 3, 1)[:, 0]
     pages = Pages.empty(TEXT, 1, PAGE, embeds.dtype)
-    readers = make_readers(none, none, num_slots=3, most_parts=1)
     outs = [
         jax.jit(decoder.decode)(
             embeds,
-            jnp.asarray([0, 4, 9]),
+            decoder.turns(jnp.asarray([0, 4, 9])),
             pages,
-            readers,
-            OpenPages.empty(TEXT, 3, PAGE, embeds.dtype, stacked=layers is None),
+            [],
+            Rows.empty(TEXT, 3, PAGE, embeds.dtype, stacked=layers is None),
             jnp.zeros(3, int),
             jnp.asarray(0),
             layers=layers,
@@ -261,16 +281,17 @@ def test_attention_is_softmax_weighted_over_grouped_heads():
     np.testing.assert_allclose(out.ravel(), [7, 7, 15, 15], rtol=1e-6)
 
 
-def test_rotary_angles_follow_the_formula():
+def test_rotary_follows_the_formula():
     # d = 4, theta = 100: frequencies 1 and 100^(-1/2) = 0.1.
-    angles = rotary_angles(jnp.asarray([[0, 1, 30]]), 4, theta=100.0)
-    np.testing.assert_allclose(angles, [[[0, 0], [1, 0.1], [30, 3]]], rtol=1e-6)
+    turns = rotary(jnp.asarray([[0, 1, 30]]), 4, theta=100.0)
+    angles = np.asarray([[[0, 0], [1, 0.1], [30, 3]]])
+    np.testing.assert_allclose(turns, [np.cos(angles), np.sin(angles)], atol=1e-6)
 
 
 def test_rotating_a_quarter_turn_exchanges_the_halves():
     # [x1, x2] = [3, 4] by 90 degrees: [-x2, x1].
     x = jnp.asarray([3.0, 4.0]).reshape(1, 1, 1, 2)
-    turned = rotate(x, jnp.full((1, 1, 1), jnp.pi / 2))
+    turned = rotate(x, jnp.asarray([0.0, 1.0]).reshape(2, 1, 1, 1))
     np.testing.assert_allclose(turned.ravel(), [-4, 3], atol=1e-6)
 
 
@@ -279,8 +300,8 @@ def test_rotated_products_depend_on_the_distance_alone():
 
     def products(shift):
         positions = jnp.tile(jnp.asarray([0, 4, 9]) + shift, (2, 1))
-        angles = rotary_angles(positions, TEXT.head_dim, theta=1e4)
-        turned = rotate(query, angles), rotate(key, angles)
+        turns = rotary(positions, TEXT.head_dim, theta=1e4)
+        turned = rotate(query, turns), rotate(key, turns)
         return jnp.einsum("bthd,bshd->bhts", *turned)
 
     np.testing.assert_allclose(products(0), products(17), atol=1e-5)
