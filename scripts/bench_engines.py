@@ -49,7 +49,7 @@ def ours(model: Model, max_new_tokens: int) -> SamplePhase:
         engines[slots].lengths = phase.lengths
         completions = engines[slots](phase.requests())
         drawn = {(c.group, c.sample): c.token_ids for c in completions}
-        return Run(drawn, completions.row_steps)
+        return Run(drawn, completions.steps)
 
     return sample
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -61,25 +61,6 @@ def padding_share(useful_tokens: int, row_steps: int) -> float:
     return 1 - useful_tokens / row_steps
 
 
-def running_rows(lengths: Sequence[int], slots: int) -> float:
-    """Rows that decode together when a free slot is refilled at once.
-
-    Args:
-      lengths: tokens of each sample, in the order in which they start.
-      slots: rows at most.
-
-    Returns:
-      The mean over tokens, sum n^2 / sum n for steps of n rows.
-    """
-    waiting, left, steps = list(lengths)[::-1], [], []
-    while waiting or left:
-        while waiting and len(left) < slots:
-            left.append(waiting.pop())
-        steps.append(len(left))
-        left = [length - 1 for length in left if length > 1]
-    return float(np.sum(np.square(steps)) / np.sum(steps))
-
-
 def product_parameters(text: TextConfig) -> int:
     """Parameters in the matrix products of one token, the head among them."""
     heads = 2 * text.num_heads * text.head_dim  # query, out
@@ -125,6 +106,22 @@ class ProductRate:
         while sum(seconds) < least_seconds:
             seconds.append(seconds_of(run)[1])
         return rows / float(np.median(seconds))
+
+
+def products_seconds(
+    steps: Mapping[int, int], rate: ProductRate, *, least_seconds: float
+) -> float:
+    """What the products alone of some decoding steps take.
+
+    Args:
+      steps: by the rows of their batch.
+      rate: of the machine.
+      least_seconds: for the timing of each number of rows.
+    """
+    return sum(
+        number * rows / rate(rows, least_seconds=least_seconds)
+        for rows, number in steps.items()
+    )
 
 
 def peak_memory(call: Callable, *arguments: Any) -> float:

@@ -25,8 +25,7 @@ def show(figures: dict, console: Console) -> None:
     )
     for name, phase in figures["phases"].items():
         console.print(phase_table(name, phase))
-        for limit in phase["limits"]:
-            console.print(limit_line(limit))
+        console.print(limit_lines(phase["limit"], phase["limit_as_decoded"]))
     for engine, peak in figures.get("peak_memory_gib", {}).items():
         console.print(f"peak memory of a process with {engine} alone: {peak:.2f} GiB")
 
@@ -52,13 +51,16 @@ def phase_table(name: str, phase: dict) -> Table:
     return table
 
 
-def limit_line(limit: dict) -> str:
-    """The bound that matrix products set, and our share of it."""
+def limit_lines(full: dict, as_decoded: dict) -> str:
+    """The bounds that matrix products set, and our share of them."""
     return (
-        f"matrix products of {limit['rows']} rows allow "
-        f"{spread_text(limit['tokens_per_second'], '.0f')} tokens/s "
-        f"({limit['gflop_per_second']:.0f} GFLOP/s); ours reaches "
-        f"{spread_text(limit['ours_share'], '.0%')} of that"
+        f"matrix products in full batches of {full['rows']} rows allow "
+        f"{spread_text(full['tokens_per_second'], '.0f')} tokens/s "
+        f"({full['gflop_per_second']:.0f} GFLOP/s); ours reaches "
+        f"{spread_text(full['ours_share'], '.0%')} of that\n"
+        "those of our steps, with as many rows as they had, allow "
+        f"{spread_text(as_decoded['tokens_per_second'], '.0f')} tokens/s; ours reaches "
+        f"{spread_text(as_decoded['ours_share'], '.0%')} of that"
     )
 
 

@@ -37,7 +37,7 @@ from bench_measure import (  # noqa: E402
     pair_ratios,
     peak_memory,
     product_parameters,
-    running_rows,
+    products_seconds,
     seconds_of,
     spread,
     surroundings,
@@ -77,8 +77,8 @@ class Benchmark:
     """Rows of a peer's batch; the warm-up picks the fastest for each phase."""
     mkl_path: Literal["auto", "avx2", "avx512"] = "auto"
     """Code path of torch's matrix library (MKL_CBWR), which may not see this CPU's."""
-    limit_seconds: float = 1.0
-    """Seconds that each timing of the matrix products takes, once a repetition."""
+    limit_seconds: float = 3.0
+    """Seconds that timing the matrix products takes, twice a repetition."""
     memory: bool = True
     """Run each engine once more, in a process of its own, for its peak memory;
     --no-memory does not."""
@@ -97,6 +97,7 @@ class Series:
       tokens_per_second: useful ones, of each repetition.
       programs: compiled by JAX in each repetition.
       padding_share: of the tokens drawn, in [0, 1).
+      steps: decoded in a repetition, by the rows of their batch.
     """
 
     rows: int
@@ -105,6 +106,20 @@ class Series:
     tokens_per_second: list[float] = field(default_factory=list)
     programs: list[int] = field(default_factory=list)
     padding_share: float = 0.0
+    steps: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What this machine's matrix products allow in one repetition.
+
+    Attributes:
+      tokens_per_second: in batches of all slots.
+      seconds_as_decoded: for our steps, with their batches as they were.
+    """
+
+    tokens_per_second: float
+    seconds_as_decoded: float
 
 
 def measure(options: Benchmark, model: Model, phases: list[Phase]) -> dict:
@@ -125,17 +140,15 @@ def measure(options: Benchmark, model: Model, phases: list[Phase]) -> dict:
         for phase in phases
     }
     rate = ProductRate(model.params, model.config.text)
-    limits: dict[str, dict[int, list[float]]] = {phase.name: {} for phase in phases}
+    limits: dict[str, list[Limit]] = {phase.name: [] for phase in phases}
     for repetition in range(options.repetitions):
         for phase in phases:
-            for rows in decode_rows(phase, options.slots):
-                allowed = rate(rows, least_seconds=options.limit_seconds)
-                limits[phase.name].setdefault(rows, []).append(allowed)
             for name in rotated(names, repetition):
                 found = series[phase.name][name]
                 repeat(engines[name], phase, found, model, compilations)
                 speed = found.tokens_per_second[-1]
                 print(f"{repetition} {phase.name} {name}: {speed:.0f} tokens/s")
+            limits[phase.name].append(limit(series[phase.name][OURS], rate, options))
     return {
         "logit_difference": differences,
         "phases": {
@@ -149,10 +162,15 @@ def row_choices(name: str, options: Benchmark) -> tuple[int, ...]:
     return (options.slots,) if name == OURS else options.batch_rows
 
 
-def decode_rows(phase: Phase, slots: int) -> list[int]:
-    """All slots, and the mean that this phase can keep busy, where that is less."""
-    busy = round(running_rows(phase.row_lengths, slots))
-    return sorted({slots, busy}, reverse=True)
+def limit(ours: Series, rate: ProductRate, options: Benchmark) -> Limit:
+    """What the matrix products allow, now."""
+    seconds = options.limit_seconds
+    steps = ours.steps
+    each = seconds / len(steps)
+    return Limit(
+        tokens_per_second=rate(options.slots, least_seconds=seconds),
+        seconds_as_decoded=products_seconds(steps, rate, least_seconds=each),
+    )
 
 
 def rotated(names: tuple[str, ...], by: int) -> tuple[str, ...]:
@@ -188,15 +206,18 @@ def repeat(
     series.tokens_per_second.append(phase.useful_tokens / seconds)
     series.programs.append(compilations.count - before)
     series.padding_share = padding_share(phase.useful_tokens, run.row_steps)
+    series.steps = dict(run.steps)
 
 
 def summary(
     phase: Phase,
     series: dict[str, Series],
-    limits: dict[int, list[float]],
+    limits: list[Limit],
     model: Model,
 ) -> dict:
     """The figures of one phase."""
+    allowed = [limit.tokens_per_second for limit in limits]
+    as_decoded = [phase.useful_tokens / limit.seconds_as_decoded for limit in limits]
     flop_per_token = 2 * product_parameters(model.config.text)
     speeds = {name: found.tokens_per_second for name, found in series.items()}
     return {
@@ -212,15 +233,16 @@ def summary(
             for name, speed in speeds.items()
             if name != OURS
         },
-        "limits": [
-            {
-                "rows": rows,
-                "tokens_per_second": spread(allowed),
-                "gflop_per_second": spread(allowed)["median"] * flop_per_token / 1e9,
-                "ours_share": pair_ratios(speeds[OURS], allowed),
-            }
-            for rows, allowed in limits.items()
-        ],
+        "limit": {
+            "rows": series[OURS].rows,
+            "tokens_per_second": spread(allowed),
+            "gflop_per_second": spread(allowed)["median"] * flop_per_token / 1e9,
+            "ours_share": pair_ratios(speeds[OURS], allowed),
+        },
+        "limit_as_decoded": {
+            "tokens_per_second": spread(as_decoded),
+            "ours_share": pair_ratios(speeds[OURS], as_decoded),
+        },
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import Counter
 
 import numpy as np
 import torch
@@ -46,19 +47,19 @@ class TransformersEngine:
     def __call__(self, phase: Phase, rows: int) -> Run:
         """Sample a phase in batches of `rows` samples, rounded down to whole groups."""
         torch.manual_seed(phase.seed)
-        token_ids, row_steps = {}, 0
+        token_ids, steps = {}, Counter()
         num_samples = len(next(iter(phase.lengths.values())))
         for groups in batched(list(phase.prompts), max(1, rows // num_samples)):
             lengths = np.concatenate([phase.lengths[group] for group in groups])
             drawn = self._generate(phase, groups, lengths)
-            row_steps += drawn.size
+            steps[len(drawn)] += drawn.shape[1]
             places = [(group, n) for group in groups for n in range(num_samples)]
             for place, row, length in zip(places, drawn, lengths, strict=True):
                 ended = row[length - 1] == END_ID and not np.any(
                     row[: length - 1] == END_ID
                 )
                 token_ids[place] = row[: length if ended else 0]
-        return Run(token_ids, row_steps)
+        return Run(token_ids, steps)
 
     def _generate(
         self, phase: Phase, groups: list[str], lengths: np.ndarray

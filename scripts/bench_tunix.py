@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +61,7 @@ class TunixEngine:
         places = [
             (g, n) for g, lengths in phase.lengths.items() for n in range(len(lengths))
         ]
-        token_ids, row_steps = {}, 0
+        token_ids, steps = {}, Counter()
         for start in range(0, len(places), rows):
             batch = places[start : start + rows]
             lengths = [int(phase.lengths[group][n]) for group, n in batch]
@@ -75,10 +76,10 @@ class TunixEngine:
                 top_p=1.0,
                 seed=phase.seed + start,
             ).tokens
-            row_steps += len(batch) * sampler.longest
+            steps[len(batch)] += sampler.longest
             for place, row, length in zip(batch, drawn, lengths, strict=True):
                 token_ids[place] = row[:length][row[:length] != PAD_ID]
-        return Run(token_ids, row_steps)
+        return Run(token_ids, steps)
 
     def _sampler(self, prompt_length: int) -> StopsAtLongest:
         """One for each cache size, since it holds the compiled programs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import jax
@@ -131,11 +131,16 @@ class Run:
 
     Attributes:
       token_ids: Int[token] by (group, sample).
-      row_steps: tokens that were drawn for any row, useful or not.
+      steps: that were decoded, by the rows of their batch.
     """
 
     token_ids: dict[tuple[str, int], np.ndarray]
-    row_steps: int
+    steps: Mapping[int, int]
+
+    @property
+    def row_steps(self) -> int:
+        """Tokens that were drawn for any row, useful or not."""
+        return sum(rows * steps for rows, steps in self.steps.items())
 
 
 def draw_lengths(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -299,11 +299,11 @@ class Run:
       requests: what is asked.
 
     Attributes:
-      row_steps: slots times steps that were decoded so far, idle slots included.
+      steps: decoded so far, by the slots of their program, idle ones included.
     """
 
     def __init__(self, engine: Engine, requests: Iterable[Request]):
-        self.row_steps = 0
+        self.steps: Counter[int] = Counter()
         self._engine = engine
         self._stops: dict[str, int] = {}
         self._lanes = engine.lanes(self._stops)
@@ -342,7 +342,7 @@ class Run:
             while at_work:
                 lane, future = at_work.popleft()
                 drawn = future.result()
-                self.row_steps += int(drawn.num_steps) * drawn.token_ids.shape[1]
+                self.steps[drawn.token_ids.shape[1]] += int(drawn.num_steps)
                 lane.scheduler.collect(drawn)
                 go_on(lane)
                 yield from self._spoken(lane.scheduler.finished())

@@ -119,7 +119,7 @@ def test_a_run_that_lacks_anything_is_refused_with_all_of_it(workloads):
         "captions", {"a": np.zeros(3, int)}, {"a": np.array([2, 1, 1])}, seed=0
     )
     token_ids = {("a", 0): np.array([5]), ("a", 1): np.array([99])}
-    run = workloads.Run(token_ids, row_steps=3)
+    run = workloads.Run(token_ids, steps={1: 1, 2: 1})
     with pytest.raises(ValueError) as refused:
         workloads.check_run(phase, run, vocab_size=50)
     assert str(refused.value) == (
@@ -143,10 +143,12 @@ def test_ratios_are_taken_within_a_repetition(measures):
     }
 
 
-def test_running_rows_are_weighted_by_tokens(measures):
-    # Two slots and lengths 1, 2, 3: steps of 2, 2, 1 and 1 rows hold 6 tokens.
-    assert measures.running_rows([1, 2, 3], 2) == pytest.approx(10 / 6)
-    assert measures.running_rows([4, 4, 4], 3) == 3
+def test_products_take_what_their_batches_take(measures):
+    # 3 steps of 4 rows at 8 rows a second, and 2 steps of one row at 1 row a second.
+    def rate(rows, *, least_seconds):
+        return {4: 8.0, 1: 1.0}[rows]
+
+    assert measures.products_seconds({4: 3, 1: 2}, rate, least_seconds=0) == 3.5
 
 
 def test_the_products_are_those_of_all_matrices(measures, workloads, model):
@@ -244,8 +246,11 @@ def test_the_benchmark_reports_each_phase_and_engine(script, workloads, short):
         assert len(phase["engines"]["sophia_jax"]["tokens_per_second"]) == 2
         assert phase["engines"]["sophia_jax"]["programs"] == [0, 0]
         assert phase["ours_over_peer"]["transformers"]["min"] > 0
-        assert phase["limits"][0]["rows"] == 4
+        assert phase["limit"]["rows"] == 4
+        steps = phase["engines"]["sophia_jax"]["steps"]
+        tokens = sum(int(rows) * number for rows, number in steps.items())
+        assert tokens >= phase["useful_tokens"]
     out = io.StringIO()
     script("bench_report").show(figures, Console(file=out, width=150))
-    assert out.getvalue().count("ours reaches") >= 2
+    assert out.getvalue().count("ours reaches") == 4
     assert "reasonings: 12 samples from prompts of 8 tokens" in out.getvalue()
