@@ -212,7 +212,7 @@ def close_pages(pages: Pages, open_pages: Rows, filled: Array) -> Pages:
       open_pages: one for each slot; they may be written to anew.
       filled: Int32[slot], where each goes; out of range for a slot that is not running.
     """
-    return pages.filled(filled, open_pages.stacked())
+    return pages.filled(filled, open_pages)
 
 
 @jax.jit

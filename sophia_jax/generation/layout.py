@@ -123,13 +123,16 @@ def make_layout(
 
 
 def _sizes(slots: int, few: bool) -> tuple[int, ...]:
-    """Halves of the slots, and what lies between them unless there are to be few."""
-    sizes = [slots]
-    while sizes[-1] > FEWEST_SLOTS[few]:
-        size = -(-sizes[-1] // 2)
-        between = -(-3 * size // 2)
-        sizes += [size] if few or not size < between < sizes[-1] else [between, size]
-    return tuple(sizes)
+    """Halves of the slots, and what lies between them unless there are to be few.
+
+    The first steps are the smallest, since the largest batches cost the most.
+    """
+    sizes = {slots}
+    while min(sizes) > FEWEST_SLOTS[few]:
+        size, parts = min(sizes), 1 if few else 4 if len(sizes) == 1 else 2
+        half = -(-size // 2)
+        sizes |= {half + (size - half) * part // parts for part in range(parts)}
+    return tuple(sorted(sizes, reverse=True))
 
 
 def page_bytes(config: TextConfig, dtype: jnp.dtype, page: int) -> int:

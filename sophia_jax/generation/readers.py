@@ -48,7 +48,7 @@ class ChainShape(NamedTuple):
     """Sizes of a table, of which there are few, since each costs a program.
 
     Attributes:
-      rows: as many as slots; halves of that, where slots read together.
+      rows: as many as slots; fewer, where slots read together.
       readers: of each row, a power of 2.
       gathered: parts of each row that stand side by side.
     """
@@ -114,9 +114,7 @@ def chain_shape(
     readers, gathered, best_room, best = 1, 0, 0, None
     if rows:
         readers = 1 << (max(len(row.slots) for row in rows) - 1).bit_length()
-        num_rows = num_slots
-        while readers > 1 and num_rows > 1 and -(-num_rows // 2) >= len(rows):
-            num_rows = -(-num_rows // 2)
+        num_rows = num_slots if readers == 1 else min(_enough(len(rows)), num_slots)
         enough = int(WORTH_GATHERING * num_rows)
         worth = len(rows[enough].parts) if enough < len(rows) else 0
         gathered = _few_numbers(min(worth, most_gathered // num_rows))
@@ -152,6 +150,12 @@ def few_shapes(sizes: Sequence[int]) -> Shapes:
         ]
         for slots in sizes
     }
+
+
+def _enough(least: int) -> int:
+    """The least from a number on of 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, ..."""
+    power = 1 << (least - 1).bit_length()
+    return max(power, 1) if 3 * power // 4 < least else 3 * power // 4
 
 
 def _few_numbers(most: int) -> int:

@@ -349,6 +349,22 @@ def test_a_group_may_be_cancelled_at_a_length(token_engine, random_prompts):
     assert {lengths["1", n] for n in range(3)} == {120}
 
 
+def test_a_stop_can_be_taken_back_by_who_sees_what_has_just_ended(
+    token_engine, random_prompts
+):
+    prompts = random_prompts(5)
+    engine = token_engine(max_new_tokens=120, slots=16)
+    engine.limits_of = {"0": [40, 120, 120]}
+    run = engine.run(prompts, [Request("0", "", num_samples=3, seed=0)])
+    run.cancel("0", after=40)  # the first ends in the step in which all have 40
+    lengths = {}
+    for completion in run:
+        lengths[completion.sample] = len(completion.token_ids)
+        if completion.sample == 0:
+            run.cancel("0", after=1000)
+    assert lengths == {0: 40, 1: 120, 2: 120}
+
+
 def test_cancelling_what_has_just_finished_changes_nothing(
     token_engine, random_prompts
 ):
@@ -487,8 +503,8 @@ def test_the_cache_keeps_to_its_bound(text_model):
     ("slots", "few_programs", "sizes"),
     [
         (64, True, (64, 32, 16, 8)),
-        (16, False, (16, 12, 8, 6, 4, 3, 2)),
-        (9, False, (9, 8, 5, 3, 2)),
+        (16, False, (16, 14, 12, 10, 8, 6, 4, 3, 2)),
+        (9, False, (9, 8, 7, 6, 5, 4, 3, 2)),
         (1, False, (1,)),
     ],
 )

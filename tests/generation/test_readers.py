@@ -50,8 +50,9 @@ def rows_with(*num_parts, readers=1):
         (rows_with(9, 9, 5, 5, 2, 1, 1, 1), (8, 1, 5)),
         # Where fewer than that have a page, nothing is gathered.
         (rows_with(9, 9, 5), (8, 1, 0)),
-        # 3 rows that are read by 2 slots each need no more than 4 rows.
-        (rows_with(3, 2, 2, readers=2), (4, 2, 2)),
+        # Of rows that are read by 2 slots each, as few as are needed: 3, or 6 for 5.
+        (rows_with(3, 2, 2, readers=2), (3, 2, 2)),
+        (rows_with(2, 2, 2, 2, 2, readers=2), (6, 2, 2)),
         # 9 parts are not among the few numbers, 8 are.
         (rows_with(9, 9, 9, 9, readers=2), (4, 2, 8)),
     ],
