@@ -62,7 +62,7 @@ TEMPLATE = "{question} {caption}"
 class Benchmark:
     """Sample reasonings with simulated outcomes, and stop what cannot be kept."""
 
-    workload: Workload = field(default_factory=lambda: Workload(num_questions=32))
+    workload: Workload = field(default_factory=lambda: Workload(num_questions=48))
     model: ModelSize = field(default_factory=ModelSize)
     success: tuple[float, ...] = (0.5,)
     """Mean chances of a right reasoning, each in (0, 1) and measured on its own."""
@@ -290,8 +290,9 @@ def measure(options: Benchmark) -> dict:
     collect = Collection(options, model)
     peers = {name: build_engine(name, model, most) for name in options.peers}
     drawn = [draw_outcomes(options, success) for success in options.success]
-    _, seconds = seconds_of(lambda: collect(drawn[0]))
-    print(f"warm-up {OURS}: {options.slots} rows, {seconds:.0f} s")
+    for success, outcomes in zip(options.success, drawn, strict=True):
+        _, seconds = seconds_of(lambda outcomes=outcomes: collect(outcomes))
+        print(f"warm-up {OURS}, success {success}: {seconds:.0f} s")
     trial = collect.for_peers(drawn[0], options.peer_questions)
     rows = {
         name: fastest_rows(engine, trial, options.batch_rows)

@@ -33,9 +33,9 @@ STEP_TOTAL = 60  # no total of a step is larger: six digits sum to 54
 DIGIT_SHARES = {1: (1.0,), 2: (0.3, 0.7), 3: (0.2, 0.4, 0.4)}  # of 1, 2, ... digits
 SHAPES = ((2, 2), (3, 1), (3, 3), (2, 2, 2))  # at most so many digits in each row
 ROWS = ("first", "second", "third")
-AGAIN = "again"
 
 Numbers = tuple[int, ...]
+Columns = tuple[list[str], list[str]]  # lines for the ones, and for the tens
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class Kind:
       question: as it is asked.
       shapes: how many numbers the picture may hold, of how many digits.
       answer: of the numbers, in the order of the rows.
-      steps: the calculation, line by line; at the end its ones are checked by the
-        inverse operation.
+      steps: the calculation, line by line, with the ones checked by the inverse
+        operation, or (long check) the ones and the tens.
     """
 
     question: str
     shapes: tuple[tuple[int, ...], ...]
     answer: Callable[[Numbers], int]
-    steps: Callable[[Numbers], list[str]]
+    steps: Callable[[Numbers, bool], list[str]]
 
 
 def is_held_out(numbers: Numbers) -> bool:
@@ -153,13 +153,8 @@ def fact(rng: np.random.Generator) -> tuple[str, str]:
     return re.fullmatch(r"(\d\?\d|[^=]+=)(.+)", line).groups()
 
 
-def solution(kind: Kind, numbers: Numbers, *, twice: bool) -> str:
+def solution(kind: Kind, numbers: Numbers, *, long_check: bool) -> str:
     """The answer, thought out digit by digit, checked and boxed.
-
-    Args:
-      kind: of the question.
-      numbers: in the picture.
-      twice: whether everything is worked out once more, to be sure.
 
     Raises:
       ValueError: the answer is negative: it cannot be worked out digit by digit.
@@ -167,27 +162,22 @@ def solution(kind: Kind, numbers: Numbers, *, twice: bool) -> str:
     answer = kind.answer(numbers)
     if answer < 0:
         raise ValueError(f"numbers: expected an answer >= 0, got {answer} of {numbers}")
-    steps = kind.steps(numbers)
-    thought = "\n".join([*steps, AGAIN, *steps] if twice else steps)
-    return f"<think>{thought}</think>\\boxed{{{answer}}}"
+    steps = "\n".join(kind.steps(numbers, long_check))
+    return f"<think>{steps}</think>\\boxed{{{answer}}}"
 
 
-def add_columns(a: int, b: int) -> list[str]:
+def add_columns(a: int, b: int) -> Columns:
     """a + b by columns: digit + digit, and before the tens a line for a carry."""
     carry = (a % 10 + b % 10) // 10
     carried = [add(a // 10, carry)] if carry else []
-    return [add(a % 10, b % 10), *carried, add(a // 10 + carry, b // 10)]
+    return [add(a % 10, b % 10)], [*carried, add(a // 10 + carry, b // 10)]
 
 
-def subtract_columns(a: int, b: int) -> list[str]:
+def subtract_columns(a: int, b: int) -> Columns:
     """a - b by columns: digit - digit, and before the tens a line for a borrow."""
     borrow = int(a % 10 < b % 10)
     borrowed = [add(b // 10, borrow)] if borrow else []
-    return [
-        subtract(a % 10, b % 10),
-        *borrowed,
-        subtract(a // 10, b // 10 + borrow),
-    ]
+    return [subtract(a % 10, b % 10)], [*borrowed, subtract(a // 10, b // 10 + borrow)]
 
 
 def running_sum(numbers: Numbers) -> list[str]:
@@ -232,49 +222,57 @@ def all_digits(numbers: Numbers) -> list[int]:
     return [int(character) for number in numbers for character in str(number)]
 
 
-def check(line: str) -> str:
-    """A line that calculates back from the result."""
-    return f"check {line}"
+def check(columns: Columns, long_check: bool) -> list[str]:
+    """The ones, or the ones and the tens, by the inverse operation."""
+    ones, tens = columns
+    first, *rest = [*ones, *tens] if long_check else ones
+    return [f"check {first}", *rest]
 
 
-def sum_steps(numbers: Numbers) -> list[str]:
+def sum_steps(numbers: Numbers, long_check: bool) -> list[str]:
     a, b = numbers
+    ones, tens = add_columns(a, b)
     return [
         f"{a:02}+{b:02}",
-        *add_columns(a, b),
+        *ones,
+        *tens,
         f"={a + b:03}",
-        check(subtract((a + b) % 10, b % 10)),
+        *check(subtract_columns(a + b, b), long_check),
     ]
 
 
-def difference_steps(numbers: Numbers) -> list[str]:
+def difference_steps(numbers: Numbers, long_check: bool) -> list[str]:
     first, second = numbers
     a, b = max(numbers), min(numbers)
+    ones, tens = subtract_columns(a, b)
     return [
         f"{first:02},{second:02}",
         *compare_columns(first, second),
         f"{a:02}-{b:02}",
-        *subtract_columns(a, b),
+        *ones,
+        *tens,
         f"={a - b:02}",
-        check(add((a - b) % 10, b % 10)),
+        *check(add_columns(a - b, b), long_check),
     ]
 
 
-def digit_sum_steps(numbers: Numbers) -> list[str]:
-    last = all_digits(numbers)[-1]
+def digit_sum_steps(numbers: Numbers, long_check: bool) -> list[str]:
+    *_, before, last = all_digits(numbers)
     total = sum(all_digits(numbers))
+    back = [subtract(total % 10, last)], [subtract((total - last) % 10, before)]
     return [
         caption(numbers),
         *running_sum(numbers),
         f"={total:02}",
-        check(subtract(total % 10, last)),
+        *check(back, long_check),
     ]
 
 
-def product_steps(numbers: Numbers) -> list[str]:
+def product_steps(numbers: Numbers, long_check: bool) -> list[str]:
     """The last two digits: of the ones' product both, of the tens' the last."""
     a, factor = numbers[0] % 100, numbers[1]
     ones, tens = a % 10 * factor, a // 10 * factor
+    back = [f"{factor}*{a % 10}={ones:02}"], [f"{factor}*{a // 10}={tens:02}"]
     return [
         caption(numbers),
         f"{a:02}*{factor}",
@@ -282,19 +280,23 @@ def product_steps(numbers: Numbers) -> list[str]:
         multiply(a // 10, factor),
         add(ones // 10, tens % 10),
         f"={a * factor % 100:02}",
-        check(f"{factor}*{a % 10}={ones:02}"),
+        *check(back, long_check),
     ]
 
 
-def two_step_steps(numbers: Numbers) -> list[str]:
+def two_step_steps(numbers: Numbers, long_check: bool) -> list[str]:
     a, b, c = numbers
+    ones, tens = add_columns(a, b)
+    left_ones, left_tens = subtract_columns(a + b, c)
     return [
         f"{a:02}+{b:02}",
-        *add_columns(a, b),
+        *ones,
+        *tens,
         f"{a + b:03}-{c:02}",
-        *subtract_columns(a + b, c),
+        *left_ones,
+        *left_tens,
         f"={a + b - c:03}",
-        check(add((a + b - c) % 10, c % 10)),
+        *check(add_columns(a + b - c, c), long_check),
     ]
 
 

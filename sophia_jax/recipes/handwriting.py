@@ -55,7 +55,7 @@ __all__ = [
 ]
 
 MAX_LENGTH = 192  # tokens, prompt and answer
-TWICE = 0.5  # share of the reasoner's texts that work everything out once more
+LONG_CHECKS = 0.25  # share of the reasoner's texts that check every digit
 VOCAB_SIZE = 384
 TILES = TileGeometry(
     tile_size=PICTURE_SIZE,
@@ -109,7 +109,7 @@ def make_tokenizer(prompts: Prompts, seed: int):
         for kind in KINDS.values():
             numbers = draw_solvable(rng, kind)
             texts.append(prompts.reasoner.format(caption="", question=kind.question))
-            texts.append(solution(kind, numbers, twice=True))
+            texts.append(solution(kind, numbers, long_check=True))
             texts.append(perception(rng, numbers)[0])
     return train_tokenizer(texts, VOCAB_SIZE)
 
@@ -271,7 +271,8 @@ def worked_text(prompts: Prompts, seed: int, index: int) -> tuple[str, str]:
     kind = list(KINDS.values())[index % len(KINDS)]
     numbers = draw_solvable(rng, kind)
     prompt = prompts.reasoner.format(caption=caption(numbers), question=kind.question)
-    return prompt, solution(kind, numbers, twice=bool(rng.random() < TWICE))
+    long_check = bool(rng.random() < LONG_CHECKS)
+    return prompt, solution(kind, numbers, long_check=long_check)
 
 
 def text_example(model: Model, prompt: str, text: str) -> Example:

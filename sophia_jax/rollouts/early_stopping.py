@@ -13,7 +13,7 @@ from sophia_jax.types import Completion, Item, RewardFn
 
 __all__ = ["EarlyStopping", "hopeful_order"]
 
-QUESTIONS_AT_ONCE = 16  # that take turns with their captions
+QUESTIONS_AT_ONCE = 64  # that take turns with their captions
 
 
 class EarlyStopping:

@@ -85,13 +85,13 @@ def equations(lines):
             right = result
 
 
-def worked(kind, numbers):
-    """Lines before the check, the check, and what stands in the box."""
-    match = SHAPE.fullmatch(solution(KINDS[kind], numbers, twice=False))
-    *lines, check = match[1].split("\n")
-    assert check.startswith("check ")
-    assert not any("check" in line for line in lines)
-    return lines, check, int(match[2])
+def worked(kind, numbers, *, long_check):
+    """Lines before the check, lines of the check, and what stands in the box."""
+    match = SHAPE.fullmatch(solution(KINDS[kind], numbers, long_check=long_check))
+    lines = match[1].split("\n")
+    starts = [i for i, line in enumerate(lines) if line.startswith("check ")]
+    assert len(starts) == 1
+    return lines[: starts[0]], lines[starts[0] :], int(match[2])
 
 
 def cases(kind):
@@ -109,12 +109,13 @@ def solvable(kind):
     return [n for n in cases(kind) if expected_answer(kind, n) >= 0]
 
 
+@pytest.mark.parametrize("long_check", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_line_of_every_solution_is_true(kind):
+def test_every_line_of_every_solution_is_true(kind, long_check):
     modulus = 100 if kind == "product" else None
     for numbers in solvable(kind):
-        lines, check, _ = worked(kind, numbers)
-        pairs = list(equations([*lines, check]))
+        lines, check, _ = worked(kind, numbers, long_check=long_check)
+        pairs = list(equations(lines + check))
         assert len(pairs) >= 3 - (kind == "digit_sum")
         for left, right in pairs:
             distance = value(left) - value(right)
@@ -126,7 +127,7 @@ def test_every_line_of_every_solution_is_true(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_box_and_last_line_hold_the_answer(kind):
     for numbers in solvable(kind):
-        lines, _, boxed = worked(kind, numbers)
+        lines, _, boxed = worked(kind, numbers, long_check=False)
         assert boxed == expected_answer(kind, numbers)
         assert boxed == KINDS[kind].answer(numbers)
         assert int(lines[-1].removeprefix("=")) == boxed
@@ -141,7 +142,7 @@ def first_number(text):
 def test_columns_start_from_the_digits_and_make_up_the_answer(kind, sign):
     for numbers in solvable(kind):
         a, b = numbers if kind == "sum" else (max(numbers), min(numbers))
-        lines, _, boxed = worked(kind, numbers)
+        lines, _, boxed = worked(kind, numbers, long_check=False)
         start = lines.index(f"{a:02}{sign}{b:02}") + 1
         ones, *carried, tens = lines[start:-1]
         assert ones.startswith(f"{a % 10:02}{sign}{b % 10}=")
@@ -168,42 +169,40 @@ def ones_that_the_check_finds(kind, numbers):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_check_goes_back_from_the_answer(kind):
+def test_check_goes_back_from_the_answer_and_a_long_one_goes_further(kind):
     for numbers in solvable(kind):
-        _, check, _ = worked(kind, numbers)
-        ones = first_number(check.partition("=")[2]) % 10
+        _, short, _ = worked(kind, numbers, long_check=False)
+        _, long, _ = worked(kind, numbers, long_check=True)
+        assert len(short) == 1
+        assert short == long[:1]
+        assert len(long) == 2 or (len(long) == 3 and "+1=" in long[1])
+        ones = first_number(short[0].partition("=")[2]) % 10
         assert ones == ones_that_the_check_finds(kind, numbers)
-
-
-def test_what_is_worked_out_twice_says_the_same_again():
-    once = solution(KINDS["sum"], (58, 67), twice=False)
-    twice = solution(KINDS["sum"], (58, 67), twice=True)
-    thought, answer = once.removeprefix("<think>").split("</think>")
-    assert twice == f"<think>{thought}\nagain\n{thought}</think>{answer}"
 
 
 @pytest.mark.parametrize(
     ("kind", "numbers", "results"),
     [
         # 8 + 7 = 15, 5 + 1 = 6, 6 + 6 = 12, so 125;
-        # back: 15 - 7 = 8 with a ten borrowed.
-        ("sum", (58, 67), [15, 6, 12, 125, 8]),
-        # 13 - 7 = 6 with a ten borrowed, 0 + 1 = 1, 8 - 1 = 7, so 76; back: 6 + 7 = 13.
-        ("difference", (7, 83), [6, 1, 7, 76, 13]),
-        # 4 + 7 = 11, then 3, 0 and 5 more; back, of the ones: 9 - 5.
-        ("digit_sum", (47, 305), [11, 14, 14, 19, 19, 4]),
-        # 137 * 5 = 685: 7 * 5 = 35, 3 * 5 = 15, and 3 + 5 = 8 tens; the ones again.
-        ("product", (137, 5), [35, 15, 8, 85, 35]),
+        # back: 15 - 7 = 8 with a ten borrowed, 6 + 1 = 7, 12 - 7 = 5.
+        ("sum", (58, 67), [15, 6, 12, 125, 8, 7, 5]),
+        # 13 - 7 = 6 with a ten borrowed, 0 + 1 = 1, 8 - 1 = 7, so 76;
+        # back: 6 + 7 = 13, 7 + 1 = 8, 8 + 0 = 8.
+        ("difference", (7, 83), [6, 1, 7, 76, 13, 8, 8]),
+        # 4 + 7 = 11, then 3, 0 and 5 more; back, of the ones: 9 - 5, and 4 - 0.
+        ("digit_sum", (47, 305), [11, 14, 14, 19, 19, 4, 4]),
+        # 137 * 5 = 685: 7 * 5 = 35, 3 * 5 = 15, and 3 + 5 = 8 tens.
+        ("product", (137, 5), [35, 15, 8, 85, 35, 15]),
         # 58 + 67: 15, 5 + 1 = 6, 6 + 6 = 12, so 125; less 36: 15 - 6 = 9 with a ten
-        # borrowed, 3 + 1 = 4, 12 - 4 = 8, so 89; back: 9 + 6 = 15.
-        ("two_step", (58, 67, 36), [15, 6, 12, 9, 4, 8, 89, 15]),
+        # borrowed, 3 + 1 = 4, 12 - 4 = 8, so 89; back: 9 + 6 = 15, 8 + 1 = 9, 9 + 3.
+        ("two_step", (58, 67, 36), [15, 6, 12, 9, 4, 8, 89, 15, 9, 12]),
     ],
 )
 def test_solutions_worked_by_hand(kind, numbers, results):
-    lines, check, boxed = worked(kind, numbers)
+    lines, check, boxed = worked(kind, numbers, long_check=True)
     written = [
         line.partition("=")[2]
-        for line in [*lines, check]
+        for line in lines + check
         if "=" in line and "?" not in line
     ]
     assert [first_number(result) for result in written] == results
@@ -211,10 +210,10 @@ def test_solutions_worked_by_hand(kind, numbers, results):
 
 
 def test_a_running_sum_lists_the_digits_still_to_come():
-    lines, _, _ = worked("digit_sum", (47, 305))
+    lines, _, _ = worked("digit_sum", (47, 305), long_check=False)
     sums = ["04+7=11 305", "11+3=14 05", "14+0=14 5", "14+5=19", "=19"]
     assert lines == ["47", "305", *sums]
-    lines, _, _ = worked("digit_sum", (4, 25, 83))
+    lines, _, _ = worked("digit_sum", (4, 25, 83), long_check=False)
     sums = ["04+2=06 5 83", "06+5=11 83", "11+8=19 3", "19+3=22", "=22"]
     assert lines == ["4", "25", "83", *sums]
 
@@ -229,7 +228,7 @@ def test_a_running_sum_lists_the_digits_still_to_come():
     ],
 )
 def test_a_difference_compares_the_tens_and_then_the_ones(numbers, compared):
-    lines, _, _ = worked("difference", numbers)
+    lines, _, _ = worked("difference", numbers, long_check=False)
     a, b = max(numbers), min(numbers)
     restated = f"{numbers[0]:02},{numbers[1]:02}"
     assert lines[: 2 + len(compared)] == [restated, *compared, f"{a:02}-{b:02}"]
@@ -247,8 +246,8 @@ def test_tables_hold_every_line_that_a_solution_looks_up():
         assert not is_held_out(terms)
     for kind in KINDS:
         for numbers in solvable(kind)[:500]:
-            lines, check, _ = worked(kind, numbers)
-            for line in [*lines, check]:
+            lines, check, _ = worked(kind, numbers, long_check=True)
+            for line in lines + check:
                 line = line.removeprefix("check ")
                 question, sign, rest = line.partition("?" if "?" in line else "=")
                 if sign == "?":
@@ -259,7 +258,7 @@ def test_tables_hold_every_line_that_a_solution_looks_up():
 
 def test_negative_answers_are_refused():
     with pytest.raises(ValueError, match=r"answer >= 0, got -1 of \(1, 1, 3\)"):
-        solution(KINDS["two_step"], (1, 1, 3), twice=False)
+        solution(KINDS["two_step"], (1, 1, 3), long_check=False)
 
 
 def test_caption_has_one_number_a_row():
@@ -312,11 +311,11 @@ def test_one_set_in_five_is_held_out():
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_step_of_any_solution_is_a_held_out_set(kind):
     for numbers in solvable(kind):
-        lines, check, _ = worked(kind, numbers)
+        lines, check, _ = worked(kind, numbers, long_check=True)
         # The first lines restate the numbers themselves.
         # A line without = restates numbers: those of the question, or a sum and the
         # third, which `contains_held_out` knows.
-        for line in [*lines, check]:
+        for line in lines + check:
             left, equals, _ = line.partition("=")
             terms = tuple(map(int, re.findall(r"\d+", left)))
             if equals and len(terms) > 1:

@@ -198,14 +198,14 @@ def test_questions_take_turns_and_sure_captions_come_first():
     assert hopeful_order(captions, 2) == [0, 2, 1, 3]
 
 
-def test_sixteen_questions_take_turns_at_a_time():
+def test_so_many_questions_take_turns_at_a_time():
     captions = [
         {"question_id": q, "caption": c, "policy_log_probs": None}
-        for q in range(20)
+        for q in range(70)
         for c in range(2)
     ]
     order = hopeful_order(captions, 2)
-    assert sorted(order) == list(range(40))
-    first = [captions[index] for index in order[:32]]
-    assert [row["question_id"] for row in first] == [*range(16), *range(16)]
-    assert [row["caption"] for row in first] == [0] * 16 + [1] * 16
+    assert sorted(order) == list(range(140))
+    first = [captions[index] for index in order[:128]]
+    assert [row["question_id"] for row in first] == [*range(64), *range(64)]
+    assert [row["caption"] for row in first] == [0] * 64 + [1] * 64
