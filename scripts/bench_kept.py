@@ -22,7 +22,6 @@ from typing import Literal
 import numpy as np
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before JAX is loaded
 
@@ -345,36 +344,25 @@ def one_success(
 
 
 def show(figures: dict, console: Console) -> None:
-    """One row for each mean success: medians, least and largest in brackets."""
-    peers = [peer for peer in figures["options"]["peers"] if peer != "none"]
-    table = Table(
-        "success",
-        "questions",
-        "kept",
-        "all tokens",
-        "saved",
-        "tokens/s",
-        "kept/s",
-        *(f"kept/s, ours / {peer}" for peer in peers),
-    )
-    for success, found in figures["success"].items():
-        table.add_row(
-            success,
-            str(found["questions"]),
-            str(found["kept"]),
-            str(found["tokens"]),
-            spread_text(found["saved"], ".1%"),
-            spread_text(found["tokens_per_second"], ".0f"),
-            spread_text(found["kept_per_second"][OURS], ".2f"),
-            *(spread_text(found["ours_over_peer"][peer], ".1f") for peer in peers),
-        )
+    """A paragraph for each mean success: medians, least and largest in brackets."""
     machine, versions = figures["machine"], figures["versions"]
     console.print(
         f"{machine['cpu']}, {machine['cores']} cores; "
         + ", ".join(f"{name} {version}" for name, version in versions.items())
     )
-    console.print(table)
-    console.print("the selection was that of full sampling for every question")
+    for success, found in figures["success"].items():
+        kept = spread_text(found["kept_per_second"][OURS], ".2f")
+        lines = [
+            f"mean success {success}: the selection of full sampling for all "
+            f"{found['questions']} questions, {found['kept']} kept",
+            f"saved {spread_text(found['saved'], '.1%')} of {found['tokens']} tokens",
+            f"{spread_text(found['tokens_per_second'], '.0f')} tokens/s, {kept} kept/s",
+            *(
+                f"kept/s over {peer}'s: {spread_text(ratio, '.1f')}"
+                for peer, ratio in found["ours_over_peer"].items()
+            ),
+        ]
+        console.print("\n  ".join(lines), highlight=False, markup=False)
 
 
 def main() -> None:

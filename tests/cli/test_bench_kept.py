@@ -120,7 +120,7 @@ def test_a_selection_that_differs_is_refused(bench, options, monkeypatch):
         collect(outcomes)
 
 
-def test_the_table_shows_every_figure(bench, options, figures):
+def test_what_is_printed_holds_every_figure(bench, options, figures):
     shown = io.StringIO()
     found = bench.surroundings() | {
         "options": dataclasses.asdict(options),
