@@ -12,6 +12,7 @@ from flax import nnx
 from sophia_jax.config import TextConfig
 from sophia_jax.models.layers import (
     attention,
+    gated_silu,
     merge_attention,
     partial_attention,
     rotary,
@@ -88,7 +89,8 @@ class DecoderLayer(nnx.Module):
         out, cache = attend(query, key, value, layer, cache)
         x = x + self.out(out.reshape(*x.shape[:2], -1))
         normed = self.mlp_norm(x)
-        return x + self.down(jax.nn.silu(self.gate(normed)) * self.up(normed)), cache
+        out = self.down(gated_silu(self.gate(normed), self.up(normed)))
+        return x + out, cache
 
 
 class Decoder(nnx.Module):

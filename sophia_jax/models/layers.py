@@ -13,6 +13,7 @@ from sophia_jax.types import Array, Bool, Float, Int, typed
 
 __all__ = [
     "attention",
+    "gated_silu",
     "merge_attention",
     "partial_attention",
     "rotary",
@@ -171,6 +172,48 @@ def merge_attention(
         for (part, _), weight in zip(parts, weights, strict=True)
     )
     return out, largest + jnp.log(total)
+
+
+@jax.custom_vjp
+@typed
+def gated_silu(
+    gate: Float[Array, "*token mlp"], up: Float[Array, "*token mlp"]
+) -> Float[Array, "*token mlp"]:
+    """The activation of a gated MLP.
+
+        h = g σ(g) u,   ∂h/∂g = u σ(g) (1 + g (1 - σ(g))),   ∂h/∂u = g σ(g)
+
+    The backward pass keeps g and u alone. Its last operation is a division by
+    1 + exp(-g), which XLA forms once; it would repeat a product within each use, and
+    the one that reads it transposed, for the weights' gradient, took an eighth of an
+    update on a CPU.
+
+    Args:
+      gate: g.
+      up: u.
+
+    Returns:
+      h, in the inputs' dtype.
+
+    Reference:
+      Shazeer, 2020, "GLU variants improve transformer",
+      https://arxiv.org/abs/2002.05202, eq. (6), SwiGLU.
+    """
+    return jax.nn.silu(gate) * up
+
+
+def _gated_silu_backward(
+    inputs: tuple[Array, Array], gradient: Array
+) -> tuple[Array, Array]:
+    gate, up = inputs
+    below = 1 + jnp.exp(-gate)
+    into_gate = gradient * up * (1 + gate * (1 - 1 / below)) / below
+    return into_gate, gradient * gate / below
+
+
+gated_silu.defvjp(
+    lambda gate, up: (gated_silu(gate, up), (gate, up)), _gated_silu_backward
+)
 
 
 def stack_layers(
