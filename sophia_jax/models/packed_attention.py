@@ -150,10 +150,10 @@ def _backward(block, residuals, gradient):
             into_scores = scale * weights * (into_weights - drifted[..., None])
             into_query += _product("bkgts,bksd->bkgtd", into_scores, keys)
             into_key = _add(
-                into_key, _product("bkgts,bkgtd->bksd", into_scores, own), at
+                into_key, _product("bkgtd,bkgts->bkds", own, into_scores), at
             )
             into_value = _add(
-                into_value, _product("bkgts,bkgtd->bksd", weights, above), at
+                into_value, _product("bkgtd,bkgts->bkds", above, weights), at
             )
             return into_query, into_key, into_value
 
@@ -163,14 +163,15 @@ def _backward(block, residuals, gradient):
         )
         return tuple(carry), into_query.astype(query.dtype)
 
-    zeros = tuple(jnp.zeros(x.shape, _wide(x)) for x in (key, value))
+    # Tokens last: the products then read the scores as they stand.
+    zeros = tuple(jnp.zeros_like(x.mT, _wide(x)) for x in (key, value))
     (into_key, into_value), into_query = jax.lax.scan(
         query_block, zeros, jnp.arange(len(counts))
     )
     return (
         _join(into_query),
-        into_key.astype(key.dtype),
-        into_value.astype(value.dtype),
+        into_key.mT.astype(key.dtype),
+        into_value.mT.astype(value.dtype),
         None,
     )
 
@@ -210,10 +211,10 @@ def _take(array: Array, number: Array, block: int, axis: int) -> Array:
 
 
 def _add(array: Array, update: Array, number: Array) -> Array:
-    """Add to one block along the axis of tokens."""
-    block = update.shape[2]
-    total = _take(array, number, block, 2) + update
-    return jax.lax.dynamic_update_slice_in_dim(array, total, number * block, 2)
+    """Add to one block along the last axis, that of tokens."""
+    block = update.shape[-1]
+    total = _take(array, number, block, -1) + update
+    return jax.lax.dynamic_update_slice_in_dim(array, total, number * block, -1)
 
 
 def _join(blocks: Array) -> Array:
