@@ -11,6 +11,7 @@ from flax import nnx
 
 from sophia_jax.config import TextConfig
 from sophia_jax.models.layers import (
+    RMSNorm,
     attention,
     gated_silu,
     merge_attention,
@@ -65,15 +66,12 @@ class DecoderLayer(nnx.Module):
                 inputs, embed, use_bias=False, kernel_init=into_residual, rngs=rngs
             )
 
-        def norm() -> nnx.RMSNorm:
-            return nnx.RMSNorm(embed, epsilon=config.norm_eps, rngs=rngs)
-
-        self.attention_norm = norm()
+        self.attention_norm = RMSNorm(embed, config.norm_eps)
         self.query = linear(embed, config.num_heads * head_dim, config.qkv_bias)
         self.key = linear(embed, config.num_kv_heads * head_dim, config.qkv_bias)
         self.value = linear(embed, config.num_kv_heads * head_dim, config.qkv_bias)
         self.out = linear_out(config.num_heads * head_dim)
-        self.mlp_norm = norm()
+        self.mlp_norm = RMSNorm(embed, config.norm_eps)
         self.gate = linear(embed, config.mlp_size)
         self.up = linear(embed, config.mlp_size)
         self.down = linear_out(config.mlp_size)
@@ -109,7 +107,7 @@ class Decoder(nnx.Module):
         self.layers = stack_layers(
             lambda rngs: DecoderLayer(config, rngs), config.num_layers, rngs
         )
-        self.norm = nnx.RMSNorm(config.hidden_size, epsilon=config.norm_eps, rngs=rngs)
+        self.norm = RMSNorm(config.hidden_size, config.norm_eps)
         if not config.tied_head:
             self.lm_head = nnx.Linear(
                 config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs

@@ -12,10 +12,13 @@ from flax import nnx
 from sophia_jax.types import Array, Bool, Float, Int, typed
 
 __all__ = [
+    "LayerNorm",
+    "RMSNorm",
     "attention",
     "gated_silu",
     "merge_attention",
     "partial_attention",
+    "rms_norm",
     "rotary",
     "rotate",
     "stack_layers",
@@ -214,6 +217,106 @@ def _gated_silu_backward(
 gated_silu.defvjp(
     lambda gate, up: (gated_silu(gate, up), (gate, up)), _gated_silu_backward
 )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+@typed
+def rms_norm(
+    x: Float[Array, "*token embed"], scale: Float[Array, " embed"], epsilon: float
+) -> Float[Array, "*token embed"]:
+    """Root-mean-square normalisation.
+
+        y = s x r,   r = 1 / √(mean x² + ε)
+        ∂L/∂x = r s ∂L/∂y - x r³ mean(s p),   ∂L/∂s = Σ r p,   p = x ∂L/∂y
+
+    Both sums of the backward pass are written as products of p with a vector. As sums
+    of three factors, which is what autodiff gives, XLA takes 10 to 30 times as long
+    over them on a CPU.
+
+    Args:
+      x: embeddings.
+      scale: s.
+      epsilon: ε, > 0.
+
+    Returns:
+      y, in the wider of the inputs' dtypes; computed in float32 or better.
+
+    Reference:
+      Zhang and Sennrich, 2019, "Root mean square layer normalization",
+      https://arxiv.org/abs/1910.07467, eq. (4).
+    """
+    return _rms_norm(x, scale, epsilon)[0]
+
+
+def _rms_norm(
+    x: Array, scale: Array, epsilon: float
+) -> tuple[Array, tuple[Array, Array, Array]]:
+    """y, and what the backward pass keeps."""
+    x_wide = _widen(x)
+    inverse = jax.lax.rsqrt(jnp.mean(jnp.square(x_wide), axis=-1) + epsilon)
+    y = x_wide * inverse[..., None] * _like(x, scale)
+    return y.astype(jnp.result_type(x, scale)), (x, scale, inverse)
+
+
+def _rms_norm_backward(
+    epsilon: float, kept: tuple[Array, Array, Array], gradient: Array
+) -> tuple[Array, Array]:
+    x, scale, inverse = kept
+    x_wide, scale_wide, gradient = _widen(x), _widen(scale), _widen(gradient)
+    product = x_wide * gradient
+    dot = functools.partial(jnp.einsum, precision="highest")
+    shrink = inverse**3 * dot("...d,d->...", product, scale_wide) / x.shape[-1]
+    into_x = (
+        inverse[..., None] * _like(x, scale_wide) * gradient
+        - x_wide * shrink[..., None]
+    )
+    into_scale = dot("...,...d->d", inverse, product)
+    return into_x.astype(x.dtype), into_scale.astype(scale.dtype)
+
+
+rms_norm.defvjp(_rms_norm, _rms_norm_backward)
+
+
+def _widen(array: Array) -> Array:
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+
+
+def _like(x: Array, vector: Array) -> Array:
+    """A vector over the last axis of x, with as many axes as x."""
+    return jnp.expand_dims(vector, range(x.ndim - 1))
+
+
+class RMSNorm(nnx.Module):
+    """`rms_norm` with a scale that is learnt."""
+
+    def __init__(self, size: int, epsilon: float):
+        self.scale = nnx.Param(jnp.ones(size))
+        self.epsilon = epsilon
+
+    def __call__(self, x: Array) -> Array:
+        return rms_norm(x, self.scale[...], self.epsilon)
+
+
+class LayerNorm(nnx.Module):
+    """`rms_norm` of what differs from the mean, and a bias.
+
+        s (x - mean x) / √(var x + ε) + b
+
+    Reference:
+      Ba et al., 2016, "Layer normalization", https://arxiv.org/abs/1607.06450.
+    """
+
+    def __init__(self, size: int, epsilon: float):
+        self.scale = nnx.Param(jnp.ones(size))
+        self.bias = nnx.Param(jnp.zeros(size))
+        self.epsilon = epsilon
+
+    def __call__(self, x: Array) -> Array:
+        x_wide = _widen(x)
+        centred = x_wide - jnp.mean(x_wide, axis=-1, keepdims=True)
+        normed = rms_norm(centred, self.scale[...], self.epsilon)
+        shifted = normed + _like(x, self.bias[...])
+        return shifted.astype(jnp.result_type(x, self.scale[...]))
 
 
 def stack_layers(

@@ -132,7 +132,7 @@ def _backward(block, residuals, gradient):
     gradient = jnp.where(
         (starts < starts.shape[1])[:, None, None, :, None], gradient, 0
     )
-    drift = jnp.sum(gradient.astype(_wide(out)) * out, axis=-1)
+    drift = _product("bkgtd,bkgtd->bkgt", gradient, out)
     scale = query.shape[-1] ** -0.5
 
     def query_block(carry, number):

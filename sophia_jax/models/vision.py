@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sophia_jax.config import ModelConfig, VisionConfig
-from sophia_jax.models.layers import attention, stack_layers
+from sophia_jax.models.layers import LayerNorm, RMSNorm, attention, stack_layers
 from sophia_jax.types import Array, Float, typed
 
 __all__ = ["InternViT", "Projector", "pixel_shuffle"]
@@ -15,15 +15,9 @@ __all__ = ["InternViT", "Projector", "pixel_shuffle"]
 PROJECTOR_NORM_EPS = 1e-5  # torch's LayerNorm default, which the projector keeps
 
 
-def make_norm(config: VisionConfig, rngs: nnx.Rngs) -> nnx.Module:
-    if config.norm == "rms_norm":
-        return nnx.RMSNorm(config.hidden_size, epsilon=config.norm_eps, rngs=rngs)
-    return layer_norm(config.hidden_size, config.norm_eps, rngs)
-
-
-def layer_norm(size: int, epsilon: float, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    # The fast variance, E[x^2] - E[x]^2, cancels where the mean is large.
-    return nnx.LayerNorm(size, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
+def make_norm(config: VisionConfig) -> nnx.Module:
+    norm = RMSNorm if config.norm == "rms_norm" else LayerNorm
+    return norm(config.hidden_size, config.norm_eps)
 
 
 class VisionAttention(nnx.Module):
@@ -35,8 +29,8 @@ class VisionAttention(nnx.Module):
         self.value = nnx.Linear(size, size, use_bias=config.qkv_bias, rngs=rngs)
         self.out = nnx.Linear(size, size, rngs=rngs)
         if config.qk_norm:
-            self.query_norm = nnx.RMSNorm(size, epsilon=1e-6, rngs=rngs)
-            self.key_norm = nnx.RMSNorm(size, epsilon=1e-6, rngs=rngs)
+            self.query_norm = RMSNorm(size, epsilon=1e-6)
+            self.key_norm = RMSNorm(size, epsilon=1e-6)
         self.qk_norm = config.qk_norm
 
     def __call__(self, x: Array) -> Array:
@@ -51,10 +45,10 @@ class VisionAttention(nnx.Module):
 class VisionLayer(nnx.Module):
     def __init__(self, config: VisionConfig, rngs: nnx.Rngs):
         size = config.hidden_size
-        self.attention_norm = make_norm(config, rngs)
+        self.attention_norm = make_norm(config)
         self.attention = VisionAttention(config, rngs)
         self.attention_scale = nnx.Param(jnp.full((size,), config.layer_scale))
-        self.mlp_norm = make_norm(config, rngs)
+        self.mlp_norm = make_norm(config)
         self.up = nnx.Linear(size, config.mlp_size, rngs=rngs)
         self.down = nnx.Linear(config.mlp_size, size, rngs=rngs)
         self.mlp_scale = nnx.Param(jnp.full((size,), config.layer_scale))
@@ -105,7 +99,7 @@ class Projector(nnx.Module):
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
         folded = config.vision.hidden_size * config.pixel_shuffle**2
         embed = config.text.hidden_size
-        self.norm = layer_norm(folded, PROJECTOR_NORM_EPS, rngs)
+        self.norm = LayerNorm(folded, PROJECTOR_NORM_EPS)
         self.up = nnx.Linear(folded, embed, rngs=rngs)
         self.down = nnx.Linear(embed, embed, rngs=rngs)
 
