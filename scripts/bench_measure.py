@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -161,8 +162,15 @@ def surroundings() -> dict:
 
 
 def cpu_model() -> str:
-    """The processor as Linux names it; elsewhere, unknown."""
+    """The processor as Linux names it; elsewhere, unknown.
+
+    Cloud machines are called "AMD EPYC" from one generation to the next; family and
+    model tell them apart.
+    """
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
-    return names[0] if names else "unknown"
+    fields = dict(re.split(r"\s*: ?", line, maxsplit=1) for line in lines if line)
+    name = fields.get("model name", "unknown")
+    if {"cpu family", "model"} <= fields.keys():
+        name += f" (family {fields['cpu family']}, model {fields['model']})"
+    return name
