@@ -51,10 +51,12 @@ class Item:
     Attributes:
       id: unique within its data set; random keys and stored rows are derived from it.
       question: as the model will read it, without image markers.
-      answer: what `verify_answer` compares with.
+      answer: what `verify_answer` compares with; of a multiple choice its letter, or
+        letter and value as "(B) 12 cm", where either of them is right.
       images: paths of the picture files, in the order in which they are shown.
       kind: what is being asked for (subject, operation); results are grouped by it.
       caption: a true description, where the data set has one; used by evaluation only.
+      level: how hard it is, in the data set's own words; results are grouped by it.
     """
 
     id: str
@@ -63,6 +65,7 @@ class Item:
     images: tuple[str, ...]
     kind: str = ""
     caption: str | None = None
+    level: str = ""
 
 
 @dataclass(frozen=True)
