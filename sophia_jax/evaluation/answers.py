@@ -29,11 +29,11 @@ _WORDS = re.compile(r"[^\W\d_]{2,}(?:[\s,.;:'\u2019-]+[^\W\d_]+)*[.!?]?")
 def answer_type(answer: str) -> AnswerType:
     r"""What kind of answer a right answer is, judged by its looks.
 
-    A "choice" is a letter of A-J, "B", "(B)" or "(B) 12 cm". Numbers are "integer" (also
-    1,200), "decimal" (12.5) and "fraction" (3/4, \frac{3}{4}), without a unit. "text" is
-    words alone, the first of two letters at least: "Yes", "red and blue". All else is an
-    "expression": 12 cm, 50%, x, 3\sqrt{2}, (1, 2). Surrounding blanks, $, a final full
-    stop and a \text{} around all of it are ignored.
+    A "choice" is a letter of A-J, "B", "(B)" or "(B) 12 cm". Numbers are "integer"
+    (also 1,200), "decimal" (12.5) and "fraction" (3/4, \frac{3}{4}), without a unit.
+    "text" is words alone, the first of two letters at least: "Yes", "red and blue". All
+    else is an "expression": 12 cm, 50%, x, 3\sqrt{2}, (1, 2). Surrounding blanks, $, a
+    final full stop and a \text{} around all of it are ignored.
 
     Args:
       answer: the right answer of a question.

@@ -17,6 +17,8 @@ __all__ = [
     "sign_flip_p_value",
 ]
 
+MCNEMAR = "McNemar's exact test"
+SIGN_FLIPS = "a permutation test of sign flips"
 ROUNDING = 1e-9  # sums of equal numbers in another order differ by far less
 
 
@@ -29,7 +31,7 @@ class PairedDifference:
       difference: second minus first.
       interval: of the difference, by `bootstrap_interval` over the questions.
       p_value: of a difference as large as this, in either direction, by chance.
-      test: what the p value is of: "McNemar" or "sign flips".
+      test: that the p value is of, in words.
       won, lost, tied: questions on which the second run scores more, less, the same.
     """
 
@@ -95,7 +97,7 @@ def paired_difference(
         p_value=mcnemar_p_value(won, lost)
         if binary
         else sign_flip_p_value(differences, num_flips=num_resamples, seed=seed),
-        test="McNemar" if binary else "sign flips",
+        test=MCNEMAR if binary else SIGN_FLIPS,
         won=won,
         lost=lost,
         tied=len(differences) - won - lost,

@@ -1,7 +1,8 @@
-"""What all answers to a set of questions come to: scores, by subject, level and type."""
+"""What the answers to a set of questions come to, by subject, level and type."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,13 @@ from sophia_jax.evaluation.metrics import (
 from sophia_jax.evaluation.predictions import by_question
 from sophia_jax.types import InputError
 
-__all__ = ["SUMMARY_COLUMNS", "check_pass_k", "question_scores", "summarize"]
+__all__ = [
+    "SUMMARY_COLUMNS",
+    "check_pass_k",
+    "question_scores",
+    "summarize",
+    "usual_pass_k",
+]
 
 SUMMARY_COLUMNS = (
     *("question_id", "sample", "kind", "level", "answer", "extracted", "verdict"),
@@ -81,6 +88,14 @@ def summarize(rows: Rows, *, pass_k: Sequence[int] = (1,), seed: int = 0) -> dic
     }
 
 
+def usual_pass_k(num_samples: int) -> tuple[int, ...]:
+    """1, 2, 4, ... and the number of samples: each k where none is asked for."""
+    powers = itertools.takewhile(
+        lambda k: k < num_samples, (2**exponent for exponent in itertools.count())
+    )
+    return (*powers, num_samples)
+
+
 def check_pass_k(pass_k: Sequence[int], num_samples: int) -> None:
     """See that so many samples can be drawn.
 
@@ -124,7 +139,7 @@ def question_scores(
 def _scores_by(
     names: Sequence[str], scores: Mapping[str, np.ndarray], seed: int
 ) -> dict[str, dict]:
-    """The scores of the questions of each name; names that are numbers in their order."""
+    """The scores of the questions of each name, in the order of names or numbers."""
     of_question = np.array(names)
     by_number = all(name.isdecimal() for name in names)
     return {

@@ -40,9 +40,9 @@ def write_vlmevalkit(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
       rows: of `PREDICTIONS`; samples after the first are passed over.
 
     Reference:
-      https://github.com/open-compass/VLMEvalKit: `load`, `dump` and `get_pred_file_path`
-      in vlmeval/smp/file.py, `infer_data_job` in vlmeval/inference.py, and `evaluate`
-      in vlmeval/dataset/image_mcq.py, image_vqa.py and utils/mathv.py.
+      https://github.com/open-compass/VLMEvalKit: `load`, `dump`, `get_pred_file_path`
+      in vlmeval/smp/file.py; `infer_data_job` in vlmeval/inference.py; `evaluate` in
+      vlmeval/dataset/image_mcq.py and image_vqa.py, with utils/mathv.py.
     """
     written = [vlmevalkit_row(row) for row in rows if not row["sample"]]
     unused = {
