@@ -172,7 +172,7 @@ def test_no_space_for_a_table(cli, collecting, tmp_path, monkeypatch):
 
 
 def test_no_space_for_predictions(cli, evaluating, tmp_path, monkeypatch):
-    def full(writer, table):
+    def full(writer, table, **options):
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "out/"))
 
     monkeypatch.setattr(pq.ParquetWriter, "write_table", full)

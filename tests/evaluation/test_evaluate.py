@@ -183,7 +183,7 @@ def test_files_read_back(rows, tmp_path):
 
 
 def test_a_full_disk_leaves_nothing_behind(rows, tmp_path, monkeypatch):
-    def full(writer, table):
+    def full(writer, table, **options):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
