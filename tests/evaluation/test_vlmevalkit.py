@@ -3,6 +3,7 @@
 import ast
 import csv
 
+import pandas
 import pytest
 
 from sophia_jax.evaluation.vlmevalkit import (
@@ -76,7 +77,6 @@ def test_every_field_stands_in_quotes_as_pandas_writes_it(tmp_path):
 
 
 def test_pandas_reads_it_as_vlmevalkit_does(tmp_path):
-    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     path = tmp_path / "vlmevalkit.tsv"
     write_vlmevalkit(path, ROWS)
     table = pandas.read_csv(path, sep="\t")
