@@ -15,6 +15,7 @@ __all__ = ["bootstrap_interval", "majority_at_k", "pass_at_k", "wilson_interval"
 
 MOST_VOTES = 1000  # C(1000, 500) is the last in its row that a float holds
 RESAMPLES_AT_ONCE = 1000  # bounds the memory
+FEWER_DISTINCT = 8  # values than questions: then counts are drawn faster than places
 
 
 def wilson_interval(
@@ -160,12 +161,13 @@ def _ways_not_to_beat(
     Returns:
       Float[tie]: by the number t of answers that come just as often.
     """
-    chosen = range(num_others + 1)
+    # Answers that nobody gave so often can be chosen freely, like samples without one.
+    num_free = num_silent + sum(size for size in rival_sizes if size < votes)
     ways = np.zeros((num_others // votes + 1, num_others + 1))  # [tie, chosen]
-    ways[0] = [math.comb(num_silent, number) for number in chosen]
-    for size in sorted(rival_sizes):  # in an order of their own: sums round the same
+    ways[0] = [math.comb(num_free, number) for number in range(num_others + 1)]
+    for size in sorted(size for size in rival_sizes if size >= votes):
         before, ways = ways, np.zeros_like(ways)
-        for taken in range(min(size, votes, num_others) + 1):
+        for taken in range(min(votes, num_others) + 1):
             added = before[:, : num_others + 1 - taken] * float(math.comb(size, taken))
             if taken < votes:
                 ways[:, taken:] += added
@@ -212,18 +214,26 @@ def bootstrap_interval(
     _check_confidence(confidence)
     if num_resamples < 1:
         raise ValueError(f"num_resamples: expected >= 1, got {num_resamples}")
-    # How often each distinct value is drawn says all; there are few of them.
-    distinct, counts = np.unique(values, return_counts=True)
     random = np.random.default_rng(seed)
-    means = np.concatenate(
-        [
-            random.multinomial(len(values), counts / len(values), size) @ distinct
-            for size in batch_sizes(num_resamples)
-        ]
-    )
+    batches = batch_sizes(num_resamples)
+    means = np.concatenate([_resampled_means(random, values, n) for n in batches])
     tail = (1 - confidence) / 2
-    low, high = np.quantile(means / len(values), [tail, 1 - tail])
+    low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def _resampled_means(
+    random: np.random.Generator, values: np.ndarray, num_resamples: int
+) -> np.ndarray:
+    """Float[resample]: means of as many draws from the values as there are values."""
+    distinct, counts = np.unique(values, return_counts=True)
+    num_values = len(values)
+    if FEWER_DISTINCT * len(distinct) < num_values:
+        # How often each distinct value is drawn says all.
+        drawn = random.multinomial(num_values, counts / num_values, num_resamples)
+        return drawn @ distinct / num_values
+    drawn = random.integers(num_values, size=(num_resamples, num_values))
+    return np.sort(values)[drawn].mean(axis=1)
 
 
 def check_values(values: np.ndarray, name: str) -> None:
