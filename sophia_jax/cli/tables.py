@@ -101,11 +101,10 @@ def answers_line(summary: Mapping, max_new_tokens: int) -> str:
     )
 
 
-def versus_table(names: tuple[str, str], compared: Mapping) -> Table:
+def versus_table(compared: Mapping) -> Table:
     """Two runs on the same questions.
 
     Args:
-      names: of the two.
       compared: what `sophia_jax.evaluation.versus.versus` returns.
 
     Returns:
@@ -113,11 +112,10 @@ def versus_table(names: tuple[str, str], compared: Mapping) -> Table:
     """
     table = Table()
     table.add_column("pass@1")
-    columns = (*names, "difference", "95 % interval", "p", "won", "lost", "tied")
-    for name in columns:
-        table.add_column(escape(name), justify="right")
+    for name in ("first", "second", "change", "95 % interval", "p", "won", "lost"):
+        table.add_column(name, justify="right", no_wrap=True)
     kinds = compared["by_kind"]
-    rows = {"all questions": compared} | (kinds if set(kinds) != {""} else {})
+    rows = {"all": compared} | (kinds if set(kinds) != {""} else {})
     for index, (name, score) in enumerate(rows.items()):
         low, high = score["interval"]
         table.add_row(
@@ -127,7 +125,7 @@ def versus_table(names: tuple[str, str], compared: Mapping) -> Table:
             f"{score['difference']:+.1%}",
             f"{low:+.1%} to {high:+.1%}",
             f"{score['p_value']:.2g}",
-            *(str(score[count]) for count in ("won", "lost", "tied")),
+            *(f"{score[count]}" for count in ("won", "lost")),
             end_section=index == 0,
         )
     return table
@@ -137,7 +135,8 @@ def changed_lines(compared: Mapping) -> Iterator[str]:
     """The questions that score differently: those most won first, and most lost."""
     changed = compared["changed"]
     won = [each for each in changed if each["second"] > each["first"]]
-    lost = [each for each in reversed(changed) if each["second"] < each["first"]]
+    lost = [each for each in changed if each["second"] < each["first"]]
+    lost.sort(key=lambda each: each["second"] - each["first"])
     for word, questions in (("won", won), ("lost", lost)):
         shown = ", ".join(each["question_id"] for each in questions[:MOST_CHANGED])
         more = len(questions) - MOST_CHANGED

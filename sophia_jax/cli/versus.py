@@ -49,10 +49,12 @@ class Versus:
             common=self.common,
             seed=self.seed,
         )
-        display.say(versus_table((str(self.first), str(self.second)), compared))
+        display.say(versus_table(compared))
+        display.say(f"first      {self.first}")
+        display.say(f"second     {self.second}")
         display.say(
             "p          chance of a difference as large if both were equally good, by "
-            f"{compared['test']}"
+            f"{compared['test']}; not corrected for the number of subjects"
         )
         for line in changed_lines(compared):
             display.say(line)

@@ -43,6 +43,7 @@ FILLS_OF_SLOTS = 4  # by a shard: when its last answers end, slots are left empt
 FEWEST_QUESTIONS = 128  # of a shard
 MOST_SAMPLES = 1000  # as in `majority_at_k`
 DEFAULT_RULE = "math"
+SUMMARY, SHARDS = "summary.json", "shards"  # the one appears when all is done
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,9 @@ def evaluate(
     )
     settings = asdict(config) | {"questions": digest(questions.items)}
     check_run_folder(folder, settings, resume=resume, force=force)
-    if resume and (folder / "summary.json").exists():
-        return json.loads((folder / "summary.json").read_text())
+    if resume and (folder / SUMMARY).exists():
+        shutil.rmtree(folder / SHARDS, ignore_errors=True)
+        return json.loads((folder / SUMMARY).read_text())
     model = load_vision_model(config.model)
     questions = keep_fitting(
         questions, _checks(model, config), config.data, skip_bad_rows=skip_bad_rows
@@ -142,7 +144,7 @@ def evaluate(
     open_run_folder(folder, settings, resume=resume, force=force)
     write_skipped(folder, questions.skipped)
     shards = AnswerShards(
-        folder / "shards", questions.items, config.num_samples, config.shard_size
+        folder / SHARDS, questions.items, config.num_samples, config.shard_size
     )
     _answer(model, shards, config, track)
     _caption(model, shards, config, track)
@@ -156,7 +158,7 @@ def evaluate(
         "versions": versions(),
         "machine": machine(),
     }
-    write_json(folder / "summary.json", summary)
+    write_json(folder / SUMMARY, summary)
     shutil.rmtree(shards.folder)
     return summary
 

@@ -2,11 +2,15 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sophia_jax.cli.evaluate import Evaluate
+from sophia_jax.config import SamplingConfig
+from sophia_jax.data.prompts import PAPER
 from sophia_jax.evaluation.summary import summarize
 from sophia_jax.recipes import evaluate as recipe
 from sophia_jax.rewards import Verdict
@@ -18,6 +22,24 @@ def read_json(path):
 
 def read_rows(folder):
     return pq.read_table(folder / "predictions.parquet").to_pylist()
+
+
+def test_the_defaults_are_the_paper_s_protocol():
+    config = Evaluate(model="m", data=Path("d"), out=Path("o"))._config()
+    # Section 5.1: pass@1, temperature 1.0, top-p 0.8, 16384 tokens, its system prompt.
+    assert config.answer == SamplingConfig(16384, temperature=1.0, top_p=0.8)
+    assert (config.num_samples, config.pass_k) == (1, (1,))
+    assert config.system == PAPER.system is not None
+
+
+def test_a_shard_fills_the_slots_several_times():
+    one, eight, few = (
+        Evaluate(
+            model="m", data=Path("d"), out=Path("o"), num_samples=n, slots=slots
+        )._config()
+        for n, slots in ((1, 256), (8, 256), (1, 8))
+    )
+    assert (one.shard_size, eight.shard_size, few.shard_size) == (1024, 128, 128)
 
 
 class Lottery:
@@ -215,8 +237,9 @@ def test_two_runs_are_compared(cli, evaluating, four_answers, tmp_path, models):
     assert f"{compared['difference']:+.1%}" in text
     assert "sign flips" in text
     assert "careful    answer was" in text
-    changed = {line.split()[0] for line in printed if line.startswith(("won", "lost"))}
-    assert changed
+    changed = compared["changed"]
+    words = {"won" if each["second"] > each["first"] else "lost" for each in changed}
+    assert {w for w in ("won", "lost") if f"\n{w:<10} q" in text} == words
     again = cli("versus", first, second, "--out", out)
     assert again[0] == 2
     assert "--force deletes it" in again[2][0]
