@@ -11,7 +11,14 @@ import numpy as np
 
 from sophia_jax.types import Float, typed
 
-__all__ = ["bootstrap_interval", "majority_at_k", "pass_at_k", "wilson_interval"]
+__all__ = [
+    "batch_sizes",
+    "bootstrap_interval",
+    "check_values",
+    "majority_at_k",
+    "pass_at_k",
+    "wilson_interval",
+]
 
 MOST_VOTES = 1000  # C(1000, 500) is the last in its row that a float holds
 RESAMPLES_AT_ONCE = 1000  # bounds the memory
