@@ -16,6 +16,7 @@ from sophia_jax.cli.quickstart import Quickstart
 from sophia_jax.cli.report import Report
 from sophia_jax.cli.train import Train
 from sophia_jax.cli.update import Update
+from sophia_jax.cli.versus import Versus
 
 if TYPE_CHECKING:
     from sophia_jax.cli.progress import Display
@@ -28,6 +29,7 @@ COMMANDS = {
     "collect": Collect,
     "update": Update,
     "evaluate": Evaluate,
+    "versus": Versus,
     "report": Report,
 }
 DESCRIPTION = (
