@@ -56,8 +56,10 @@ def test_the_same_seed_gives_the_same_answers(cli, evaluating, tmp_path, content
 
 
 def test_a_collection_that_kept_nothing_is_whole_but_updates_nothing(
-    cli, collecting, tmp_path, content
+    cli, collecting, change_row, tmp_path, content
 ):
+    for row in range(6):
+        change_row(row, answer="not what a model of random weights would say")
     run = tmp_path / "run"
     code, printed, errors = cli("collect", *collecting, "--out", run)
     assert (code, errors) == (0, [])
