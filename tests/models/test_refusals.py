@@ -1,6 +1,7 @@
 """What does not fit is refused: in one line, with its place, and all of it at once."""
 
 import dataclasses
+import itertools
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +16,7 @@ from sophia_jax.types import InputError
 
 def test_every_mismatch_is_reported_at_once(copy, change_json, refusal):
     folder = copy("layer_norm")
-    headers = read_headers(folder)
+    headers, _ = read_headers(folder)
     tensors = {name: read_tensor(name, header) for name, header in headers.items()}
     norm = "language_model.model.layers.1.input_layernorm.weight"
     query = "vision_tower.encoder.layer.0.attention.q_proj.weight"
@@ -24,7 +25,7 @@ def test_every_mismatch_is_reported_at_once(copy, change_json, refusal):
     tensors[query] = tensors[query][:8]
     tensors[projector] = tensors[projector].astype(np.int32)
     tensors["language_model.surprise"] = np.zeros(1, np.float32)
-    write_tensors(tensors, folder)
+    write_tensors(tensors.items(), folder)
     change_json(folder / "config.json", image_token_id=7)
     size = {"height": 14, "width": 14}
     change_json(folder / "preprocessor_config.json", size=size)
@@ -199,7 +200,7 @@ def test_a_failed_write_leaves_nothing_behind(folders, tmp_path, monkeypatch):
     model = load_model(folders["untied"])
 
     def full(tensors, folder):
-        write_tensors(dict(list(tensors.items())[:2]), folder)
+        write_tensors(itertools.islice(tensors, 2), folder)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(folder_module, "write_tensors", full)
