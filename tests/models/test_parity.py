@@ -102,7 +102,8 @@ def test_logits_with_pictures_equal_those_of_transformers(
     token_ids = np.pad(random_tokens(3), [(0, 0), (0, tokens)], constant_values=0)
     token_ids[:, 2 : 2 + tokens] = model.config.image_token_id
     mask = np.ones_like(token_ids)
-    mask[1, -3:] = 0
+    if model.config.text.rope_scaling is None:  # or theirs is the longest's of a batch
+        mask[1, -3:] = 0
     positions = np.tile(np.arange(token_ids.shape[1]), (2, 1))
     inputs = (token_ids, mask, positions, random_tiles(model, 2))
     ours, theirs = (

@@ -130,7 +130,6 @@ def test_little_is_held_beside_the_weights(folders, copy, change_json, tmp_path)
         vocab_size=120_000,
         hidden_size=1024,
         intermediate_size=1024,
-        head_dim=None,
         tie_word_embeddings=True,
         dtype="bfloat16",
     )
