@@ -30,6 +30,7 @@ __all__ = [
 IMAGE_START, IMAGE_CONTEXT, IMAGE_END = "<img>", "<IMG_CONTEXT>", "</img>"
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 THINKING = ("<think>", "</think>")
+QWEN2 = ("vocab.json", "merges.txt")  # where there is no tokenizer.json
 
 # The answer follows the end of what was asked, so that a short prompt stays short.
 CHAT_TEMPLATE = (
@@ -80,9 +81,14 @@ def _read(folder: Path) -> PreTrainedTokenizerBase:
     name = str(name).removesuffix("Fast")
     if name == "InternLM2Tokenizer":
         return read_internlm2_tokenizer(folder)
+    whole = (folder / "tokenizer.json").exists()
     if name == "Qwen2Tokenizer":
+        # Without them it would be an empty tokenizer.
+        missing = [] if whole else [f for f in QWEN2 if not (folder / f).exists()]
+        if missing:
+            raise InputError(f"no readable tokenizer: expected {missing[0]}, got none")
         return Qwen2Tokenizer.from_pretrained(folder)
-    if not (folder / "tokenizer.json").exists():
+    if not whole:
         raise InputError(
             "no readable tokenizer: expected a tokenizer.json, or the class "
             f"Qwen2Tokenizer or InternLM2Tokenizer, got {name}"
