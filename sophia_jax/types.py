@@ -99,7 +99,8 @@ class Completion:
     Attributes:
       group: the request's.
       sample: index within the group.
-      text: the decoded tokens, without the end token.
+      text: the decoded tokens, without the end token, after what the chat template
+        itself writes of the answer (an opening <think>).
       token_ids: Int[token], the end token included when it was sampled.
       behavior_log_probs: Float[token] in nats, under the distribution that was sampled
         (temperature, top-p, top-k and bans applied); None where a server gives none.
