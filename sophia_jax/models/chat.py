@@ -7,7 +7,7 @@ from typing import Any
 
 from sophia_jax.types import InputError
 
-__all__ = ["internvl_template", "turn_end"]
+__all__ = ["internvl_template", "template_name", "turn_end"]
 
 SHANGHAI = "由上海人工智能实验室"
 SYSTEM_2_5 = (
@@ -63,6 +63,19 @@ def internvl_template(name: str, *, start: str = "") -> str:
         "{% endfor %}"
         "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
     )
+
+
+def template_name(tokenizer: Any) -> str | None:
+    """What InternVL's original layout calls a tokenizer's chat template; None: nothing.
+
+    Args:
+      tokenizer: of `transformers`.
+    """
+    start = tokenizer.decode(tokenizer("").input_ids)
+    for name in TEMPLATES:
+        if tokenizer.chat_template == internvl_template(name, start=start):
+            return name
+    return None
 
 
 def turn_end(tokenizer: Any) -> str:

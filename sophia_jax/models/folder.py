@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sophia_jax.config import ModelConfig
+from sophia_jax.models.chat import template_name
 from sophia_jax.models.checkpoint_folder import (
     checkpoint_dtype,
     is_checkpoint,
@@ -115,12 +116,12 @@ def load_model(
         if original
         else config_from_hf(values, where)
     )
-    headers, problems = read_headers(folder)
+    headers, problems, unread = read_headers(folder)
     if "tie_word_embeddings" not in values.get("llm_config", values):
         config = _with_stored_head(config, headers, layout)
     tiles = None if config.vision is None else _read_tiles(folder, values, original)
     headers, untied = _without_tied_head(config, headers, layout)
-    problems += untied + mismatches(config, headers, layout)
+    problems += untied + mismatches(config, headers, layout, unread=unread)
     problems += _conflicts(config, tokenizer, tiles)
     if problems:
         raise InputError(f"{folder}: {'; '.join(problems)}")
@@ -222,7 +223,7 @@ def stored_dtype(path_or_repo: str | Path) -> jnp.dtype:
     folder = local_folder(path_or_repo)
     if is_checkpoint(folder):
         return checkpoint_dtype(folder)
-    headers, problems = read_headers(folder)
+    headers, problems, _ = read_headers(folder)
     found = {header.dtype for header in headers.values()}
     if problems:
         raise InputError(f"{folder}: {'; '.join(problems)}")
@@ -245,7 +246,10 @@ def replicated(mesh: jax.sharding.Mesh | None) -> Place:
 
 def _config_file(model: Model, layout: Layout, dtype: str) -> dict:
     if layout == "original":
-        return original_config_to_hf(model.config, model.tiles, dtype=dtype)
+        template = template_name(model.tokenizer)
+        return original_config_to_hf(
+            model.config, model.tiles, dtype=dtype, template=template
+        )
     return config_to_hf(model.config, dtype=dtype)
 
 

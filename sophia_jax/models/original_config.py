@@ -51,7 +51,11 @@ def original_config(
 
 
 def original_config_to_hf(
-    config: ModelConfig, tiles: TileGeometry | None, *, dtype: str
+    config: ModelConfig,
+    tiles: TileGeometry | None,
+    *,
+    dtype: str,
+    template: str | None,
 ) -> dict:
     """The content of the original `config.json` that says the same.
 
@@ -61,6 +65,8 @@ def original_config_to_hf(
       config: the model's; with a decoder of Qwen2.5 (biases) or InternLM2 (none).
       tiles: how pictures are cut; None for a text-only model.
       dtype: of the weights: "float32", "bfloat16" or "float16".
+      template: what the original code calls the chat template; None where it has no
+        name for it, and the tokenizer's own files have it alone.
 
     Returns:
       A JSON object.
@@ -92,7 +98,7 @@ def original_config_to_hf(
         "pad2square": False,
         "ps_version": "v2",
         "select_layer": -1,
-        "template": "internvl2_5",
+        "template": template,
         "tie_word_embeddings": text.tied_head,
         "use_backbone_lora": 0,
         "use_llm_lora": 0,

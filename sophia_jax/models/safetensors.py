@@ -61,22 +61,25 @@ def read_json(file: Path) -> dict:
     return value
 
 
-def read_headers(folder: Path) -> tuple[dict[str, TensorHeader], list[str]]:
+def read_headers(
+    folder: Path,
+) -> tuple[dict[str, TensorHeader], list[str], set[str]]:
     """Every tensor of a folder by name; no tensor is read.
 
     Args:
       folder: with `model.safetensors`, or with an index and the files that it names.
 
     Returns:
-      Headers by tensor name; and one phrase for each file that is missing or damaged,
-      or that lacks what the index says is in it.
+      Headers by tensor name; one phrase for each of several files that is missing or
+      damaged, or that lacks what the index says is in it; and the names of what is said
+      to be in the former.
 
     Raises:
-      InputError: there is no such file, or only pickled weights.
+      InputError: there is no such file, only pickled weights, or one damaged file.
 
     Reference: https://huggingface.co/docs/safetensors.
     """
-    headers, problems = {}, []
+    headers, problems, unread = {}, [], set()
     for file, promised in _files(folder).items():
         try:
             with _opened(file) as tensors:
@@ -85,14 +88,17 @@ def read_headers(folder: Path) -> tuple[dict[str, TensorHeader], list[str]]:
                     for name in tensors.keys()  # noqa: SIM118 (no mapping)
                 }
         except InputError as error:
+            if not promised:
+                raise
             problems.append(str(error).removeprefix(f"{folder}/"))
+            unread |= promised
             continue
         problems += [
             f"{file.name}: expected {name}, as the index says"
             for name in sorted(promised - found.keys())
         ]
         headers |= found
-    return headers, problems
+    return headers, problems, unread
 
 
 def read_rows(name: str, header: TensorHeader, rows: slice = slice(None)) -> np.ndarray:

@@ -97,11 +97,14 @@ def _read(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def _original_template(config: Path) -> str | None:
-    """What config.json calls its chat template, in InternVL's original layout."""
+    """What config.json calls its chat template, in InternVL's original layout.
+
+    None where it is the tokenizer's own, as `save_model` leaves one without a name.
+    """
     values = read_json(config) if config.exists() else {}
-    if values.get("model_type") != "internvl_chat":
+    if values.get("model_type") != "internvl_chat" or values.get("template") is None:
         return None
-    return str(values.get("template"))
+    return str(values["template"])
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:

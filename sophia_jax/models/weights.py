@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -187,7 +187,7 @@ def to_hf(
 
 def file_names(
     config: ModelConfig,
-    headers: Mapping[str, TensorHeader],
+    headers: Collection[str],
     layout: Layout = "transformers",
 ) -> dict[str, str]:
     """From the names of `weight_table` to a file's own, whichever spelling it has."""
@@ -214,6 +214,8 @@ def mismatches(
     config: ModelConfig,
     headers: Mapping[str, TensorHeader],
     layout: Layout = "transformers",
+    *,
+    unread: Collection[str] = (),
 ) -> list[str]:
     """What keeps the tensors of a file from being the parameters of a model.
 
@@ -223,6 +225,7 @@ def mismatches(
       config: the model's.
       headers: of `read_headers`, by the file's names.
       layout: whose names.
+      unread: names of tensors in files that could not be read: they are not missing.
 
     Returns:
       One phrase per tensor that is missing, not expected, misshapen or of a dtype
@@ -230,13 +233,15 @@ def mismatches(
     """
     shapes = abstract_params(config)
     found = file_names(config, headers, layout)
+    hidden = file_names(config, unread, layout)
     problems, known = [], set()
     for weight in weight_table(config, layout):
         shape = file_shape(weight, shapes, config)
         for name in tensor_names(weight, shapes):
             known.add(name)
             if name not in found:
-                problems.append(f"{name} is missing")
+                if name not in hidden:
+                    problems.append(f"{name} is missing")
                 continue
             header = headers[found[name]]
             if header.shape != shape:

@@ -151,6 +151,7 @@ def write_original(folder, model, variant):
         "max_dynamic_patch": 4,
         "use_thumbnail": True,
         "ps_version": "v2",
+        "template": "internvl2_5",
         "select_layer": -1,
         "llm_config": {
             **ORIGINAL_TEXT,

@@ -38,7 +38,7 @@ CLASSES = {
 
 
 def read_all(folder):
-    headers, problems = read_headers(folder)
+    headers, problems, _ = read_headers(folder)
     assert not problems
     return {name: read_tensor(name, header) for name, header in headers.items()}
 

@@ -85,6 +85,9 @@ def test_import_and_export_are_bit_equal(variant, folders, tmp_path):
     again = load_model(tmp_path / "saved")
     assert again.config == load_model(folder).config
     assert again.tiles == model.tiles
+    assert again.tokenizer.chat_template == model.tokenizer.chat_template
+    values = json.loads((tmp_path / "saved" / "config.json").read_text())
+    assert values["template"] == "internvl2_5"
     assert again.config.text.rope_scaling == RopeScaling("dynamic", 8.0, 8)
 
 
@@ -98,6 +101,14 @@ def test_the_table_holds_every_parameter_once(variant, folders):
     assert file_names(config, {"mlp1.0.weight": None}, "original") == {
         "mlp1.0.weight": "mlp1.0.weight"
     }
+
+
+def test_a_chat_template_without_a_name_stays_the_tokenizers_own(folders, tmp_path):
+    model = load_model(folders["layer_norm"])
+    save_model(model, tmp_path / "saved", layout="original")
+    assert load_model(tmp_path / "saved").tokenizer.chat_template == (
+        model.tokenizer.chat_template
+    )
 
 
 def test_what_the_original_layout_cannot_say_is_refused(folders, tmp_path):
