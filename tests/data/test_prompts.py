@@ -218,6 +218,12 @@ def test_the_reasoner_is_told_caption_and_question_once(prompts):
     assert "{" not in prompts.caption
 
 
+def test_only_what_thinks_between_tags_is_learnt_with_the_system_prompt():
+    assert PAPER.system_for("<think>\n1</think>2") == PAPER.system
+    assert PAPER.system_for("First, 1. **Final answer** 2") is None
+    assert DIGITS.system_for("<think>1</think>2") is None
+
+
 def test_the_reasoner_is_shown_one_example_before_its_own_question():
     told = PAPER.reasoner.format(caption="a 7", question="What is it?")
     example, own = told.split("Now it is your turn.")
