@@ -191,7 +191,7 @@ def trajectory_examples(
             policy.tokenizer,
             policy.config,
             item.question,
-            system=prompts.system if "<think>" in row["text"] else None,
+            system=prompts.system_for(row["text"]),
             tiles_per_image=[len(each) for each in tiles],
             max_new_tokens=len(target_ids),
         )

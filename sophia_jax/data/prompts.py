@@ -47,6 +47,15 @@ class Prompts:
     reasoner: str
     system: str | None = None
 
+    def system_for(self, trajectory: str) -> str | None:
+        """The system prompt with which a trajectory is learnt; None for the default.
+
+        Reference:
+          SOPHIA, 2025, https://arxiv.org/abs/2507.16814, appendix: a trajectory without
+          think tags keeps the model's default; evaluation always has the system prompt.
+        """
+        return self.system if THINK in trajectory else None
+
 
 DIGITS = Prompts(caption="Read the picture.", reasoner="{caption}\n{question}")
 """As short as the quickstart's small models need them."""

@@ -23,7 +23,7 @@ from sophia_jax.types import Array
 __all__ = ["ImageEncoder", "encode_images"]
 
 TILES_PER_CALL = 32  # one compiled program for every number of pictures
-MOST_READERS = 8  # threads that read and cut; each holds a picture's tiles
+READERS = min(8, os.cpu_count() or 1)  # threads; each holds one picture's tiles
 
 Picture = tuple[Image.Image | str | Path, TileGeometry]
 
@@ -140,12 +140,11 @@ def _cut_ahead(pictures: Iterable[Picture]) -> Iterator[np.ndarray]:
 
     Threads do, since Pillow lets others run while it decodes and resizes.
     """
-    num_readers = min(MOST_READERS, os.cpu_count() or 1)
     ahead: deque[Future[np.ndarray]] = deque()
-    with ThreadPoolExecutor(num_readers) as readers:
+    with ThreadPoolExecutor(READERS) as readers:
         for picture in pictures:
             ahead.append(readers.submit(_cut, *picture))
-            if len(ahead) > num_readers:
+            if len(ahead) > READERS:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
