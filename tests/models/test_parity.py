@@ -6,7 +6,11 @@ import pytest
 import torch
 from flax import nnx
 
+from sophia_jax.config import SamplingConfig
+from sophia_jax.data.prompts import encode_prompt
+from sophia_jax.generation.engine import Engine
 from sophia_jax.models.folder import load_model
+from sophia_jax.types import Request
 
 TEXT_VARIANTS = ("untied", "tied")
 # The last three are in the layout of the original code, and scaled as the next.
@@ -14,6 +18,7 @@ IMAGE_VARIANTS = ("layer_norm", "rms_norm", "internlm2", "qwen2", "internvit_6b"
 # The last two have rotary scaling for 8 tokens.
 OTHER_VARIANTS = ("qwen3", "llama", "dynamic", "yarn")
 LENGTH = 12
+QUESTION = "9"  # to which no answer of these models is short
 
 
 def our_logits(model, token_ids, mask, positions, tiles=None):
@@ -134,3 +139,27 @@ def test_bfloat16_weights_give_nearly_the_same_logits(folders):
     rough = our_logits(model, *inputs).astype(np.float32)
     # bfloat16 has 8 bits: a part in 256 per operation, over some ten of them.
     assert np.corrcoef(exact.ravel(), rough.ravel())[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("variant", ["qwen3", "llama", "dynamic", "yarn"])
+def test_greedy_decoding_equals_that_of_transformers(variant, folders, torch_models):
+    # Under dynamic scaling it begins within the 8 original tokens and ends far beyond,
+    # and each key stays as its own token turned it.
+    model = load_model(folders[variant])
+    engine = Engine(model, SamplingConfig(24, temperature=0.0), slots=4, page=8)
+    [ours] = engine([Request(group="q", text=QUESTION)])
+    prompt = encode_prompt(model.tokenizer, model.config, QUESTION)
+    assert len(prompt) < 8
+    with torch.no_grad():
+        torch_models[variant](input_ids=torch.tensor([[1]]))  # forgets a longer base
+        theirs = torch_models[variant].generate(
+            torch.tensor(prompt)[None],
+            attention_mask=torch.ones((1, len(prompt)), dtype=torch.long),
+            max_new_tokens=24,
+            do_sample=False,
+            eos_token_id=model.tokenizer.eos_token_id,
+            pad_token_id=0,
+            suppress_tokens=list(engine.banned_ids) or None,
+        )[0, len(prompt) :]
+    assert ours.token_ids.tolist() == theirs.tolist()
+    assert len(prompt) + len(theirs) > 12
