@@ -115,7 +115,8 @@ def encode_prompt(
 
     Each image becomes <img>, one placeholder for each of its image tokens, and </img>,
     on a line of its own; several are introduced as Image-1, Image-2, ..., as InternVL
-    was trained. Nothing is ever cut off.
+    was trained. What text and system prompt spell stays text: they cannot end the turn.
+    Nothing is ever cut off.
 
     Args:
       tokenizer: with a chat template.
@@ -135,13 +136,17 @@ def encode_prompt(
     Reference: https://github.com/OpenGVLab/InternVL, `chat` of the model and its
       examples with several pictures.
     """
-    messages = [{"role": "system", "content": system}] if system is not None else []
+    mark = _unused_character(f"{system}{text}")
+    told = _cut_specials(tokenizer, text, mark, spared=IMAGE_CONTEXT)
     images = _placeholders([n * config.tokens_per_tile for n in tiles_per_image])
-    messages.append({"role": "user", "content": images + text})
+    messages = [{"role": "user", "content": images + told}]
+    if system is not None:
+        told = _cut_specials(tokenizer, system, mark, spared=IMAGE_CONTEXT)
+        messages.insert(0, {"role": "system", "content": told})
     chat = tokenizer.apply_chat_template(
         messages, tokenize=False, add_generation_prompt=True
     )
-    ids = np.asarray(tokenizer(chat, add_special_tokens=False).input_ids, np.int32)
+    ids = _token_ids(tokenizer, chat, mark)
     image_tokens = sum(tiles_per_image) * config.tokens_per_tile
     placeholders = np.sum(ids == config.image_token_id)
     if placeholders != image_tokens:
@@ -178,14 +183,9 @@ def encode_target(tokenizer: Any, text: str) -> np.ndarray:
     """
     if text.startswith(THINK) and (opening := answer_opening(tokenizer)):
         text = text.removeprefix(THINK).removeprefix(opening.removeprefix(THINK))
-    # Cut behind its first letter, the spelling of a special token is plain text. (The
-    # tokenizer's own switch for this is not safe in threads.)
-    special = "|".join(map(re.escape, _special_spellings(tokenizer)))
-    cuts = [found.start() + 1 for found in re.finditer(special, text)]
-    ids = []
-    for start, end in itertools.pairwise([0, *cuts, len(text)]):
-        ids += tokenizer(text[start:end], add_special_tokens=False).input_ids
-    return np.asarray([*ids, tokenizer.eos_token_id], np.int32)
+    mark = _unused_character(text)
+    ids = _token_ids(tokenizer, _cut_specials(tokenizer, text, mark), mark)
+    return np.append(ids, np.int32(tokenizer.eos_token_id))
 
 
 def index_image_tokens(
@@ -214,7 +214,30 @@ def _placeholders(image_tokens: Sequence[int]) -> str:
     return "".join(images)
 
 
-def _special_spellings(tokenizer: Any) -> list[str]:
-    """`all_special_tokens` leaves out those without a role, such as <IMG_CONTEXT>."""
+def _unused_character(text: str) -> str:
+    """A character for private use that the text does not hold."""
+    return next(c for c in map(chr, range(0xE000, 0xF900)) if c not in text)
+
+
+def _cut_specials(tokenizer: Any, text: str, mark: str, *, spared: str = "") -> str:
+    """The text with a mark in each spelling of a special token but `spared`.
+
+    Cut behind its first letter, a spelling is plain text. (The tokenizer's own switch
+    for this is not safe in threads, and its `all_special_tokens` leaves out those
+    without a role, such as <IMG_CONTEXT>.)
+    """
     added = tokenizer.added_tokens_decoder.values()
-    return [token.content for token in added if token.special]
+    names = {token.content for token in added if token.special} - {spared}
+    if not names:
+        return text
+    longest_first = sorted(names, key=len, reverse=True)
+    pattern = "|".join(map(re.escape, longest_first))
+    return re.sub(pattern, lambda found: found[0][0] + mark + found[0][1:], text)
+
+
+def _token_ids(tokenizer: Any, text: str, mark: str) -> np.ndarray:
+    """Int32[token] of the parts between the marks."""
+    ids = [
+        tokenizer(part, add_special_tokens=False).input_ids for part in text.split(mark)
+    ]
+    return np.asarray(list(itertools.chain(*ids)), np.int32)

@@ -170,6 +170,7 @@ def test_programs_are_bounded_whatever_is_asked(vision_model, pictures):
         )
         for length in (30, 31, 32, 33, 40, 48, 60)
         for images, tiles in shown
+        if length > 42 or len(images) < 2  # two take 42 with the words between them
     ]
     programs = (decode.decode_chunk, decode.fill_prompts, decode.close_pages)
 

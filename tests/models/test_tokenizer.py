@@ -1,11 +1,13 @@
 """A trained tokenizer spells digits, can write anything, and survives its folder."""
 
+import copy
 import itertools
 import json
 import unicodedata
 
 import pytest
 
+from sophia_jax.data.prompts import answer_opening
 from sophia_jax.models.tokenizer import (
     END,
     IMAGE_CONTEXT,
@@ -213,6 +215,32 @@ def test_an_answer_ends_where_the_template_says(tokenizer, tmp_path):
     loaded = load_tokenizer(tmp_path)
     assert loaded.eos_token == END
     assert loaded.eos_token_id == tokenizer.convert_tokens_to_ids(END)
+
+
+def test_deepseek_s_distilled_folders_are_read_as_they_stand(tokenizer, tmp_path):
+    """They name LlamaTokenizerFast, whose way of cutting is not that of their file."""
+    end = "<｜end▁of▁sentence｜>"
+    distilled = copy.deepcopy(tokenizer)
+    distilled.add_special_tokens({"eos_token": end})
+    distilled.add_tokens(["<｜User｜>", "<｜Assistant｜>"])
+    distilled.chat_template = (
+        "{% for message in messages %}{% if message.role == 'user' %}<｜User｜>"
+        "{{ message.content }}{% else %}<｜Assistant｜>"
+        "{{ message.content.split('</think>')[-1] }}" + end + "{% endif %}"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<｜Assistant｜><think>\\n' }}{% endif %}"
+    )
+    distilled.save_pretrained(tmp_path)
+    file = tmp_path / "tokenizer_config.json"
+    change = {"tokenizer_class": "LlamaTokenizerFast", "eos_token": "<|endoftext|>"}
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    loaded = load_tokenizer(tmp_path)
+    assert loaded.eos_token == end
+    assert answer_opening(loaded) == "<think>\n"
+    for text in HARD:
+        ids = loaded(text, add_special_tokens=False).input_ids
+        assert ids == tokenizer(text, add_special_tokens=False).input_ids
+        assert loaded.decode(ids) == unicodedata.normalize("NFC", text)
 
 
 @pytest.mark.parametrize(
