@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from sophia_jax.cli.collect import Collect
+from sophia_jax.cli.convert import Convert
 from sophia_jax.cli.evaluate import Evaluate
 from sophia_jax.cli.failures import report_failure
 from sophia_jax.cli.options import TraceOptions
@@ -30,6 +31,7 @@ COMMANDS = {
     "update": Update,
     "evaluate": Evaluate,
     "versus": Versus,
+    "convert": Convert,
     "report": Report,
 }
 DESCRIPTION = (
