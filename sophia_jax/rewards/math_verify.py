@@ -22,12 +22,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import ClassVar, Self
 
-from sophia_jax.rewards.answers import (
-    MAX_ANSWER_CHARS,
-    compare_simple,
-    extract_answer,
-    same_text,
-)
+from sophia_jax.rewards.answers import MAX_ANSWER_CHARS, extract_answer
+from sophia_jax.rewards.choices import read_option
+from sophia_jax.rewards.comparison import same_text
+from sophia_jax.rewards.rules import RULES, RuleName
 from sophia_jax.types import InputError
 
 __all__ = ["AnswerVerifier", "Verdict", "VerifierCounts", "verify_answer"]
@@ -54,7 +52,7 @@ class VerifierCounts:
     Attributes:
       no_answer: no answer was found in the response: wrong.
       fast_path: decided without algebra.
-      math_verify: decided by math-verify.
+      math_verify: decided by algebra.
       timed_out: undecided, by an alarm of math-verify or the deadline.
       crashed: undecided, the process died or ran out of memory.
     """
@@ -78,12 +76,14 @@ _REPORTS = {
 }
 
 
-def verify_answer(prediction: str, answer: str) -> Verdict:
+def verify_answer(prediction: str, answer: str, *, rule: RuleName = "math") -> Verdict:
     """Judge one response. For many, one `AnswerVerifier` saves seconds on each.
 
     Args:
       prediction: the whole response; its final answer is extracted.
-      answer: the right answer alone.
+      answer: the right answer alone; of a multiple choice, the letter, or the letter
+        and the value: "(B) 12 cm".
+      rule: by which they are compared, see `AnswerVerifier`.
 
     Returns:
       RIGHT, WRONG (also when the response gives no answer), or UNDECIDED when the
@@ -91,20 +91,23 @@ def verify_answer(prediction: str, answer: str) -> Verdict:
 
     Raises:
       InputError: answer is empty or too long.
+      ValueError: there is no such rule.
       RuntimeError: math-verify does not start.
 
     Reference:
       SOPHIA, 2025, https://arxiv.org/abs/2507.16814, the outcome reward of eq. (4).
     """
-    with AnswerVerifier(num_workers=1) as verifier:
+    with AnswerVerifier(num_workers=1, rule=rule) as verifier:
         return verifier.verify([(prediction, answer)])[0]
 
 
 def _case(prediction: str, answer: str) -> _Case:
     """What is to be compared; a response may also be nothing but the right words."""
     extracted = extract_answer(prediction)
-    if extracted is None and same_text(prediction, answer):
-        return answer, answer
+    if extracted is None:
+        option = read_option(answer)
+        words = (option and option.value) or answer
+        extracted = words if same_text(prediction, words) else None
     return extracted, answer
 
 
@@ -122,6 +125,7 @@ class AnswerVerifier:
         num_workers: int = 2,
         timeout_seconds: float = 6.0,
         memory_bytes: int = 2 << 30,
+        rule: RuleName = "math",
     ):
         """Set the limits; nothing is started yet.
 
@@ -130,10 +134,14 @@ class AnswerVerifier:
           timeout_seconds: wall clock per answer, > 0.
           memory_bytes: address space per process, > 0; math-verify alone needs a
             quarter of a GiB. Enforced on Linux.
+          rule: "math" for numbers, units, choices, words and algebra, as described in
+            `comparison.compare_fast`; "mathvision" for MATH-Vision's official rule.
 
         Raises:
-          ValueError: one of them is out of range.
+          ValueError: one of them is out of range, or there is no such rule.
         """
+        if rule not in RULES:
+            raise ValueError(f"rule: expected one of {sorted(RULES)}, got {rule!r}")
         for name, limit in (
             ("num_workers", num_workers),
             ("timeout_seconds", timeout_seconds),
@@ -144,6 +152,7 @@ class AnswerVerifier:
         self._num_workers = num_workers
         self._timeout_seconds = timeout_seconds
         self._memory_bytes = memory_bytes
+        self._rule = rule
         self._workers: list[_Worker] = []
         self._counts: collections.Counter[str] = collections.Counter()
 
@@ -197,7 +206,7 @@ class AnswerVerifier:
         if prediction is None:
             self._counts["no_answer"] += 1
             return Verdict.WRONG
-        right = same_text(prediction, answer) or compare_simple(prediction, answer)
+        right = RULES[self._rule](prediction, answer)
         if right is None:
             return None
         self._counts["fast_path"] += 1
@@ -233,7 +242,9 @@ class AnswerVerifier:
         starting = sum(worker.starting for worker in self._workers)
         room = self._num_workers - len(self._workers)
         for _ in range(min(room, len(waiting) - starting)):
-            self._workers.append(_Worker(self._worker_module, self._memory_bytes))
+            self._workers.append(
+                _Worker(self._worker_module, self._memory_bytes, self._rule)
+            )
 
     def _discard(self, worker: _Worker) -> None:
         self._workers.remove(worker)
@@ -258,10 +269,10 @@ class _Worker:
     multiprocessing's spawn would run the user's main script again.
     """
 
-    def __init__(self, module: str, memory_bytes: int):
+    def __init__(self, module: str, memory_bytes: int, rule: RuleName):
         self.connection, theirs = multiprocessing.Pipe()
         search_path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
-        arguments = [module, str(theirs.fileno()), str(memory_bytes)]
+        arguments = [module, str(theirs.fileno()), str(memory_bytes), rule]
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", *arguments],
