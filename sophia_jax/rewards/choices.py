@@ -13,7 +13,7 @@ _LONE = re.compile(r"([A-J])|\(([A-Ja-j])\)")
 _OPTION = re.compile(r"\(([A-J])\)\s{1,8}(\S.*)", re.DOTALL)
 _LETTER = re.compile(
     r"(?:(?i:option|choice|answer)\s{1,4})?"
-    r"(?:\(([A-Ja-j])\)|([A-J])(?:[).:](?=\s|$)|$|(?=,\s|\s(?:because|since)\s)))"
+    r"(?:\(\s?([A-Ja-j])\s?\)|([A-J])(?:[).:](?=\s|$)|$|(?=,\s|\s(?:because|since)\s)))"
 )
 _NAMED_LETTER = re.compile(r"(?i:option|choice|answer)\s{1,4}\(?([A-J])\b(?!['\u2019])")
 _LETTER_AT_END = re.compile(r"\s\(([A-J])\)$")
@@ -45,7 +45,7 @@ def read_option(answer: str) -> Option | None:
     lone = _LONE.fullmatch(text)
     if lone:
         return Option(lone[lone.lastindex].upper(), None)
-    option = _OPTION.fullmatch(text)
+    option = _OPTION.fullmatch(answer.strip())
     if option is None:
         return None
     value = option[2].strip()

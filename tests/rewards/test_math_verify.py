@@ -4,6 +4,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -136,6 +137,49 @@ def test_an_alarm_inside_math_verify_is_undecided_not_wrong(verifier):
     ]
     assert verifier.verify(hard) == [UNDECIDED] * 3
     assert verifier.counts.timed_out == before.timed_out + 3
+
+
+def hostile_answers(trap):
+    code = f"__import__('os').system('touch {trap}')"
+    return [
+        "9^9^9^9",
+        "9**9**9**9",
+        "(10^9)!",
+        r"\sum_{n=1}^{10^{12}} \sin(n)",
+        r"\begin{pmatrix}" + r"\\".join("&".join("1" * 44) for _ in range(44)),
+        r"\det\begin{pmatrix}"
+        + r"\\".join("&".join(f"x_{r}" for r in range(20)) for _ in range(20))
+        + r"\end{pmatrix}",
+        r"\sqrt{" * 400 + "2" + "}" * 400,
+        "{" * 4000,
+        r"\frac" * 800,
+        "\x00\x1b[2J\r\x07\ud800\u202e5",
+        "1" * 1_000_000,
+        "x" * 1_000_000,
+        code,
+        f"1 + {code}",
+        f"(9^{{{code}}})",
+        "().__class__.__bases__[0].__subclasses__()",
+        "12 cm" + " cm" * 1000,
+        "1:" * 2000,
+        "(" + "1," * 2000 + "1)",
+    ]
+
+
+@pytest.mark.parametrize("rule", ["math", "mathvision"])
+def test_hostile_answers_are_not_right_and_leave_the_pool_healthy(rule, tmp_path):
+    trap = tmp_path / "trap"
+    hostile = hostile_answers(trap)
+    pairs = [(boxed(text), "(x + 7)^2") for text in hostile]
+    pairs += [(f"The answer is {text}", r"(B) $\frac{7}{3}$") for text in hostile]
+    pairs += [(boxed(r"\frac{7}{3}"), text) for text in hostile if len(text) < 4096]
+    with AnswerVerifier(timeout_seconds=3.0, rule=rule) as verifier:
+        start = time.monotonic()
+        verdicts = verifier.verify(pairs)
+        assert time.monotonic() - start < 60
+        assert RIGHT not in verdicts
+        assert not trap.exists()
+        assert verifier.verify([(boxed(r"\frac{14}{6}"), r"\frac73")]) == [RIGHT]
 
 
 def test_a_worker_that_ignores_alarms_is_killed_at_the_deadline():
