@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from typing import NamedTuple
 
 from sophia_jax.rewards.comparison import THOUSANDS
 
@@ -14,7 +15,7 @@ MAX_ANSWER_CHARS = 4096
 
 _NUMBER_IN_TEXT = re.compile(
     r"(?<![\w.])(?:(?<![)\]}])[-+\u2212])?"  # in 5-4 and (5)-4 the dash is no sign
-    rf"(?:\d+/\d+|(?:{THOUSANDS}|\d+)(?:\.\d+)?|\.\d+)",
+    rf"(?:\d+/\d+|(?:{THOUSANDS}|\d+,\d+|\d+)(?:\.\d+)?|\.\d+)",
     re.ASCII,
 )
 _CHOICE = re.compile(r"([A-J])|\(([A-J])\)")
@@ -29,6 +30,14 @@ _CHOICE_AT_END = re.compile(
 )
 _LETTER_AT_END = re.compile(r"\s([A-J])[.*$\s]*$")
 _MOST_END_CHARS = 64
+_MOST_BARE_CHARS = 100
+_PROSE = re.compile(
+    r"(?<![\\A-Za-z])(?!(?:sin|cos|tan|log|exp|sqrt|and\s+\S)\b)"
+    r"(?:[A-Za-z]{3,}|[Ss]o|[Tt]o|is|of|[Ii]n|[Aa]t|or|as|by|we|if|an)(?![A-Za-z])"
+)
+_QUIET = re.compile(r"\\(?:begin|end|text\w*|math\w+|mbox|operatorname)\s?\{[^{}]*\}")
+_OPERATOR = re.compile(r"[\\+*/=<>^-]")
+_DELIMITERS = (("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _BRACE = re.compile(
     rf"(?P<box>{_BOX.pattern})|\\.|(?P<open>\{{)|(?P<close>\}})", re.DOTALL
@@ -50,9 +59,9 @@ def extract_answer(text: str) -> str | None:
     the last "answer:", "answer is", "correct option is" or "Final answer" heading, up
     to the end of its sentence or line; a choice: a first or last line that is only its
     letter, one line "(B) 12 cm", "option B is correct", or a last sentence that ends in
-    "(B)" or "is B"; the last number; a letter at the very end. Thinking between
-    `<think>` and `</think>` counts only when nothing follows it. Takes time linear in
-    the text.
+    "(B)" or "is B"; all of a short text without words and "="; the last number, or the
+    formula that it stands in; a letter at the very end. Thinking between `<think>` and
+    `</think>` counts only when nothing follows it. Takes time linear in the text.
 
     Args:
       text: the whole response.
@@ -69,7 +78,8 @@ def extract_answer(text: str) -> str | None:
         _last_box(said)
         or _after_anchor(said)
         or _choice(said)
-        or _last_number(said)
+        or _bare_answer(said)
+        or _last_value(said)
         or _matched(_LETTER_AT_END.search(said[-_MOST_END_CHARS:]))
     )
     if not answer or len(answer) > MAX_ANSWER_CHARS:
@@ -127,9 +137,52 @@ def _choice(text: str) -> str | None:
     )
 
 
-def _last_number(text: str) -> str | None:
+def _bare_answer(text: str) -> str | None:
+    """The text, if it is short and nothing but a value."""
+    text = text.strip()
+    if len(text) > _MOST_BARE_CHARS or "=" in text or _is_prose(text):
+        return None
+    return text.rstrip(".,; ") if any(map(str.isdigit, text)) else None
+
+
+def _last_value(text: str) -> str | None:
+    """The last number, or the formula that it stands in or that ends the text."""
     numbers = deque(_NUMBER_IN_TEXT.finditer(text), maxlen=1)
+    position = numbers[0].start() if numbers else -1
+    formula = _last_formula(text)
+    if formula and formula.end > position:
+        ends_text = not text[formula.end :].strip("$)]\\. *\r\n")
+        if formula.start <= position or (ends_text and _OPERATOR.search(formula.text)):
+            return formula.text
     return numbers[0].group() if numbers else None
+
+
+class _Formula(NamedTuple):
+    text: str
+    start: int
+    end: int
+
+
+def _last_formula(text: str) -> _Formula | None:
+    """What stands between the last delimiters of mathematics."""
+    end, opening, closing = max(
+        (text.rfind(closing), opening, closing) for opening, closing in _DELIMITERS
+    )
+    if closing == "$" and text[end - 1 : end] == "$":
+        opening, end = "$$", end - 1
+    start = text.rfind(opening, 0, end)
+    if start < 0:
+        return None
+    start += len(opening)
+    inside = text[start:end] if end - start <= MAX_ANSWER_CHARS else ""
+    if opening == "$" and ("\n" in inside or _is_prose(inside)):
+        return None  # two amounts of dollars
+    inside = inside.strip().rstrip(".,; ")
+    return _Formula(inside, start, end) if inside else None
+
+
+def _is_prose(text: str) -> bool:
+    return _PROSE.search(_QUIET.sub("", text)) is not None
 
 
 def _matched(match: re.Match | None) -> str | None:

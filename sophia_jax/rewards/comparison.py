@@ -27,9 +27,18 @@ MAX_NUMBER_CHARS = 64
 ROUNDING = Fraction(1, 100_000)
 
 THOUSANDS = r"[1-9]\d{0,2}(?:,\d{3})+(?!\d)"
-_NUMBER = re.compile(rf"[-+]?(?:(?:{THOUSANDS}|\d+)(?:\.\d+)?|\.\d+|\d+/\d+)", re.ASCII)
-_DECIMALS = re.compile(rf"[-+]?(?:{THOUSANDS}|\d*)\.(\d{{2,}})", re.ASCII)
+_THOUSANDS_APART = r"[1-9]\d{0,2}(?: \d{3})+"
+_NO_SEPARATORS = str.maketrans("", "", ", ")
+_MIXED_NUMBER = re.compile(r"([-+]?)(\d+) (\d+)/(\d+)", re.ASCII)
+_NUMBER = re.compile(
+    rf"[-+]?(?:(?:{THOUSANDS}|{_THOUSANDS_APART}|\d+)(?:\.\d+)?|\.\d+|\d+/\d+)",
+    re.ASCII,
+)
+_DECIMALS = re.compile(
+    rf"[-+]?(?:{THOUSANDS}|{_THOUSANDS_APART}|\d*)\.(\d{{2,}})", re.ASCII
+)
 _NAME = re.compile(r"[A-Z]+")
+_DIGITS_APART = re.compile(r"\d \d")
 _SEPARATOR = re.compile(r"[\s,;_-]+")
 _JOINING = re.compile(r"\s(?:and|or)\s")
 _ARTICLES = frozenset(("a", "an", "the"))
@@ -79,8 +88,9 @@ def compare_fast(prediction: str, answer: str) -> bool | None:
 def compare_simple(prediction: str, answer: str) -> bool | None:
     """Compare two plain numbers, or two choice letters; without algebra.
 
-    A plain number is an integer, a decimal or a fraction like 3/4, with an optional
-    sign, thousands commas, surrounding $ and final full stop, of at most 64 characters.
+    A plain number is an integer, a decimal, a fraction like 3/4 or a mixed number like
+    1 3/4, with an optional sign, commas or blanks between thousands, surrounding $ and
+    final full stop, of at most 64 characters.
     A choice letter is one of A-J, in parentheses or not; the prediction may go on to
     repeat the option: "(B) 12 cm".
 
@@ -114,9 +124,15 @@ def same_text(prediction: str, answer: str) -> bool:
       True if they read the same; False says nothing about their meaning.
     """
     given, wanted = plain(prediction), plain(answer)
-    return given == wanted or (
-        len(given) < 2 * len(wanted) + 100 and _words(given) == _words(wanted) != []
-    )
+    if given == wanted:
+        return True
+    if len(given) > 2 * len(wanted) + 100:  # also by commands for looks
+        return False
+    given, wanted = unwrapped(given), unwrapped(wanted)
+    blanks_separate = _DIGITS_APART.search(given) or _DIGITS_APART.search(wanted)
+    if not blanks_separate and given.replace(" ", "") == wanted.replace(" ", "") != "":
+        return True
+    return _words(given) == _words(wanted) != []
 
 
 def rounding(answer: str) -> Fraction | None:
@@ -172,7 +188,7 @@ def _compare_amounts(given: Amount, wanted: Amount) -> bool | None:
 
 def _compare_words(prediction: str, answer: str) -> bool | None:
     """Words that do not read the same are unequal: no product of their letters is."""
-    given, wanted = _tokens(prediction), _tokens(answer)
+    given, wanted = _tokens(unwrapped(prediction)), _tokens(unwrapped(answer))
     for is_kind in (_is_prose, _is_name):
         if is_kind(given) and is_kind(wanted):
             return False
@@ -193,7 +209,7 @@ def _is_name(tokens: list[str]) -> bool:
 
 
 def _tokens(text: str) -> list[str]:
-    tokens = _SEPARATOR.sub(" ", unwrapped(text)).split()
+    tokens = _SEPARATOR.sub(" ", text).split()
     return [token.strip('.!?*"') for token in tokens]
 
 
@@ -228,9 +244,15 @@ def _is_article(token: str, following: str) -> bool:
 
 
 def _number(text: str) -> Fraction | None:
-    if len(text) > MAX_NUMBER_CHARS or not _NUMBER.fullmatch(text):
+    if len(text) > MAX_NUMBER_CHARS:
         return None
-    numerator, _, denominator = text.replace(",", "").partition("/")
+    mixed = _MIXED_NUMBER.fullmatch(text)
+    if mixed:
+        part = Fraction(int(mixed[3]), int(mixed[4])) if int(mixed[4]) else 1
+        return (int(mixed[2]) + part) * int(f"{mixed[1]}1") if part < 1 else None
+    if not _NUMBER.fullmatch(text):
+        return None
+    numerator, _, denominator = text.translate(_NO_SEPARATORS).partition("/")
     if not denominator:
         return Fraction(numerator)
     return Fraction(int(numerator), int(denominator)) if int(denominator) else None

@@ -24,6 +24,7 @@ _ABSENT = re.compile(
     r"\\(?:left|right|text(?:bf|rm)?|mbox|mathrm|displaystyle)(?![a-z])|\\[,;:!() ]"
     r"|\\?[$%]|\s|~|\^\s?(?:\{\s?\\circ\s?\}|\\circ(?![a-z]))|°"
 )
+_BRACE = re.compile(r"[{}]")
 _NUMERAL = re.compile(r"\d|\\pi(?![a-z])")
 _LETTER = re.compile(r"[{(]{0,2}([a-j])[)}]{0,2}")
 _TUPLE = re.compile(r"([(\[])(.+,.+)([)\]])")
@@ -81,13 +82,20 @@ def _targets(answer: str) -> list[str]:
 
 def _given(prediction: str) -> str:
     """An extracted answer in the form in which it is compared."""
-    text = _LAST_SIDE.split(prediction.lower())[-1]
-    head, brace, _ = text.partition("}")
-    if brace and "{" not in head:
-        text = head
-    text = _bare(text).strip(".:")
+    text = prediction.lower()[: _surplus_brace(prediction)]
+    text = _bare(_LAST_SIDE.split(text)[-1]).strip(".:")
     letter = _LETTER.fullmatch(text)
     return letter[1] if letter else text
+
+
+def _surplus_brace(text: str) -> int:
+    """Where the first brace closes that was never opened; the end if none does."""
+    depth = 0
+    for brace in _BRACE.finditer(text):
+        depth += 1 if brace[0] == "{" else -1
+        if depth < 0:
+            return brace.start()
+    return len(text)
 
 
 def _bare(text: str) -> str:

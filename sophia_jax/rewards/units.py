@@ -98,6 +98,8 @@ _FACTOR = re.compile(
     r"(?P<name>°\s?[CF](?![A-Za-z])|[°%€£]|[A-Za-zµμΩ]+)"
     r"(?P<power>\s?\^\s?\{?\s?-?[1-9]\s?\}?|[²³]|\s+(?:squared|cubed)\b)?\.?"
 )
+_PART = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s?([A-Za-z°]{1,12})\.?", re.ASCII)
+_PARTS = re.compile(rf"{_PART.pattern}(?:(?:,| and|, and)?\s?{_PART.pattern}){{1,3}}")
 _POWERS = {"²": 2, "³": 3, "squared": 2, "cubed": 3, "square": 2, "sq": 2}
 _MONEY_IN_FRONT = re.compile(r"(\\\$|\\textdollar\b|\$|€|£)\s{0,4}(?=[\d.])")
 _MONEY = {"€": "EUR", "£": "GBP"}
@@ -175,7 +177,7 @@ def read_amount(text: str) -> Amount:
         amount = _amount(clean[:start], unit)
         if amount:
             return amount
-    return Amount(text, ())
+    return _sum(clean) or Amount(text, ())
 
 
 def conversion(given: Amount, wanted: Amount) -> Conversion | None:
@@ -206,6 +208,21 @@ def _amount(number: str, unit: str) -> Amount | None:
         return None
     units = _read_unit(unit)
     return Amount(number, units) if units else None
+
+
+def _sum(text: str) -> Amount | None:
+    """An amount in several units of one quantity: "2 hours and 30 minutes"."""
+    if len(text) > _MOST_UNIT_CHARS or not _PARTS.fullmatch(text):
+        return None
+    parts = [Amount(part[1], _read_unit(part[2])) for part in _PART.finditer(text)]
+    changes = [conversion(part, parts[0]) for part in parts]
+    if any(change is None or change.shift or change.pi for change in changes):
+        return None
+    total = sum(
+        change.scale * Fraction(part.number)
+        for change, part in zip(changes, parts, strict=True)
+    )
+    return Amount(str(total), parts[0].units)
 
 
 @functools.lru_cache(maxsize=1024)

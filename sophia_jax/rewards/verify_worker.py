@@ -44,6 +44,12 @@ ALARM_SECONDS = 2
 
 _PI = re.compile(r"\\pi\b|\bpi\b|π")
 _DELIMITED_MATH = re.compile(r"\\\(|\\\[|(?<!\\)\$[^$]+(?<!\\)\$|\\boxed")
+_DECIMAL_COMMA = re.compile(r"-?\d+,\d+", re.ASCII)
+_SCIENTIFIC = re.compile(r"([-+]?\d+(?:\.\d+)?)[eE]\+?(-?\d{1,3})", re.ASCII)
+_PUNCTUATION_INSIDE = re.compile(r"[.,;]\s{0,4}(\$|\\\)|\\\])")
+# Math-verify would strip these from the end, as units or with the brace that follows.
+_COEFFICIENT = re.compile(r"-?\d+[cdot]")
+_UPRIGHT_CONSTANT = re.compile(r"\\(?:mathrm|text|rm)\s?\{\s?([ei])\s?\}")
 _AMOUNT = re.compile(r"[-+]?[$€£¥]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?%?", re.ASCII)
 _WORD = re.compile(
     r"(?!(?:a?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|exp|sqrt|pi|or|and)\b)"
@@ -72,9 +78,11 @@ def judge(prediction: str, answer: str) -> str:
     given, wanted = read_amount(prediction), read_amount(answer)
     if not (given.units and wanted.units):
         verdict = _compare(prediction, answer)
-        given, wanted = _with_tacit_unit(given, wanted), _with_tacit_unit(wanted, given)
-        if verdict == "right" or not (given.units and wanted.units):
+        if verdict == "right" or not (given.units or wanted.units):
             return verdict
+        given, wanted = _with_tacit_unit(given, wanted), _with_tacit_unit(wanted, given)
+        if not (given.units and wanted.units):
+            return _compare(given.number, wanted.number)
     change = conversion(given, wanted)
     if change is None:
         return "wrong"
@@ -204,10 +212,17 @@ def _float(value: sympy.Basic) -> float:
 
 def _parse(text: str) -> list:
     """What math-verify reads in an answer; nothing where it fails."""
+    readings = [_delimited(text)]
+    if _DECIMAL_COMMA.fullmatch(text):  # else a set of two numbers
+        readings.append(text)
     try:
-        return parse(
-            _delimited(text), parsing_timeout=ALARM_SECONDS, raise_on_error=True
-        )
+        return [
+            value
+            for reading in readings
+            for value in parse(
+                reading, parsing_timeout=ALARM_SECONDS, raise_on_error=True
+            )
+        ]
     except Exception as error:  # antlr and sympy raise every kind
         if isinstance(error, MemoryError):
             raise
@@ -224,9 +239,15 @@ def _delimited(text: str) -> str:
     Only an amount among plain words is cut out ("12 apples"): everything else might be
     a formula, and part of a formula might equal the right answer by accident.
     """
+    text = _UPRIGHT_CONSTANT.sub(r" \1", text)
     if _DELIMITED_MATH.search(text):
-        return text
+        return _PUNCTUATION_INSIDE.sub(r"\1", text)
     text = text.strip().removesuffix(".")
+    scientific = _SCIENTIFIC.fullmatch(text)
+    if scientific:
+        return rf"${scientific[1]} \cdot 10^{{{scientific[2]}}}$"
+    if _COEFFICIENT.fullmatch(text):
+        return f"$({text})$"
     words = text.split()
     amounts = [word for word in words if _AMOUNT.fullmatch(word)]
     others = [word for word in words if not _AMOUNT.fullmatch(word)]

@@ -82,9 +82,11 @@ def official():
     if not shared:
         pytest.skip("SOPHIA_SHARED names no folder with data/mathvision")
     folder = pathlib.Path(shared, "data", "mathvision")
-    items = [json.loads(line) for line in (folder / "items.jsonl").open()]
+    items, responses = (
+        [json.loads(line) for line in (folder / name).read_text().splitlines()]
+        for name in ("items.jsonl", "responses.jsonl")
+    )
     answers = {item["id"]: right_answer(item) for item in items}
-    responses = [json.loads(line) for line in (folder / "responses.jsonl").open()]
     return [
         (
             response["response"],

@@ -43,7 +43,7 @@ def test_the_unit_is_split_off(text, number):
         "12 apples",
         "cm",
         "",
-        "3 hours 20 minutes",
+        "3 hours 20 grams",
         "12 cm cm cm cm cm",  # more factors than units have
         "12 m^0",
     ],
@@ -77,6 +77,21 @@ def test_what_is_no_amount_is_left_alone(text):
 def test_units_of_one_quantity_convert(given, wanted, scale):
     change = conversion(read_amount(given), read_amount(wanted))
     assert (change.scale, change.shift, change.pi) == (scale, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("2 hours 30 minutes", Fraction(5, 2)),
+        ("2 h and 45 min", Fraction(11, 4)),
+        ("5 cm 3 mm", Fraction(53, 10)),
+        ("1 day, 6 hours, and 36 min", Fraction(51, 40)),
+    ],
+)
+def test_an_amount_in_several_units_is_their_sum(text, number):
+    amount = read_amount(text)
+    assert Fraction(amount.number) == number
+    assert amount.units
 
 
 def test_temperatures_have_zeros_of_their_own():

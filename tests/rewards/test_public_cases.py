@@ -1,10 +1,12 @@
-"""What math-verify's own tests say of pairs of answers.
+"""The verifier on the cases by which math-verify is tested.
 
 (right answer, response, whether it is right): facts from tests/test_all.py,
 test_yujianll.py and test_mixed_number_extraction.py of
 https://github.com/huggingface/Math-Verify; where a response there is a long
 derivation, only its end is given here, in other words.
 """
+
+from sophia_jax.rewards import AnswerVerifier
 
 NUMBERS = [
     ("-5", "-5", True),
@@ -285,3 +287,15 @@ PUBLIC_CASES = [
     *MATRICES,
     *RELATIONS,
 ]
+
+
+def test_the_verifier_is_right_on_all_of_math_verifys_cases():
+    pairs = [(response, answer) for answer, response, _ in PUBLIC_CASES]
+    with AnswerVerifier() as verifier:
+        verdicts = verifier.verify(pairs)
+    differing = [
+        (case, verdict.value)
+        for case, verdict in zip(PUBLIC_CASES, verdicts, strict=True)
+        if bool(verdict) is not case[2]
+    ]
+    assert not differing
