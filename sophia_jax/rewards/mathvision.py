@@ -18,6 +18,7 @@ from sophia_jax.rewards.choices import read_option
 __all__ = ["compare_official", "judge_official"]
 
 _DECIMALS = 2
+_MOST_PARTS = 64
 _PLAIN_NUMBER = re.compile(r"[-+]?(?:\d{1,15}(?:\.\d{0,15})?|\.\d{1,15})", re.ASCII)
 _LAST_SIDE = re.compile(r"=|\\approx(?![a-z])")
 _ABSENT = re.compile(
@@ -111,6 +112,8 @@ def _numbers(text: str) -> tuple[str | float, ...] | None:
         kind, parts = text[0] + text[-1], text[1:-1].split(",")
     else:
         kind, parts = "", [text]
+    if len(parts) > _MOST_PARTS:
+        return None
     values = [_value(part) for part in parts]
     return None if None in values else (kind, *values)
 

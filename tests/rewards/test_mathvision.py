@@ -1,5 +1,6 @@
 """MATH-Vision's rule, also against the verdicts of its own evaluation."""
 
+import collections
 import functools
 import json
 import os
@@ -120,3 +121,37 @@ def test_the_rule_agrees_with_official_verdicts_on_official_extractions():
     ]
     # Officially "(b)" is read as b in a response, but not when it was "({b})".
     assert differing == [("(b)", "(B) B")]
+
+
+def test_from_response_to_verdict_the_rule_differs_in_five_cases():
+    cases = official()
+    with AnswerVerifier(rule="mathvision") as verifier:
+        verdicts = verifier.verify([(case[0], case[1]) for case in cases])
+    differing = [
+        (case[2][:20], bool(verdict))
+        for case, verdict in zip(cases, verdicts, strict=True)
+        if bool(verdict) is not case[3]
+    ]
+    # Each time the official script misses the right answer that the response gives.
+    assert sorted(differing) == [
+        ("(b)", True),  # (\text{B})
+        ("-2.b", True),  # -2, and the choice on a line of its own
+        ("120votescastalltoget", True),
+        ("bfa", True),  # \textbf{A}
+        ("sorry,asatext-baseda", True),
+    ]
+
+
+def test_what_is_officially_right_is_right_by_the_default_rule_too():
+    cases = official()
+    with AnswerVerifier() as verifier:
+        verdicts = verifier.verify([(case[0], case[1]) for case in cases])
+    tally = collections.Counter(
+        (verdict.value, case[3]) for case, verdict in zip(cases, verdicts, strict=True)
+    )
+    # The others give units, or the letter with the value: "(B) 96".
+    assert tally == {
+        ("right", True): 169,
+        ("right", False): 40,
+        ("wrong", False): 979,
+    }
