@@ -39,8 +39,9 @@ _DECIMALS = re.compile(
 )
 _NAME = re.compile(r"[A-Z]+")
 _DIGITS_APART = re.compile(r"\d \d")
-_SEPARATOR = re.compile(r"[\s,;_-]+")
-_JOINING = re.compile(r"\s(?:and|or)\s")
+_TOKEN = re.compile(r"[^\s,]+|,")
+_HYPHEN = re.compile(r"(?<=[A-Za-z]{3})-(?=[A-Za-z]{3})")
+_JOINING = re.compile(r"\s(?:and|or)\s|,")
 _ARTICLES = frozenset(("a", "an", "the"))
 _FUNCTIONS = ("sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt")
 _CONSTANTS = ("pi", "alpha", "beta", "gamma", "delta", "theta", "phi", "infinity")
@@ -75,7 +76,7 @@ def compare_fast(prediction: str, answer: str) -> bool | None:
         if letter:
             return letter == option.letter
         if option.value is None:
-            return None
+            return None if option.letter in prediction else False
         answer = option.value
         if same_text(prediction, answer):
             return True
@@ -198,7 +199,7 @@ def _compare_words(prediction: str, answer: str) -> bool | None:
 def _is_prose(tokens: list[str]) -> bool:
     return (
         any(len(token) >= 4 for token in tokens)
-        and all(token.replace("'", "").isalpha() for token in tokens)
+        and all(token == "," or token.replace("'", "").isalpha() for token in tokens)
         and _MATHEMATICAL_WORDS.isdisjoint(token.lower() for token in tokens)
     )
 
@@ -209,7 +210,7 @@ def _is_name(tokens: list[str]) -> bool:
 
 
 def _tokens(text: str) -> list[str]:
-    tokens = _SEPARATOR.sub(" ", text).split()
+    tokens = _TOKEN.findall(_HYPHEN.sub(" ", text))
     return [token.strip('.!?*"') for token in tokens]
 
 
@@ -220,7 +221,9 @@ def _words(text: str) -> list[str]:
     a variable and keeps its case.
     """
     tokens = _tokens(text)
-    if not any(len(token) > 1 and token.isalpha() for token in tokens):
+    if not any(len(token) > 1 and token.isalpha() for token in tokens) or not all(
+        token == "," or token.replace("'", "").isalnum() for token in tokens
+    ):
         return []
     words = [
         token.casefold() if len(token) > 1 else token
@@ -230,8 +233,8 @@ def _words(text: str) -> list[str]:
     joining = [word for word in words if word in ("and", "or")]
     if not joining:
         return words
-    items = _JOINING.split(" ".join(words))
-    return [*sorted(items), *joining]
+    items = filter(str.strip, _JOINING.split(" ".join(words)))
+    return [*sorted(item.strip() for item in items), *joining]
 
 
 def _is_article(token: str, following: str) -> bool:

@@ -11,9 +11,10 @@ _WRAPPED = re.compile(
     r"\\(?:text\w{0,6}|math(?:rm|bf|it|sf)|mbox|fbox|boldsymbol|operatorname)\s{0,4}"
     r"\{([^{}]*)\}"
 )
-_BLANK = re.compile(r"\\(?:quad|qquad|enspace|thinspace)\b|\\[,;:!> ]|~")
+_BLANK = re.compile(r"\\(?:quad|qquad|enspace|thinspace)\b|(?<!\\)\\[,;:> ]|~")
+_NO_BLANK = re.compile(r"\\!\s?|\{(?=,\})|(?<=\{,)\}")  # 1,\!000 and 1{,}000
 _DEGREE = re.compile(r"(?:\{\})?\^\s?(?:\{\s?\\circ\s?\}|\\circ\b)|\\degree\b|°|º")
-_DELIMITER = re.compile(r"\\[()\[\]]|\$|\*\*")
+_DELIMITER = re.compile(r"(?<!\\)\\[()\[\]]|\$")
 
 
 def plain(text: str) -> str:
@@ -30,6 +31,7 @@ def unwrapped(text: str) -> str:
 
     Degrees become °, a text command leaves blanks: `12\text{cm}` reads "12 cm".
     """
-    text = _BLANK.sub(" ", _DELIMITER.sub("", text))
+    text = _NO_BLANK.sub("", _DELIMITER.sub("", text.strip("* \t\r\n")))
+    text = _BLANK.sub(" ", text)
     text = _WRAPPED.sub(r" \1 ", _DEGREE.sub("°", text)).replace(r"\%", "%")
     return " ".join(text.split()).removesuffix(".").rstrip()

@@ -122,6 +122,11 @@ def test_where_a_letter_may_be_a_variable_case_matters():
         (r"\text{isosceles triangle}", "an isosceles-triangle"),
         ("point A", "Point A"),
         ("black and white", "white and black"),
+        ("red, black, and white", "white, red and black"),
+        ("It's  red!", "it's red"),
+        ("**blue**", "Blue"),
+        ("x+1", "x + 1"),
+        (r"16,\!386", "16,386"),
         (r"$\text{March}$", "march"),
     ],
 )
@@ -133,6 +138,12 @@ def test_articles_hyphens_and_the_order_around_and_do_not_matter(prediction, ans
     ("prediction", "answer"),
     [
         ("2 a sin x", "2 sin x"),  # this a is no article
+        ("-sin x", "sin x"),
+        ("sin-x", "sin x"),
+        ("2**3", "23"),
+        ("2 3", "23"),
+        ("ab - cd", "ab cd"),
+        ("ab, cd", "ab cd"),
         ("point A", "point"),
         ("point A", "point a"),
         ("C or D", "C and D"),
@@ -170,6 +181,8 @@ def test_what_may_be_mathematics_is_read_to_the_letter(prediction, answer):
         ("Q", "(A) P", None),
         ("A", "A", True),
         ("(A)", "A", True),
+        ("12 cm", "A", False),
+        ("A = 12", "A", None),
     ],
 )
 def test_a_letter_decides_and_without_one_the_value(prediction, answer, equal):
