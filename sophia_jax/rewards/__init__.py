@@ -8,6 +8,7 @@ import importlib
 
 _MODULES = {
     "AnswerVerifier": "math_verify",
+    "RULES": "rules",
     "Verdict": "math_verify",
     "VerifierCounts": "math_verify",
     "can_be_kept": "early_stopping",

@@ -5,21 +5,12 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from sophia_jax.rewards.amounts import Amount, conversion, read_amount
 from sophia_jax.rewards.choices import given_letter, read_option
 from sophia_jax.rewards.latex import plain, unwrapped
-from sophia_jax.rewards.units import (
-    PERCENT,
-    Amount,
-    conversion,
-    read_amount,
-)
+from sophia_jax.rewards.units import PERCENT
 
-__all__ = [
-    "compare_fast",
-    "compare_simple",
-    "rounding",
-    "same_text",
-]
+__all__ = ["compare_fast", "compare_simple", "rounding", "same_text"]
 
 MAX_NUMBER_CHARS = 64
 
@@ -41,6 +32,7 @@ _NAME = re.compile(r"[A-Z]+")
 _DIGITS_APART = re.compile(r"\d \d")
 _TOKEN = re.compile(r"[^\s,]+|,")
 _HYPHEN = re.compile(r"(?<=[A-Za-z]{3})-(?=[A-Za-z]{3})")
+_PUNCTUATED_WORD = re.compile(r"[\"*]*([^\W\d_][^\W\d_']+)[.!?\"*]*")
 _JOINING = re.compile(r"\s(?:and|or)\s|,")
 _ARTICLES = frozenset(("a", "an", "the"))
 _FUNCTIONS = ("sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt")
@@ -114,8 +106,8 @@ def compare_simple(prediction: str, answer: str) -> bool | None:
 def same_text(prediction: str, answer: str) -> bool:
     """Whether two answers read the same.
 
-    Case, spacing and articles are ignored between answers of words ("The square" and
-    "square"), but case is not where a letter may be a variable.
+    Case, spacing, punctuation and articles are ignored between answers of words ("The
+    square" and "square"), but not where they may be mathematics.
 
     Args:
       prediction: an extracted answer.
@@ -210,8 +202,11 @@ def _is_name(tokens: list[str]) -> bool:
 
 
 def _tokens(text: str) -> list[str]:
-    tokens = _TOKEN.findall(_HYPHEN.sub(" ", text))
-    return [token.strip('.!?*"') for token in tokens]
+    """Words without punctuation, and whatever else stands between blanks."""
+    return [
+        word[1] if (word := _PUNCTUATED_WORD.fullmatch(token)) else token
+        for token in _TOKEN.findall(_HYPHEN.sub(" ", text))
+    ]
 
 
 def _words(text: str) -> list[str]:
@@ -225,8 +220,10 @@ def _words(text: str) -> list[str]:
         token == "," or token.replace("'", "").isalnum() for token in tokens
     ):
         return []
+    # Case tells MW from mW, and a variable from another.
+    shortest = 4 if any(token.isdigit() for token in tokens) else 2
     words = [
-        token.casefold() if len(token) > 1 else token
+        token.casefold() if len(token) >= shortest else token
         for token, following in zip(tokens, [*tokens[1:], ""], strict=True)
         if not _is_article(token, following)
     ]

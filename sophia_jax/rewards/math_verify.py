@@ -8,14 +8,7 @@ process with a memory limit, and a child that is late is killed.
 from __future__ import annotations
 
 import collections
-import contextlib
 import enum
-import json
-import math
-import multiprocessing
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,12 +19,10 @@ from sophia_jax.rewards.answers import MAX_ANSWER_CHARS, extract_answer
 from sophia_jax.rewards.choices import read_option
 from sophia_jax.rewards.comparison import same_text
 from sophia_jax.rewards.rules import RULES, RuleName
+from sophia_jax.rewards.verify_process import Case, VerifyProcess
 from sophia_jax.types import InputError
 
 __all__ = ["AnswerVerifier", "Verdict", "VerifierCounts", "verify_answer"]
-
-# Importing math-verify takes seconds; a busy machine may need many times that.
-START_SECONDS = 300.0
 
 
 class Verdict(enum.Enum):
@@ -63,8 +54,6 @@ class VerifierCounts:
     timed_out: int = 0
     crashed: int = 0
 
-
-_Case = tuple[str | None, str]  # extracted answer, right answer
 
 _REPORTS = {
     "right": ("math_verify", Verdict.RIGHT),
@@ -101,7 +90,7 @@ def verify_answer(prediction: str, answer: str, *, rule: RuleName = "math") -> V
         return verifier.verify([(prediction, answer)])[0]
 
 
-def _case(prediction: str, answer: str) -> _Case:
+def _case(prediction: str, answer: str) -> Case:
     """What is to be compared; a response may also be nothing but the right words."""
     extracted = extract_answer(prediction)
     if extracted is None:
@@ -153,7 +142,7 @@ class AnswerVerifier:
         self._timeout_seconds = timeout_seconds
         self._memory_bytes = memory_bytes
         self._rule = rule
-        self._workers: list[_Worker] = []
+        self._workers: list[VerifyProcess] = []
         self._counts: collections.Counter[str] = collections.Counter()
 
     def __enter__(self) -> Self:
@@ -201,7 +190,7 @@ class AnswerVerifier:
             raise
         return [verdicts[case] for case in cases]
 
-    def _decide_fast(self, case: _Case) -> Verdict | None:
+    def _decide_fast(self, case: Case) -> Verdict | None:
         prediction, answer = case
         if prediction is None:
             self._counts["no_answer"] += 1
@@ -212,7 +201,7 @@ class AnswerVerifier:
         self._counts["fast_path"] += 1
         return Verdict.RIGHT if right else Verdict.WRONG
 
-    def _judge(self, cases: list[_Case]) -> dict[_Case, Verdict]:
+    def _judge(self, cases: list[Case]) -> dict[Case, Verdict]:
         waiting, verdicts = collections.deque(cases), {}
         while len(verdicts) < len(cases):
             self._assign(waiting)
@@ -232,7 +221,7 @@ class AnswerVerifier:
                     self._discard(worker)
         return verdicts
 
-    def _assign(self, waiting: collections.deque[_Case]) -> None:
+    def _assign(self, waiting: collections.deque[Case]) -> None:
         """Give each free worker a case; start as many more as there is work for."""
         for worker in list(self._workers):
             if worker.resting and worker.process.poll() is not None:
@@ -243,14 +232,14 @@ class AnswerVerifier:
         room = self._num_workers - len(self._workers)
         for _ in range(min(room, len(waiting) - starting)):
             self._workers.append(
-                _Worker(self._worker_module, self._memory_bytes, self._rule)
+                VerifyProcess(self._worker_module, self._memory_bytes, self._rule)
             )
 
-    def _discard(self, worker: _Worker) -> None:
+    def _discard(self, worker: VerifyProcess) -> None:
         self._workers.remove(worker)
         worker.kill()
 
-    def _listen(self) -> Iterator[tuple[_Worker, str]]:
+    def _listen(self) -> Iterator[tuple[VerifyProcess, str]]:
         """Reports of the busy workers, waiting for the first report or deadline."""
         busy = [worker for worker in self._workers if not worker.resting]
         seconds = min(worker.deadline for worker in busy) - time.monotonic()
@@ -260,51 +249,3 @@ class AnswerVerifier:
                 yield worker, worker.receive()
             elif time.monotonic() >= worker.deadline:
                 yield worker, "late"
-
-
-class _Worker:
-    """One child process: starting, then resting or busy with a case until a deadline.
-
-    A fresh interpreter: a fork would copy jax's threads in an unknown state, and
-    multiprocessing's spawn would run the user's main script again.
-    """
-
-    def __init__(self, module: str, memory_bytes: int, rule: RuleName):
-        self.connection, theirs = multiprocessing.Pipe()
-        search_path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
-        arguments = [module, str(theirs.fileno()), str(memory_bytes), rule]
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", *arguments],
-                env={**os.environ, "PYTHONPATH": search_path},
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,  # the terminal's Ctrl-C is for the parent
-            )
-        self.starting = True
-        self.case: _Case | None = None
-        self.deadline = time.monotonic() + START_SECONDS
-
-    @property
-    def resting(self) -> bool:
-        return not self.starting and self.case is None
-
-    def rest(self) -> None:
-        self.starting, self.case, self.deadline = False, None, math.inf
-
-    def send(self, case: _Case, timeout_seconds: float) -> None:
-        self.case, self.deadline = case, time.monotonic() + timeout_seconds
-        with contextlib.suppress(OSError):  # dead: `receive` will say so
-            self.connection.send_bytes(json.dumps(case).encode())
-
-    def receive(self) -> str:
-        try:
-            return self.connection.recv_bytes().decode()
-        except (EOFError, OSError):
-            return "dead"
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.connection.close()

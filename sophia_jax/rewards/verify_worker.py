@@ -21,20 +21,13 @@ from math_verify import parse, verify
 from math_verify.errors import TimeoutException
 from math_verify.utils import timeout
 
+from sophia_jax.rewards.amounts import Amount, Conversion, conversion, read_amount
 from sophia_jax.rewards.choices import read_option
 from sophia_jax.rewards.comparison import rounding
 from sophia_jax.rewards.latex import plain
 from sophia_jax.rewards.mathvision import judge_official
 from sophia_jax.rewards.rules import RuleName
-from sophia_jax.rewards.units import (
-    NUMBER,
-    PERCENT,
-    RADIAN,
-    Amount,
-    Conversion,
-    conversion,
-    read_amount,
-)
+from sophia_jax.rewards.units import NUMBER, PERCENT, RADIAN
 
 __all__ = ["JUDGES", "judge", "serve"]
 
@@ -78,7 +71,7 @@ def judge(prediction: str, answer: str) -> str:
     given, wanted = read_amount(prediction), read_amount(answer)
     if not (given.units and wanted.units):
         verdict = _compare(prediction, answer)
-        if verdict == "right" or not (given.units or wanted.units):
+        if verdict != "wrong" or not (given.units or wanted.units):
             return verdict
         given, wanted = _with_tacit_unit(given, wanted), _with_tacit_unit(wanted, given)
         if not (given.units and wanted.units):

@@ -118,6 +118,15 @@ def test_an_answer_of_more_than_4096_characters_is_none():
         "\n",
         " ",
         "<think></think>",
+        "$",
+        "$1 ",
+        "\\(",
+        "\\[1",
+        r"\text{",
+        "(A) ",
+        "option A is ",
+        "1, ",
+        "1:",
     ],
 )
 def test_extraction_takes_linear_time(unit):

@@ -4,7 +4,8 @@ from fractions import Fraction
 
 import pytest
 
-from sophia_jax.rewards.units import NUMBER, PERCENT, conversion, read_amount
+from sophia_jax.rewards.amounts import conversion, read_amount
+from sophia_jax.rewards.units import NUMBER, PERCENT
 
 
 @pytest.mark.parametrize(
