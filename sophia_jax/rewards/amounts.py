@@ -100,7 +100,7 @@ def conversion(given: Amount, wanted: Amount) -> Conversion | None:
 
 def _amount(number: str, unit: str) -> Amount | None:
     """An amount, if the one is a number and the other a unit."""
-    number = number.rpartition("=")[2].strip()
+    number = number.strip()
     number = _HEDGE.sub("", number, count=1) if _HEDGE.match(number) else number
     if not _NUMERAL.search(number) or _LETTER.search(number):
         return None

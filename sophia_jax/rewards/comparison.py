@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from sophia_jax.rewards.amounts import Amount, conversion, read_amount
 from sophia_jax.rewards.choices import given_letter, read_option
-from sophia_jax.rewards.latex import plain, unwrapped
+from sophia_jax.rewards.latex import plain, right_side, unwrapped
 from sophia_jax.rewards.units import PERCENT
 
 __all__ = ["compare_fast", "compare_simple", "rounding", "same_text"]
@@ -72,6 +72,7 @@ def compare_fast(prediction: str, answer: str) -> bool | None:
         answer = option.value
         if same_text(prediction, answer):
             return True
+    prediction = prediction if "=" in answer else right_side(prediction)
     equal = compare_simple(prediction, answer)
     if equal is None:
         equal = _compare_amounts(read_amount(prediction), read_amount(answer))

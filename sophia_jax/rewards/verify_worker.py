@@ -24,7 +24,7 @@ from math_verify.utils import timeout
 from sophia_jax.rewards.amounts import Amount, Conversion, conversion, read_amount
 from sophia_jax.rewards.choices import read_option
 from sophia_jax.rewards.comparison import rounding
-from sophia_jax.rewards.latex import plain
+from sophia_jax.rewards.latex import plain, right_side
 from sophia_jax.rewards.mathvision import judge_official
 from sophia_jax.rewards.rules import RuleName
 from sophia_jax.rewards.units import NUMBER, PERCENT, RADIAN
@@ -68,6 +68,7 @@ def judge(prediction: str, answer: str) -> str:
     """
     option = read_option(answer)
     answer = (option and option.value) or answer
+    prediction = prediction if "=" in answer else right_side(prediction)
     given, wanted = read_amount(prediction), read_amount(answer)
     if not (given.units and wanted.units):
         verdict = _compare(prediction, answer)

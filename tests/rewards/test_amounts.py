@@ -17,7 +17,6 @@ from sophia_jax.rewards.units import NUMBER, PERCENT
         (r"$12 \mathrm{~cm}^{2}$", "12"),
         (r"6+\pi \mathrm{~m}", r"6+\pi"),
         (r"\frac{90}{23}^{\circ}", r"\frac{90}{23}"),
-        ("x = 12 cm", "12"),
         ("about 12 cm", "12"),
         ("5 square metres", "5"),
         ("5 m·s^{-1}", "5"),

@@ -145,6 +145,7 @@ def test_articles_hyphens_and_the_order_around_and_do_not_matter(prediction, ans
         ("ab - cd", "ab cd"),
         ("ab, cd", "ab cd"),
         ("5! ways", "5 ways"),
+        ("12*", "12"),
         (".5 cm", "5 cm"),
         ("n! ways", "n ways"),
         ("5 MW", "5 mW"),
@@ -207,6 +208,11 @@ def test_a_letter_decides_and_without_one_the_value(prediction, answer, equal):
         ("30", "30°", True),
         ("50 cents", "$0.50", True),
         ("5 euros", "$5", False),
+        ("AB = 12 cm", "12", True),
+        (r"\angle A = 30^\circ", "30 degrees", True),
+        ("x = 12 cm", "x=12 cm", True),
+        ("y = 12 cm", "x = 12 cm", None),
+        ("2x = 12 cm", "12 cm", None),
         ("13 apples", "13 pears", None),  # what is not known is left to algebra
     ],
 )
