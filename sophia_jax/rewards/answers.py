@@ -132,9 +132,9 @@ def _choice(text: str) -> str | None:
     if _CHOICE_WITH_VALUE.fullmatch(text):
         return text
     named = deque(_CHOICE_IN_TEXT.finditer(text), maxlen=1)
-    return _matched(
-        named[0] if named else _CHOICE_AT_END.search(text[-_MOST_END_CHARS:])
-    )
+    if named:
+        return named[0][1].upper()
+    return _matched(_CHOICE_AT_END.search(text[-_MOST_END_CHARS:]))
 
 
 def _bare_answer(text: str) -> str | None:

@@ -70,6 +70,50 @@ def test_without_an_announcement_the_last_number_wins(text, answer):
 
 
 @pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("The path with 3 turns is (C).", "C"),
+        ("The boat that belongs to Sara is option (C).", "C"),
+        ("An elastic band tied in a knot is C)", "C"),
+        ("It has 3 sides.\n$$(B)$$", "B"),
+        ("So option b is the correct one of 4.", "B"),
+        ("So option b is correct, 4 are not.", "B"),
+        ("Of 4, the correct choice is (D) 5 cm.", "(D) 5 cm"),
+        ("(B) III, IV and V", "(B) III, IV and V"),
+        ("(A) has 7 cubes.\n(B) has 8 cubes.", "8"),
+        ("The tree should be planted in region A.", "A"),
+    ],
+)
+def test_a_choice_that_is_not_announced_is_found_by_its_place(text, answer):
+    assert extract_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r"The sum is $\frac{1}{2}$.", r"\frac{1}{2}"),
+        (r"So \(x = \sqrt{3}\) follows.", r"x = \sqrt{3}"),
+        ("Hence\n\\[\n y = 2x + 1. \n\\]", "y = 2x + 1"),
+        (
+            "The matrix is $$\\begin{pmatrix} 1 & 2 \\end{pmatrix}$$",
+            "\\begin{pmatrix} 1 & 2 \\end{pmatrix}",
+        ),
+        ("Of 5 lines, it is $a + b$.", "a + b"),
+        ("Since $x = 2$, there are 7 of them.", "7"),
+        ("It rose from $5 to $6 today.", "6"),
+        ("Of 5 lines, it is line $a$.", "5"),
+        (r"\frac{10}{9}", r"\frac{10}{9}"),
+        ("1 000", "1 000"),
+        ("11 5/6", "11 5/6"),
+        ("(3, 4)", "(3, 4)"),
+        ("Environ 2,74 en tout", "2,74"),
+    ],
+)
+def test_a_number_in_a_formula_stands_for_the_formula(text, answer):
+    assert extract_answer(text) == answer
+
+
+@pytest.mark.parametrize(
     "text", ["", "   ", "I do not know.", "model X2b and H2O", "Final answer\n", "{}"]
 )
 def test_some_responses_give_no_answer(text):

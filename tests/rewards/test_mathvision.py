@@ -8,8 +8,9 @@ import pathlib
 
 import pytest
 
-from sophia_jax.rewards import AnswerVerifier, verify_answer
+from sophia_jax.rewards import RULES, AnswerVerifier, verify_answer
 from sophia_jax.rewards.mathvision import compare_official, judge_official
+from sophia_jax.rewards.verify_worker import JUDGES
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,10 @@ def test_the_rule_is_chosen_by_name():
     assert verify_answer(response, answer)
     assert not verify_answer(response, answer, rule="mathvision")
     assert verify_answer(r"\boxed{0.62}", r"\frac{\sqrt{5}-1}{2}", rule="mathvision")
+
+
+def test_each_rule_has_both_halves():
+    assert RULES.keys() == JUDGES.keys()
 
 
 def test_an_unknown_rule_is_refused():
