@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -17,6 +17,7 @@ from sophia_jax.cli.options import (
     prompt_set,
 )
 from sophia_jax.cli.tables import answers_line, evaluation_table
+from sophia_jax.rewards.rules import RuleName
 
 if TYPE_CHECKING:
     from sophia_jax.cli.progress import Display
@@ -40,8 +41,8 @@ class Evaluate:
     pass_k: tuple[int, ...] = ()
     """Each k, 1 to N, of pass@k (one of k answers is right) and majority@k (their vote
     is); without, 1, 2, 4, ... and N."""
-    rule: Literal["math", "mathvision"] = "math"
-    """How answers are judged: by algebra, or by MATH-Vision's own rule."""
+    rule: RuleName = "math"
+    """How answers are judged: with units and algebra, or by MATH-Vision's own rule."""
     limit: int | None = None
     """Take the first so many good rows; None for all."""
     temperature: float = 1.0

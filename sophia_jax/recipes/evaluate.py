@@ -35,6 +35,7 @@ from sophia_jax.recipes.run_folder import (
     write_skipped,
 )
 from sophia_jax.rewards import AnswerVerifier
+from sophia_jax.rewards.rules import RuleName
 from sophia_jax.types import Completion, GenerateFn, Request, Track, untracked
 
 __all__ = ["EvaluateConfig", "evaluate"]
@@ -42,7 +43,6 @@ __all__ = ["EvaluateConfig", "evaluate"]
 FILLS_OF_SLOTS = 4  # by a shard: when its last answers end, slots are left empty
 FEWEST_QUESTIONS = 128  # of a shard
 MOST_SAMPLES = 1000  # as in `majority_at_k`
-DEFAULT_RULE = "math"
 SUMMARY, SHARDS = "summary.json", "shards"  # the one appears when all is done
 
 
@@ -76,7 +76,7 @@ class EvaluateConfig:
     caption_prompt: str
     num_samples: int = 1
     pass_k: tuple[int, ...] = (1,)
-    rule: str = DEFAULT_RULE
+    rule: RuleName = "math"
     seed: int = 0
     limit: int | None = None
     questions_per_shard: int | None = None
@@ -191,7 +191,7 @@ def _answer(
     )
     total = sum(len(shards.questions(shard)) for shard in missing) * config.num_samples
     with (
-        _verifier(config.rule) as verifier,
+        AnswerVerifier(rule=config.rule) as verifier,
         _counted(engine, track, "answers", total) as generate,
     ):
         for shard in missing:
@@ -204,10 +204,6 @@ def _answer(
                 num_samples=config.num_samples,
             )
             shards.answers.write(shard, rows)
-
-
-def _verifier(rule: str) -> AnswerVerifier:
-    return AnswerVerifier() if rule == DEFAULT_RULE else AnswerVerifier(rule=rule)
 
 
 def _caption(
