@@ -106,33 +106,38 @@ def _tiles(model: Model) -> TileGeometry:
 
 def _encode(model: Model, pictures: Sequence[Picture]) -> list[np.ndarray]:
     """Features of each picture; while the device encodes, the next ones are read."""
-    tiles_per_picture, features = [], []
+    tiles_per_picture = []
 
     def single_tiles() -> Iterator[np.ndarray]:
         for tiles in _cut_ahead(pictures):
             tiles_per_picture.append(len(tiles))
             yield from tiles
 
-    running: deque[tuple[Array, int]] = deque()  # what the device works on
-
-    def fetch() -> None:
-        encoded, count = running.popleft()
-        features.extend(np.asarray(encoded)[:count])
-
-    tiles = single_tiles()
+    tiles, features = single_tiles(), []
+    running: deque[tuple[Array, int]] = deque()  # calls, with their numbers of tiles
     while chunk := list(itertools.islice(tiles, TILES_PER_CALL)):
-        padded = np.zeros((TILES_PER_CALL, *chunk[0].shape), np.float32)
-        padded[: len(chunk)] = chunk
-        running.append((_run_tower(model.graphdef, model.params, padded), len(chunk)))
+        encoded = _run_tower(model.graphdef, model.params, _padded(chunk))
+        running.append((encoded, len(chunk)))
         if len(running) > 1:
-            fetch()
-    while running:
-        fetch()
+            features += _fetched(*running.popleft())
+    for call in running:
+        features += _fetched(*call)
     remaining = iter(features)
     return [
         np.stack(list(itertools.islice(remaining, count)))
         for count in tiles_per_picture
     ]
+
+
+def _padded(tiles: Sequence[np.ndarray]) -> np.ndarray:
+    padded = np.zeros((TILES_PER_CALL, *tiles[0].shape), np.float32)
+    padded[: len(tiles)] = tiles
+    return padded
+
+
+def _fetched(encoded: Array, count: int) -> list[np.ndarray]:
+    """Each tile's features, on the host."""
+    return list(np.asarray(encoded)[:count])
 
 
 def _cut_ahead(pictures: Iterable[Picture]) -> Iterator[np.ndarray]:

@@ -148,20 +148,19 @@ def imitate(
 
 def imitation_examples(policy: Model, items: Sequence[Item]) -> list[Example]:
     """(picture, question) -> answer, for plain imitation."""
-    encode_images = ImageEncoder(policy)
+    features = ImageEncoder(policy)([item.images for item in items])
 
-    def example(item: Item) -> Example:
-        [features] = encode_images([item.images])
+    def example(item: Item, tiles: Sequence[np.ndarray]) -> Example:
         prompt_ids = encode_prompt(
             policy.tokenizer,
             policy.config,
             item.question,
-            tiles_per_image=[len(each) for each in features],
+            tiles_per_image=[len(each) for each in tiles],
         )
         target_ids = encode_target(policy.tokenizer, item.answer)
-        return Example(prompt_ids, target_ids, np.concatenate(features))
+        return Example(prompt_ids, target_ids, np.concatenate(tiles))
 
-    return [example(item) for item in items]
+    return list(map(example, items, features))
 
 
 def _imitation(log_probs: Array, mask: Array, reward: Array) -> Array:
