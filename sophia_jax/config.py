@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 __all__ = [
     "ModelConfig",
     "OptimizerConfig",
     "SamplingConfig",
+    "ServerConfig",
     "SophiaConfig",
     "TextConfig",
     "VisionConfig",
@@ -140,6 +142,36 @@ class SamplingConfig:
         _require(self.temperature >= 0, "temperature", ">= 0", self.temperature)
         _require(0 < self.top_p <= 1, "top_p", "in (0, 1]", self.top_p)
         _require(self.top_k >= 0, "top_k", ">= 0 (0 keeps all)", self.top_k)
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """How a model on a server is asked."""
+
+    concurrency: int = 64  # requests at a time
+    timeout_seconds: float = 1800.0  # the longest silence that is waited for
+    retries: int = 8  # tries of a request after the first
+    stream: bool = False  # read replies while they are written
+    log_probs: bool = False  # ask for them
+    fields: Mapping[str, Any] = field(default_factory=dict)  # of requests; None: none
+    key_variable: str = "OPENAI_API_KEY"  # of the environment; unset: no key is sent
+    # Of a million tokens of prompts, of prompts found in a cache, and of answers.
+    prices: tuple[float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.concurrency > 0, "concurrency", "> 0", self.concurrency)
+        _require(
+            self.timeout_seconds > 0, "timeout_seconds", "> 0", self.timeout_seconds
+        )
+        _require(self.retries >= 0, "retries", ">= 0", self.retries)
+        fixed = sorted({"model", "messages", "n", "stream"} & self.fields.keys())
+        _require(not fixed, "fields", "none that is fixed", ", ".join(fixed))
+        _require(
+            self.prices is None or min(self.prices) >= 0,
+            "prices",
+            ">= 0",
+            self.prices,
+        )
 
 
 @dataclass(frozen=True)
