@@ -103,8 +103,8 @@ class Server:
     async def ask(self, body: Mapping[str, Any]) -> Reply:
         """Ask until there is an answer.
 
-        Where the server limits the rate, a try counts as a failure only if nobody else
-        was answered meanwhile.
+        Where the server limits the rate, failures add up only while nobody else is
+        answered either: a queue is no failure.
 
         Args:
           body: of the request.
@@ -116,18 +116,22 @@ class Server:
           InputError: the server will never answer this.
           ServerError: the last try has failed as well.
         """
-        failures = 0
+        tries = failures = 0  # failures in a row, while nobody got on
+        answered_before = self._num_answered
         while True:
             await self._until_open()
-            answered_before, start = self._num_answered, time.monotonic()
+            start = time.monotonic()
             try:
                 reply = await self._try(body)
             except _Failure as failure:
                 self._count({"requests": 1, f"retries/{failure.reason}": 1})
+                tries += 1
                 others_get_on = self._num_answered > answered_before
-                failures += not (failure.reason == "HTTP 429" and others_get_on)
-                self._give_up(failure, failures)
-                await self._rest(failures, failure.wait_seconds)
+                answered_before = self._num_answered
+                is_limit = failure.reason == "HTTP 429"
+                failures = 1 if is_limit and others_get_on else failures + 1
+                self._give_up(failure, failures, tries)
+                await self._rest(tries, failure.wait_seconds)
             else:
                 self._num_answered += 1
                 spent = {"request_seconds": time.monotonic() - start}
@@ -167,14 +171,14 @@ class Server:
             hint = f" (the key stands in {self._config.key_variable}, which {known})"
         raise InputError(f"{self._url}: expected an answer, got {what}{hint}") from None
 
-    def _give_up(self, failure: _Failure, failures: int) -> None:
+    def _give_up(self, failure: _Failure, failures: int, tries: int) -> None:
         wait = failure.wait_seconds or 0.0
         if failures <= self._config.retries and wait <= LONGEST_WAIT_SECONDS:
             return
         asked = f", which asks to wait {wait:.0f} s" if wait else ""
         last = self._without_key(str(failure))
         raise ServerError(
-            f"{self._url}: expected an answer, got {last} at try {max(failures, 1)}"
+            f"{self._url}: expected an answer, got {last} at try {tries}"
             f"{asked}; --resume goes on with what was answered"
         ) from None
 
@@ -182,10 +186,10 @@ class Server:
         while (seconds := self._opens_at - time.monotonic()) > 0:
             await asyncio.sleep(seconds)
 
-    async def _rest(self, failures: int, wait_seconds: float | None) -> None:
-        """Longer with each failure, and never in step with others; what the server
+    async def _rest(self, tries: int, wait_seconds: float | None) -> None:
+        """Longer after each try, and never in step with others; what the server
         asks for is asked of all."""
-        longest = FIRST_WAIT_SECONDS * 2.0 ** min(failures, 10)
+        longest = FIRST_WAIT_SECONDS * 2.0 ** min(tries, 10)
         own = min(longest, LONGEST_BACKOFF_SECONDS) * self._random.uniform(0.25, 0.5)
         asked = wait_seconds or 0.0
         self._opens_at = max(self._opens_at, time.monotonic() + asked)

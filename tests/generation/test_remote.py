@@ -357,12 +357,22 @@ def test_a_wait_of_hours_is_not_waited_for(chat_server, remote):
         ask(remote())
 
 
-def test_a_rate_limit_is_waited_for_as_long_as_others_get_on(chat_server, remote):
-    # Two of three requests meet it, far more often than one may be tried again.
-    chat_server.faults = [None, fails(429), fails(429)] * 12
-    model = remote(retries=1, concurrency=12)
+def test_a_queue_behind_a_rate_limit_is_no_failure(chat_server, remote):
+    served = [0.0]
+
+    def limit(handler, body):
+        with chat_server.lock:
+            chat_server.faults.append(limit)
+            is_open = time.monotonic() - served[0] > 0.1
+            if is_open:
+                served[0] = time.monotonic()
+        handler.answer(body) if is_open else handler.send(b"later", status=429)
+
+    chat_server.faults = [limit] * 12
+    model = remote(retries=3, concurrency=12)
     assert texts(ask(model)) == TEXTS
-    assert model.usage()["retries"]["HTTP 429"] >= 12
+    # All of them together were refused more often than each may be in vain.
+    assert model.usage()["retries"]["HTTP 429"] > 12 * 3
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 422])
@@ -425,11 +435,8 @@ def test_a_prompt_that_is_too_long_is_an_outcome(
 
 
 def test_a_stopped_group_is_neither_begun_nor_finished(chat_server, remote):
-    stalled = []
-
     def say(body):
         if body["messages"][0]["content"] == "question 1":
-            stalled.append(body)
             chat_server.ended.wait(30)
         return "said"
 
@@ -447,8 +454,8 @@ def test_a_stopped_group_is_neither_begun_nor_finished(chat_server, remote):
     assert reasons == {"g0": "stop", "g1": "cancelled", "g2": "cancelled", "g3": "stop"}
     asked = [body["messages"][0]["content"] for body in chat_server.asked]
     assert "question 2" not in asked
-    assert asked.count("question 1") <= 2 == model.server.concurrency
-    assert model.usage()["dropped"] == len(stalled)
+    # Two were at work, whether they had reached the server or not.
+    assert asked.count("question 1") <= model.usage()["dropped"] <= 2
 
 
 def test_a_group_that_may_still_have_tokens_goes_on(chat_server, remote):
@@ -466,6 +473,7 @@ def test_what_ends_the_loop_ends_the_asking(chat_server, remote):
     many = [Request("g", "?", num_samples=200)]
     with pytest.raises(KeyboardInterrupt):
         sample_in_order(remote(), many, give_up)
+    time.sleep(0.3)
     asked = len(chat_server.asked)
     time.sleep(0.3)
     assert len(chat_server.asked) == asked < 20
