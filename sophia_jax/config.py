@@ -9,6 +9,7 @@ from typing import Any, Literal
 __all__ = [
     "ModelConfig",
     "OptimizerConfig",
+    "RoutingConfig",
     "SamplingConfig",
     "ServerConfig",
     "SophiaConfig",
@@ -227,3 +228,15 @@ class SophiaConfig:
         _require(self.num_captions > 0, "num_captions", "> 0", self.num_captions)
         _require(self.num_reasonings > 0, "num_reasonings", "> 0", self.num_reasonings)
         _require(0 <= self.threshold <= 1, "threshold", "in [0, 1]", self.threshold)
+
+
+@dataclass(frozen=True)
+class RoutingConfig:
+    """Which questions are easy; the paper has two reasoners, and does not say."""
+
+    num_samples: int = 4  # answers of the policy to each question
+    easy_above: float = 0.5  # share of right ones that an easy question exceeds
+
+    def __post_init__(self) -> None:
+        _require(self.num_samples > 0, "num_samples", "> 0", self.num_samples)
+        _require(0 <= self.easy_above <= 1, "easy_above", "in [0, 1]", self.easy_above)

@@ -22,19 +22,13 @@ class Journal:
     asks for others, when those before them are stored elsewhere; counts are kept.
 
     Args:
-      path: of the file; None keeps the counts of this process alone.
-
-    Attributes:
-      counts: summed over all lines.
-
-    Raises:
-      InputError: the file is damaged, but for a last line that was cut off.
+      path: of the file, which is not looked at before it is needed; None keeps the
+        counts of this process alone.
     """
 
     def __init__(self, path: Path | None = None):
         self.path = path
-        self.counts: Counter[str] = Counter()
-        self._read(())
+        self._counts: Counter[str] | None = None
 
     def recall(self, keys: Collection[str]) -> dict[str, Reply]:
         """The answers that are known of some requests; all others are forgotten.
@@ -44,9 +38,10 @@ class Journal:
 
         Returns:
           Answers by key.
+
+        Raises:
+          InputError: the file is damaged, but for a last line that was cut off.
         """
-        if self.path is None or not self.path.exists():
-            return {}
         known, others = self._read(keys)
         if others:
             self._forget_others(known)
@@ -66,16 +61,27 @@ class Journal:
           key: of the request that was answered.
           reply: the answer.
         """
-        self.counts.update(counts)
+        self.counts().update(counts)
         if self.path is None:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(_line(counts, key, reply))
 
+    def counts(self) -> Counter[str]:
+        """What was counted, summed over all lines.
+
+        Raises:
+          InputError: as `recall`.
+        """
+        if self._counts is None:
+            self._read(())
+        return self._counts
+
     def _read(self, keys: Collection[str]) -> tuple[dict[str, Reply], int]:
-        """The answers to `keys`, and how many others there are; `counts` are set."""
+        """The answers to `keys`, and how many others there are; counts are summed."""
         if self.path is None or not self.path.exists():
+            self._counts = self._counts or Counter()
             return {}, 0
         known: dict[str, Reply] = {}
         counts: Counter[str] = Counter()
@@ -91,7 +97,7 @@ class Journal:
                 elif key is not None:
                     others += 1
         os.truncate(self.path, whole)  # or the next line would end this one
-        self.counts = counts
+        self._counts = counts
         return known, others
 
     def _parse(
@@ -116,7 +122,7 @@ class Journal:
             ) from None
 
     def _forget_others(self, known: Mapping[str, Reply]) -> None:
-        spent = Counter(self.counts)
+        spent = Counter(self._counts)
         for reply in known.values():
             spent.subtract(reply.counts)
         lines = [_line(spent, None, None)]

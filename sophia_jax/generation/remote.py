@@ -106,7 +106,7 @@ class RemoteModel:
 
     def usage(self) -> dict:
         """What the server has been asked so far, also by killed runs."""
-        return usage_summary(self.journal.counts, self.server.prices)
+        return usage_summary(self.journal.counts(), self.server.prices)
 
     def _samples(self, requests: Iterable[Request]) -> list[Sample]:
         samples: list[Sample] = []

@@ -2,13 +2,18 @@
 
 import json
 import re
+import subprocess
+import sys
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import sophia_jax
 from sophia_jax.completions import sample_in_order
 from sophia_jax.config import SamplingConfig, ServerConfig
 from sophia_jax.generation.address import Address, parse_address
@@ -271,6 +276,48 @@ def test_a_killed_run_asks_nothing_twice(chat_server, remote, tmp_path):
     assert chat_server.asked == []
 
 
+KILLED = """
+import sys
+from pathlib import Path
+from sophia_jax.config import SamplingConfig, ServerConfig
+from sophia_jax.generation.address import Address
+from sophia_jax.generation.remote import RemoteModel
+from sophia_jax.types import Request
+
+model = RemoteModel(
+    Address(sys.argv[1], "a/model"),
+    SamplingConfig(50),
+    ServerConfig(concurrency=2),
+    journal=Path(sys.argv[2]),
+)
+list(model([Request(f"g{n}", f"question {n}", num_samples=3, seed=n) for n in range(4)]))
+"""
+
+
+def test_a_process_that_is_killed_loses_only_what_was_under_way(
+    chat_server, remote, tmp_path
+):
+    reached = threading.Event()
+
+    def never(handler, body):
+        reached.set()
+        stalls(handler, body)
+
+    chat_server.faults = [None] * 8 + [never] * 2
+    arguments = [sys.executable, "-c", KILLED, chat_server.url, tmp_path / "journal"]
+    process = subprocess.Popen(arguments, cwd=Path(sophia_jax.__file__).parents[1])
+    assert reached.wait(60)
+    process.kill()
+    process.wait()
+    chat_server.faults = []
+    chat_server.asked.clear()
+    model = remote(tmp_path / "journal")
+    assert texts(ask(model)) == TEXTS
+    # Two were under way: one that stalls, and another that may have ended.
+    assert 4 <= len(chat_server.asked) <= 5
+    assert model.usage()["answers"] == 12
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -307,8 +354,9 @@ def test_a_journal_that_is_damaged_inside_is_refused(remote, tmp_path):
     ask(remote(path))
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([lines[0], "{}\n", *lines[1:]]))
-    with pytest.raises(InputError, match=r"journal:2: expected a line of a journal"):
-        remote(path)
+    for use in (lambda model: ask(model), lambda model: model.usage()):
+        with pytest.raises(InputError, match=r"journal:2: expected a line of a jour"):
+            use(remote(path))
 
 
 def test_tokens_and_cost_are_counted(chat_server, remote):
