@@ -290,7 +290,8 @@ model = RemoteModel(
     ServerConfig(concurrency=2),
     journal=Path(sys.argv[2]),
 )
-list(model([Request(f"g{n}", f"question {n}", num_samples=3, seed=n) for n in range(4)]))
+asked = [Request(f"g{n}", f"question {n}", num_samples=3, seed=n) for n in range(4)]
+list(model(asked))
 """
 
 
