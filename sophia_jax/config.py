@@ -165,6 +165,13 @@ class ServerConfig:
             self.timeout_seconds > 0, "timeout_seconds", "> 0", self.timeout_seconds
         )
         _require(self.retries >= 0, "retries", ">= 0", self.retries)
+        # Not shown, since it may be the key itself.
+        _require(
+            self.key_variable.isidentifier(),
+            "key_variable",
+            "the name of an environment variable",
+            f"{len(self.key_variable)} characters that are none",
+        )
         fixed = sorted({"model", "messages", "n", "stream"} & self.fields.keys())
         _require(not fixed, "fields", "none that is fixed", ", ".join(fixed))
         _require(

@@ -65,7 +65,8 @@ class RolloutOptions:
     sample_all: bool = False
     """Finish every reasoning, also those that cannot change what is kept."""
     questions_per_shard: int = 128
-    """Questions in one file of each table; a killed run loses at most one file."""
+    """Questions in one file of each table; a killed run loses at most one file, and
+    nothing that a server has answered."""
     slots: int = 256
     """Sequences that are sampled together; fewer need less memory."""
     cache_gib: float | None = None

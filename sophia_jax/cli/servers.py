@@ -31,7 +31,7 @@ class ServerOptions:
     server_fields: str = "{}"
     """JSON object of further fields of each request, all of them kept in config.json;
     null leaves one out: '{"max_tokens": null, "max_completion_tokens": 4096}'."""
-    server_key: str = ServerConfig.key_variable
+    server_key_variable: str = ServerConfig.key_variable
     """Environment variable that holds the key; if it is not set, none is sent."""
     server_prices: Prices | None = None
     """Of a million tokens of prompts, of cached prompts, and of answers; for the cost
@@ -47,7 +47,7 @@ class ServerOptions:
                 stream=self.server_stream,
                 log_probs=self.server_log_probs,
                 fields=_json_object(self.server_fields),
-                key_variable=self.server_key,
+                key_variable=self.server_key_variable,
                 prices=self.server_prices,
             )
 
@@ -58,7 +58,7 @@ class RoutingOptions:
 
     hard_reasoner: str | None = None
     """Folder, owner/name or openai:URL#MODEL; None asks --reasoner all questions."""
-    hard_server_key: str = ServerConfig.key_variable
+    hard_server_key_variable: str = ServerConfig.key_variable
     """Environment variable with the key of its server; all else is as --server-..."""
     hard_server_prices: Prices | None = None
     """Of a million of its tokens, as --server-prices."""
@@ -72,7 +72,7 @@ class RoutingOptions:
         hard = self.hard_reasoner
         manner = replace(
             servers,
-            server_key=self.hard_server_key,
+            server_key_variable=self.hard_server_key_variable,
             server_prices=self.hard_server_prices,
         )
         with checked_options():

@@ -42,16 +42,16 @@ def parse_address(text: str) -> Address | None:
     if not text.startswith(PREFIX):
         return None
     url, _, model = text.removeprefix(PREFIX).partition("#")
+    if "@" in url or "?" in url:
+        raise InputError(
+            "reasoner: expected a URL without user, password and query; a key is read "
+            "from the environment"
+        )
     try:
         parts = urlsplit(url)
         port_is_good = parts.port is None or parts.port > 0
     except ValueError:
         parts, port_is_good = urlsplit(""), False
-    if "@" in parts.netloc or parts.query:
-        raise InputError(
-            "reasoner: expected a URL without user, password and query; a key is read "
-            "from the environment"
-        )
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_good:
         raise InputError(f"reasoner: expected {PREFIX}http://HOST/v1#MODEL, got {text}")
     if not model.strip():

@@ -15,6 +15,7 @@ __all__ = ["BadReply", "Reply", "StreamedReply", "load_object", "read_reply"]
 
 REFUSALS = ("content_filter", "tool_calls", "function_call")  # for which no retry helps
 MOST_TOKENS = 2**40  # that one reply can claim
+ROUNDING = 1e-3  # by which a log-probability may exceed 0
 
 
 class BadReply(ValueError):
@@ -78,7 +79,7 @@ def read_reply(reply: Mapping[str, Any]) -> Reply:
         raise BadReply(f"choices[0].message: expected an object, got {message!r:.80}")
     said = choice.get("finish_reason")
     counts = _tokens(reply.get("usage"))
-    if message.get("refusal"):
+    if message.get("refusal"):  # in the words of the model, with a common end
         said = "content_filter"
     if said in REFUSALS:
         counts[f"refused/{said}"] = 1
@@ -181,7 +182,7 @@ def _log_probs(logprobs: Any) -> tuple[float, ...] | None:
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return None
-        if not math.isfinite(value) or value > 1e-3:
+        if not math.isfinite(value) or value > ROUNDING:
             return None
     return tuple(map(float, values))
 

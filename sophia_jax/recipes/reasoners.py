@@ -156,7 +156,7 @@ def _remote(model: RemoteModel, policy: Model) -> Reasoner:
     where = {"url": model.address.url, "model": model.address.model}
     return Reasoner(
         start=lambda: model,
-        count_tokens=token_counter(policy, None),
+        count_tokens=token_counter(policy),
         check_server=model.check,
         usage=lambda: where | model.usage(),
     )

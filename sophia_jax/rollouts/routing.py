@@ -158,9 +158,10 @@ class _RoutedRun:
                     yield from self._first(waiting, threads)
             finally:
                 for run in runs:
-                    # A generator that is at work ends its step and is left there.
-                    with contextlib.suppress(AttributeError, ValueError):
-                        run.close()
+                    if hasattr(run, "close"):
+                        # A generator at work ends its step, and is left there.
+                        with contextlib.suppress(ValueError):
+                            run.close()
 
     def _first(
         self, waiting: dict[Future, Any], threads: ThreadPoolExecutor

@@ -570,6 +570,12 @@ def test_no_key_is_no_header(chat_server, remote, monkeypatch):
     assert sent == [None] * 3 + ["Bearer EMPTY"] * 3
 
 
+def test_a_key_in_the_place_of_its_variables_name_is_not_told():
+    with pytest.raises(ValueError, match="key_variable: expected the name") as error:
+        ServerConfig(key_variable=SECRET)
+    assert SECRET[:5] not in str(error.value)
+
+
 def test_a_key_that_is_none_is_refused_untold(remote, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "two\nlines")
     with pytest.raises(InputError) as error:
@@ -609,6 +615,7 @@ def test_an_address_names_url_and_model():
         "openai:http://me:secret@host/v1#m",
         "openai:http://host/v1?key=secret#m",
         "openai:http://[host/v1#m",
+        "openai:http://me:secret@[host/v1#m",
     ],
 )
 def test_an_address_that_is_none_is_refused(text):
