@@ -151,7 +151,7 @@ class ServerConfig:
 
     concurrency: int = 64  # requests at a time
     timeout_seconds: float = 1800.0  # the longest silence that is waited for
-    retries: int = 8  # tries of a request after the first
+    retries: int = 10  # tries of a request after the first
     stream: bool = False  # read replies while they are written
     log_probs: bool = False  # ask for them
     fields: Mapping[str, Any] = field(default_factory=dict)  # of requests; None: none

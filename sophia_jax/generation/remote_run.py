@@ -166,16 +166,21 @@ class RemoteRun:
             self._finished.put(_completion(sample, reply))
 
     async def _ask(self, sample: Sample, server: Server) -> Reply | None:
-        """The answer, in the journal before anyone hears of it; None if dropped."""
-        task = asyncio.create_task(server.ask(sample.body))
+        """The answer; None where it was dropped."""
+        task = asyncio.create_task(self._answer(sample, server))
         self._running[task] = sample.group
         await asyncio.wait([task])
         del self._running[task]
         if task.cancelled():
             self._journal.write({"dropped": 1})
             return None
-        self._journal.write(task.result().counts, key=sample.key, reply=task.result())
         return task.result()
+
+    async def _answer(self, sample: Sample, server: Server) -> Reply:
+        """The answer, in the journal at once: whatever ends the run finds it there."""
+        reply = await server.ask(sample.body)
+        self._journal.write(reply.counts, key=sample.key, reply=reply)
+        return reply
 
     def _is_stopped(self, group: str) -> bool:
         return self._stops.get(group, 1) <= 0

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Server", "ServerError"]
 
 RETRYABLE = (408, 409, 425, 429)  # and all from 500
-FIRST_WAIT_SECONDS = 1.0  # doubled at each failure
+FIRST_WAIT_SECONDS = 1.0  # doubled at each try
 LONGEST_BACKOFF_SECONDS = 60.0
 LONGEST_WAIT_SECONDS = 900.0  # that a server may ask for
 CONNECT_SECONDS = 30.0
@@ -169,7 +169,7 @@ class Server:
         if status in (401, 403):
             known = "is set" if self._key else "is not set"
             hint = f" (the key stands in {self._config.key_variable}, which {known})"
-        raise InputError(f"{self._url}: expected an answer, got {what}{hint}") from None
+        raise InputError(f"{self._url}: expected an answer, got {what}{hint}")
 
     def _give_up(self, failure: _Failure, failures: int, tries: int) -> None:
         wait = failure.wait_seconds or 0.0
@@ -189,8 +189,8 @@ class Server:
     async def _rest(self, tries: int, wait_seconds: float | None) -> None:
         """Longer after each try, and never in step with others; what the server
         asks for is asked of all."""
-        longest = FIRST_WAIT_SECONDS * 2.0 ** min(tries, 10)
-        own = min(longest, LONGEST_BACKOFF_SECONDS) * self._random.uniform(0.25, 0.5)
+        longest = FIRST_WAIT_SECONDS * 2.0 ** min(tries - 1, 10)
+        own = min(longest, LONGEST_BACKOFF_SECONDS) * self._random.uniform(0.5, 1.0)
         asked = wait_seconds or 0.0
         self._opens_at = max(self._opens_at, time.monotonic() + asked)
         await asyncio.sleep(asked + own)
