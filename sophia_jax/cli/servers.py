@@ -27,10 +27,13 @@ class ServerOptions:
     server_stream: bool = False
     """Read answers while they are written: a stall is noticed sooner."""
     server_log_probs: bool = False
-    """Ask for log-probabilities, and store them where the server gives any."""
+    """Ask for log-probabilities, and store those that come; they are of what was
+    sampled if the server adds no limits of its own (see --server-fields)."""
     server_fields: str = "{}"
     """JSON object of further fields of each request, all of them kept in config.json;
-    null leaves one out: '{"max_tokens": null, "max_completion_tokens": 4096}'."""
+    null leaves one out: '{"max_tokens": null, "max_completion_tokens": 4096}'. What no
+    field says is as the server has it: vLLM takes top_k and penalties from the model's
+    generation_config.json, where '{"top_k": 0, "repetition_penalty": 1}' does not."""
     server_key_variable: str = ServerConfig.key_variable
     """Environment variable that holds the key; if it is not set, none is sent."""
     server_prices: Prices | None = None

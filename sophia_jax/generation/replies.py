@@ -71,8 +71,8 @@ def read_reply(reply: Mapping[str, Any]) -> Reply:
     Raises:
       BadReply: there is no such answer in it, or it says that it has not ended.
     """
-    if reply.get("error"):
-        raise BadReply(f"expected an answer, got error {str(reply['error'])[:200]!r}")
+    if (error := _error(reply)) is not None:
+        raise BadReply(f"expected an answer, got error {str(error)[:200]!r}")
     choice = _only_choice(reply)
     message = choice.get("message")
     if not isinstance(message, dict):
@@ -107,7 +107,8 @@ class StreamedReply:
         Raises:
           BadReply: it is of another choice, or no piece at all.
         """
-        self._error = event.get("error") or self._error
+        if (error := _error(event)) is not None:
+            self._error = error
         self._usage = event.get("usage") or self._usage
         if not event.get("choices"):
             return  # usage comes alone
@@ -140,6 +141,13 @@ class StreamedReply:
         logprobs = {"content": self._tokens}
         choice = {**self._choice, "message": message, "logprobs": logprobs}
         return {"choices": [choice], "usage": self._usage, "error": self._error}
+
+
+def _error(reply: Mapping[str, Any]) -> Any:
+    """What a server says of a failure, inside of a reply or in its stead."""
+    if reply.get("object") == "error":
+        return reply.get("message")
+    return reply.get("error")
 
 
 def _only_choice(reply: Mapping[str, Any]) -> dict[str, Any]:

@@ -109,6 +109,10 @@ FAULTS = {
     "an unknown end": (answers(finish_reason="abort"), "bad reply"),
     "text of another type": (answers(message={"content": [1]}), "bad reply"),
     "an error inside": (says(b'{"error": {"message": "sorry"}}'), "bad reply"),
+    "an error in its stead": (
+        says(b'{"object": "error", "message": "sorry", "code": 500}'),
+        "bad reply",
+    ),
     "408": (fails(408), "HTTP 408"),
     "409": (fails(409), "HTTP 409"),
     "429": (fails(429), "HTTP 429"),
@@ -451,6 +455,20 @@ def test_the_last_failure_is_told_in_one_line_and_the_rest_is_kept(
     assert model.usage()["retries"] == {"HTTP 500": 3}
     assert texts(ask(remote(tmp_path / "journal"))) == TEXTS
     assert len(chat_server.asked) == 2 + 3 + 10
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "error",
+    [{"error": {"message": "no GPU"}}, {"object": "error", "message": "no GPU"}],
+)
+def test_what_a_server_says_of_its_failure_is_passed_on(
+    error, stream, chat_server, remote
+):
+    line = f"data: {json.dumps(error)}\n\n" if stream else json.dumps(error)
+    chat_server.faults = [says(line.encode())] * 4
+    with pytest.raises(ServerError, match="expected an answer, got error.*no GPU"):
+        ask(remote(retries=0, stream=stream))
 
 
 def test_a_server_that_is_not_there_is_told_in_one_line():
