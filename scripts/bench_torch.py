@@ -103,7 +103,7 @@ def copy_model(model: Model) -> Qwen2:
         tie_word_embeddings=text.tied_head,
     )
     copied = Qwen2(config).eval()
-    tensors = to_hf(model.params, model.config)
+    tensors = dict(to_hf(model.params, model.config))
     weights = {name: torch.from_numpy(np.array(x)) for name, x in tensors.items()}
     copied.load_state_dict(weights, strict=False)
     copied.tie_weights()

@@ -155,7 +155,7 @@ def torch_model(model: Model):
         tie_word_embeddings=text.tied_head,
     )
     theirs = transformers.Qwen2ForCausalLM(config).to(torch.float32).train()
-    arrays = to_hf(jax.device_get(model.params), model.config)
+    arrays = dict(to_hf(model.params, model.config))
     weights = {name: torch.tensor(np.array(array)) for name, array in arrays.items()}
     _, unexpected = theirs.load_state_dict(weights, strict=False)
     if unexpected:

@@ -10,6 +10,7 @@ __all__ = [
     "ModelConfig",
     "OptimizerConfig",
     "RoutingConfig",
+    "RopeScaling",
     "SamplingConfig",
     "ServerConfig",
     "SophiaConfig",
@@ -24,8 +25,43 @@ def _require(condition: bool, field: str, rule: str, value: object) -> None:
 
 
 @dataclass(frozen=True)
+class RopeScaling:
+    """How rotary angles go on beyond the length that a model was trained at.
+
+    The defaults of YaRN's fields are those of its paper.
+    """
+
+    kind: Literal["linear", "dynamic", "yarn"]
+    factor: float  # of the length, >= 1
+    original_length: int  # tokens
+    beta_fast: float = (
+        32.0  # YaRN: turns in original_length above which nothing changes
+    )
+    beta_slow: float = 1.0  # YaRN: turns below which angles shrink by the factor
+    attention_factor: float | None = None  # YaRN: None for 0.1 ln(factor) + 1
+    truncate: bool = True  # YaRN: whether the ramp ends at whole dimensions
+
+    def __post_init__(self) -> None:
+        _require(
+            self.kind in ("linear", "dynamic", "yarn"),
+            "rope scaling",
+            "linear, dynamic or yarn",
+            self.kind,
+        )
+        _require(self.factor >= 1, "rope factor", ">= 1", self.factor)
+        _require(
+            self.original_length > 0, "original_length", "> 0", self.original_length
+        )
+
+    @property
+    def longest(self) -> int:
+        """Tokens up to which the scaling was meant to reach."""
+        return int(self.factor * self.original_length)
+
+
+@dataclass(frozen=True)
 class TextConfig:
-    """A Qwen2.5-type decoder."""
+    """A decoder of the Qwen2.5, Qwen3, Llama or InternLM2 type."""
 
     vocab_size: int
     hidden_size: int
@@ -39,6 +75,9 @@ class TextConfig:
     norm_eps: float = 1e-6
     qkv_bias: bool = True
     tied_head: bool = False  # the output head is the transposed embedding
+    qk_norm: bool = False  # RMSNorm of each query and key head, as in Qwen3
+    rope_scaling: RopeScaling | None = None
+    vocab_multiple: int = 1  # rows of embedding and head are padded to such a number
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "hidden_size", "num_layers", "mlp_size"):
@@ -51,6 +90,12 @@ class TextConfig:
         )
         _require(self.head_dim % 2 == 0, "head_dim", "an even number", self.head_dim)
         _require(self.max_length > 0, "max_length", "> 0", self.max_length)
+        _require(self.vocab_multiple > 0, "vocab_multiple", "> 0", self.vocab_multiple)
+
+    @property
+    def embedding_rows(self) -> int:
+        """Rows of the embedding, and columns of the head: the rest is padding."""
+        return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import numpy as np
 from sophia_jax.config import SophiaConfig
 from sophia_jax.data.packing import Example
 from sophia_jax.data.prompts import Prompts, encode_prompt, encode_target
-from sophia_jax.generation.images import encode_images
+from sophia_jax.generation.images import ImageEncoder
 from sophia_jax.losses import sophia_loss
 from sophia_jax.models.model import Model
 from sophia_jax.rollouts.captions import write_captions
@@ -180,27 +180,25 @@ def trajectory_examples(
     kept = [row for row in selection if row["kept"]]
     if unknown := {row["question_id"] for row in kept} - by_id.keys():
         raise InputError(f"selection: expected ids of the items, got {min(unknown)!r}")
-    paths = [path for row in kept for path in by_id[row["question_id"]].images]
-    paths = list(dict.fromkeys(paths))
-    encoded = encode_images(policy, paths) if paths else []
-    features = dict(zip(paths, encoded, strict=True))
+    asked = [by_id[row["question_id"]] for row in kept]
+    features = [[] for _ in asked]
+    if any(item.images for item in asked):
+        features = ImageEncoder(policy)([item.images for item in asked])
 
-    def example(row: dict) -> Example:
-        item = by_id[row["question_id"]]
+    def example(row: dict, item: Item, tiles: Sequence[np.ndarray]) -> Example:
         target_ids = encode_target(policy.tokenizer, row["text"])
-        tiles = [features[path] for path in item.images]
         prompt_ids = encode_prompt(
             policy.tokenizer,
             policy.config,
             item.question,
-            system=prompts.system if "<think>" in row["text"] else None,
+            system=prompts.system_for(row["text"]),
             tiles_per_image=[len(each) for each in tiles],
             max_new_tokens=len(target_ids),
         )
         images = np.concatenate(tiles) if tiles else None
         return Example(prompt_ids, target_ids, images, row["reward"])
 
-    return [example(row) for row in kept]
+    return list(map(example, kept, asked, features))
 
 
 def update_policy(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import KW_ONLY, dataclass
 
 __all__ = ["TileGeometry"]
+
+TILES_PER_SAMPLE = 64  # of all pictures of a sample, their thumbnails not counted
 
 
 @dataclass(frozen=True)
@@ -48,3 +51,28 @@ class TileGeometry:
             raise ValueError(f"mean: expected 3 finite numbers, got {self.mean}")
         if len(self.std) != 3 or not all(0 < value < math.inf for value in self.std):
             raise ValueError(f"std: expected 3 numbers > 0, got {self.std}")
+
+    def shared_by(self, num_images: int) -> TileGeometry:
+        """What is left for each of a sample's pictures.
+
+            max(1, min(max_tiles, 64 // num_images)) tiles
+
+        By this rule of VLMEvalKit's wrapper of InternVL, scores compare. It also sets
+        the most tiles by benchmark: 6 as a rule, 12 for MMMU, ChartQA and OCRVQA, 18
+        for DocVQA and SlideVQA, 24 for InfoVQA, OCRBench and HRBench.
+
+        Args:
+          num_images: pictures of the sample, > 0.
+
+        Raises:
+          ValueError: there is no picture.
+
+        Reference: https://github.com/open-compass/VLMEvalKit,
+          `vlmeval/vlm/internvl/internvl_chat.py`.
+        """
+        if num_images < 1:
+            raise ValueError(f"num_images: expected >= 1, got {num_images}")
+        most = max(1, min(self.max_tiles, TILES_PER_SAMPLE // num_images))
+        return dataclasses.replace(
+            self, min_tiles=min(self.min_tiles, most), max_tiles=most
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import beartype
 import jax
@@ -99,7 +99,8 @@ class Completion:
     Attributes:
       group: the request's.
       sample: index within the group.
-      text: the decoded tokens, without the end token.
+      text: the decoded tokens, without the end token, after what the chat template
+        itself writes of the answer (an opening <think>).
       token_ids: Int[token], the end token included when it was sampled; empty where a
         server gives a text only.
       behavior_log_probs: Float[token] in nats, under the distribution that was sampled
@@ -148,10 +149,31 @@ JudgeFn = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
 """(question, response) pairs -> scores, larger is better, in order."""
 
 
-Track = Callable[[Iterable, str, int], Iterable]
-"""(iterable, description, total) -> the same things, while showing how far it is."""
+class Track(Protocol):
+    """Shows how far a loop is, and yields what it goes through."""
+
+    def __call__(
+        self,
+        iterable: Iterable,
+        description: str,
+        total: int,
+        size_of: Callable[[Any], int] | None = None,
+    ) -> Iterable:
+        """The same things.
+
+        Args:
+          iterable: what is gone through.
+          description: names the loop.
+          total: how many things there are, or how many bytes.
+          size_of: bytes of a thing; None counts things.
+        """
 
 
-def untracked(iterable: Iterable, description: str, total: int) -> Iterable:
+def untracked(
+    iterable: Iterable,
+    description: str,
+    total: int,
+    size_of: Callable[[Any], int] | None = None,
+) -> Iterable:
     """A `Track` that shows nothing."""
     return iterable

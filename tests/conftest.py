@@ -45,6 +45,74 @@ def vision_model(tiny_tokenizer):
     return make_tiny_model(tiny_tokenizer, with_vision=True)
 
 
+@pytest.fixture(scope="session")
+def shared():
+    """A folder of published files that are too large for the repository."""
+    folder = os.environ.get("SOPHIA_SHARED")
+    if folder is None:
+        pytest.skip("SOPHIA_SHARED names no folder of published tokenizers")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def small_internlm2(tmp_path_factory):
+    """A folder as InternLM2's, whose sentencepiece model is learnt from few texts."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    folder = tmp_path_factory.mktemp("internlm2")
+    texts = [
+        "The picture shows 12 plus 34 is 46.\n\n  A list:\t- one\n  - two",
+        "user\nsystem\nassistant\n你好，世界。图片里有三个苹果",
+        "print(1.5 == 3 / 2)  # naïve",
+        "   aaaaaaa   ========   ",
+    ]
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts * 20),
+        model_prefix=str(folder / "tokenizer"),
+        model_type="bpe",
+        vocab_size=420,
+        hard_vocab_limit=False,
+        byte_fallback=True,
+        split_digits=True,
+        allow_whitespace_only_pieces=True,
+        normalization_rule_name="identity",
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        user_defined_symbols=["Ｅ", "１", "[UNUSED_TOKEN_1]", "[UNUSED_TOKEN_2]"],
+        minloglevel=2,
+    )
+    model = sentencepiece.SentencePieceProcessor(
+        model_file=str(folder / "tokenizer.model")
+    )
+    size = model.get_piece_size()
+    special = {0: "<unk>", 1: "<s>", 2: "</s>"} | {
+        model.piece_to_id("[UNUSED_TOKEN_1]"): "<|im_end|>",
+        model.piece_to_id("[UNUSED_TOKEN_2]"): "<|im_start|>",
+        size: "<img>",
+        size + 1: "</img>",
+        size + 2: "<IMG_CONTEXT>",
+    }
+    config = {
+        "tokenizer_class": "InternLM2Tokenizer",
+        "auto_map": {"AutoTokenizer": ["tokenization_internlm2.InternLM2Tokenizer", 0]},
+        "added_tokens_decoder": {
+            str(id_): {"content": content, "special": True}
+            for id_, content in special.items()
+        },
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "pad_token": "</s>",
+        "unk_token": "<unk>",
+        "chat_template": (
+            "{{ bos_token }}{% for message in messages %}"
+            "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] }}"
+            "{{ '<|im_end|>' + '\n' }}{% endfor %}"
+            "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+        ),
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return folder
+
+
 def make_tiny_model(tokenizer, *, with_vision):
     from sophia_jax.config import ModelConfig, TextConfig, VisionConfig
     from sophia_jax.models.internvl import init_params, model_graph

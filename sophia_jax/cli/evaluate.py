@@ -1,10 +1,10 @@
-"""`sophia-jax evaluate`: pass@1 of a model on a question file."""
+"""`sophia-jax evaluate`: scores of a model on a question file."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -16,7 +16,7 @@ from sophia_jax.cli.options import (
     model_path,
     prompt_set,
 )
-from sophia_jax.cli.tables import score_table
+from sophia_jax.cli.tables import answers_line, evaluation_table
 
 if TYPE_CHECKING:
     from sophia_jax.cli.progress import Display
@@ -27,7 +27,7 @@ __all__ = ["Evaluate"]
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Ask each question once and judge the answers: pass@1 with its 95 % interval."""
+    """Ask questions and score the answers; the defaults are the paper's protocol."""
 
     model: str
     """Folder (or owner/name on the Hugging Face Hub) of the vision-language model."""
@@ -35,14 +35,22 @@ class Evaluate:
     """items.jsonl with id, question, answer and image in each row, or its folder."""
     out: Path
     """Folder of the results; must not exist, or see --resume and --force."""
+    num_samples: int = 1
+    """N, answers to each question; the paper's is 1."""
+    pass_k: tuple[int, ...] = ()
+    """Each k, 1 to N, of pass@k (one of k answers is right) and majority@k (their vote
+    is); without, 1, 2, 4, ... and N."""
+    rule: Literal["math", "mathvision"] = "math"
+    """How answers are judged: by algebra, or by MATH-Vision's own rule."""
     limit: int | None = None
     """Take the first so many good rows; None for all."""
     temperature: float = 1.0
-    """Of the samples; 0 is greedy."""
+    """Of the answers; 0 is greedy, the paper's is 1.0."""
     top_p: float = 0.8
-    """Nucleus, in (0, 1]."""
-    max_new_tokens: int = 4096
-    """Longest answer, in tokens; the paper's is 16384."""
+    """Nucleus of the answers, in (0, 1]; the paper's is 0.8."""
+    max_new_tokens: int = 16384
+    """Longest answer, in tokens; the paper's is 16384. A longer one is cut off and
+    counts as wrong."""
     prompts: PromptSet = "paper"
     """Long ones after the paper, or the short ones of the quickstart's small models."""
     system_prompt: str | None = None
@@ -56,8 +64,11 @@ class Evaluate:
     cache_gib: float | None = None
     """Memory for keys and values, in GiB; None for 1, or for two of the longest
     sequences where that is more."""
+    questions_per_shard: int | None = None
+    """Questions between two savings, which are what a killed evaluation loses; None
+    for as many as fill the slots four times, and 128 at least."""
     seed: int = 0
-    """Of all samples."""
+    """Of all samples, and of the resamples of the intervals."""
     restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
     trace: Annotated[TraceOptions, tyro.conf.OmitArgPrefixes] = TraceOptions()
 
@@ -74,7 +85,8 @@ class Evaluate:
             **asdict(self.restart),
             track=display.track,
         )
-        display.say(score_table({Path(self.model).name: summary}))
+        display.say(evaluation_table(Path(self.model).name, summary))
+        display.say(answers_line(summary, self.max_new_tokens))
         if summary["skipped"]:
             display.say(
                 f"{summary['skipped']} rows skipped, see {self.out / 'skipped.txt'}"
@@ -83,6 +95,7 @@ class Evaluate:
 
     def _config(self) -> EvaluateConfig:
         from sophia_jax.config import SamplingConfig
+        from sophia_jax.evaluation.summary import usual_pass_k
         from sophia_jax.recipes.evaluate import EvaluateConfig
 
         prompts = prompt_set(self.prompts)
@@ -99,6 +112,10 @@ class Evaluate:
                 caption=caption,
                 system=None if system == "none" else system,
                 caption_prompt=self.caption_prompt or prompts.caption,
+                num_samples=self.num_samples,
+                pass_k=self.pass_k or usual_pass_k(self.num_samples),
+                rule=self.rule,
+                questions_per_shard=self.questions_per_shard,
                 seed=self.seed,
                 limit=self.limit,
                 slots=self.slots,

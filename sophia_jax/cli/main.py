@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from sophia_jax.cli.collect import Collect
+from sophia_jax.cli.convert import Convert
 from sophia_jax.cli.evaluate import Evaluate
 from sophia_jax.cli.failures import report_failure
 from sophia_jax.cli.options import TraceOptions
@@ -16,6 +17,7 @@ from sophia_jax.cli.quickstart import Quickstart
 from sophia_jax.cli.report import Report
 from sophia_jax.cli.train import Train
 from sophia_jax.cli.update import Update
+from sophia_jax.cli.versus import Versus
 
 if TYPE_CHECKING:
     from sophia_jax.cli.progress import Display
@@ -28,6 +30,8 @@ COMMANDS = {
     "collect": Collect,
     "update": Update,
     "evaluate": Evaluate,
+    "versus": Versus,
+    "convert": Convert,
     "report": Report,
 }
 DESCRIPTION = (

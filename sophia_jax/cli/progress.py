@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 __all__ = ["Display"]
 
@@ -38,13 +41,20 @@ class Display:
         """Print a line, above the bar where there is one."""
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def track(self, iterable: Iterable, description: str, total: int) -> Iterator:
+    def track(
+        self,
+        iterable: Iterable,
+        description: str,
+        total: int,
+        size_of: Callable[[Any], int] | None = None,
+    ) -> Iterator:
         """The same things, while it is shown how many of them there were: a `Track`.
 
         Args:
           iterable: what is gone through.
           description: names the loop.
-          total: how many things there are.
+          total: how many things there are, or how many bytes.
+          size_of: bytes of a thing, shown with their rate; None counts things.
 
         Yields:
           The things.
@@ -52,9 +62,9 @@ class Display:
         if not total:
             yield from iterable
         elif self._console.is_terminal:
-            yield from self._with_bar(iterable, description, total)
+            yield from self._with_bar(iterable, description, total, size_of)
         else:
-            yield from self._with_lines(iterable, description, total)
+            yield from self._with_lines(iterable, description, total, size_of)
 
     def close(self) -> None:
         """Leave the bars of loops that were broken off as they stand."""
@@ -62,7 +72,13 @@ class Display:
             self._bars.stop()
         self._bars, self._running = None, 0
 
-    def _with_bar(self, iterable: Iterable, description: str, total: int) -> Iterator:
+    def _with_bar(
+        self,
+        iterable: Iterable,
+        description: str,
+        total: int,
+        size_of: Callable[[Any], int] | None,
+    ) -> Iterator:
         """A bar of its own, beside those of loops in other threads."""
         with self._lock:
             if self._bars is None:
@@ -70,11 +86,11 @@ class Display:
                 self._bars.start()
             self._running += 1
             bars = self._bars
-        task = bars.add_task(description, total=total)
+        task = bars.add_task(description, total=total, in_bytes=size_of is not None)
         try:
             for thing in iterable:
                 yield thing
-                bars.advance(task)
+                bars.advance(task, 1 if size_of is None else size_of(thing))
         finally:
             with self._lock:
                 if bars is self._bars:
@@ -86,22 +102,48 @@ class Display:
         return Progress(
             TextColumn("{task.description:<10}", markup=False),
             BarColumn(),
-            MofNCompleteColumn(),
+            _Amount(),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
             console=self._console,
         )
 
-    def _with_lines(self, iterable: Iterable, description: str, total: int) -> Iterator:
+    def _with_lines(
+        self,
+        iterable: Iterable,
+        description: str,
+        total: int,
+        size_of: Callable[[Any], int] | None,
+    ) -> Iterator:
         start = last = time.monotonic()
-        for done, thing in enumerate(iterable, start=1):
+        done = 0
+        for thing in iterable:
             yield thing
+            done += 1 if size_of is None else size_of(thing)
             now = time.monotonic()
             if done == total or now - last >= SECONDS_BETWEEN_LINES:
                 elapsed, last = now - start, now
                 left = elapsed * (total - done) / done
+                amount = _amount(done, total, elapsed, size_of is not None)
                 self.say(
-                    f"{description:<10} {done}/{total}, {elapsed:.0f} s, "
-                    f"{left:.0f} s left"
+                    f"{description:<10} {amount}, {elapsed:.0f} s, {left:.0f} s left"
                 )
+
+
+class _Amount(ProgressColumn):
+    """Of a bar: how many there were of how many; of bytes their rate too."""
+
+    def render(self, task: Task) -> Text:
+        in_bytes = task.fields["in_bytes"]
+        return Text(
+            _amount(int(task.completed), int(task.total), task.elapsed or 0, in_bytes)
+        )
+
+
+def _amount(done: int, total: int, elapsed: float, in_bytes: bool) -> str:
+    """ "3/7", or "0.5/1.2 GB, 0.25 GB/s"."""
+    if not in_bytes:
+        return f"{done}/{total}"
+    rate = done / elapsed / 1e9 if elapsed else 0
+    return f"{done / 1e9:.2f}/{total / 1e9:.2f} GB, {rate:.2f} GB/s"

@@ -17,7 +17,9 @@ __all__ = ["load_image", "tile_grid", "tile_image"]
 def load_image(path: str | Path) -> Image.Image:
     """Read a picture as RGB, upright, on white where it is transparent.
 
-    Of an animation it is the first frame; 16-bit greys keep their upper 8 bits.
+    Of an animation it is the first frame; 16-bit greys keep their upper 8 bits. The
+    published examples of InternVL turn nothing upright, and show what colour lies
+    beneath transparent pixels, often black: a drawing in black would not be seen.
 
     Args:
       path: the file.

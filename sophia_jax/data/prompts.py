@@ -21,12 +21,14 @@ __all__ = [
     "IMAGE_CONTEXT",
     "PAPER",
     "Prompts",
+    "answer_opening",
     "encode_prompt",
     "encode_target",
     "index_image_tokens",
 ]
 
 IMAGE_START, IMAGE_CONTEXT, IMAGE_END = "<img>", "<IMG_CONTEXT>", "</img>"
+THINK = "<think>"
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,22 @@ class Prompts:
       caption: asks for everything that the picture shows; the question is hidden.
       reasoner: with the fields {caption} and {question}; asks to answer as if the
         picture were seen.
-      system: of trajectories with think tags, and of evaluation; None for none.
+      system: of trajectories with think tags, and of evaluation; None for the default
+        of the chat template.
     """
 
     caption: str
     reasoner: str
     system: str | None = None
+
+    def system_for(self, trajectory: str) -> str | None:
+        """The system prompt with which a trajectory is learnt; None for the default.
+
+        Reference:
+          SOPHIA, 2025, https://arxiv.org/abs/2507.16814, appendix: a trajectory without
+          think tags keeps the model's default; evaluation always has the system prompt.
+        """
+        return self.system if THINK in trajectory else None
 
 
 DIGITS = Prompts(caption="Read the picture.", reasoner="{caption}\n{question}")
@@ -59,12 +71,26 @@ PAPER = Prompts(
         "expression. Leave nothing out, and do not guess at what is asked."
     ),
     reasoner=(
-        "Here is what a picture shows, and a question about the picture. Think the "
-        "question through step by step as if you saw the picture yourself: speak of "
-        "the picture, never of a description, and look back at it where that helps. "
-        "What can be read off directly, copy as it stands. Stop when you begin to go "
-        "in circles. End with the line **Final answer** and the answer in \\boxed{{}}."
-        "\n\nThe picture: {caption}\n\nQuestion: {question}"
+        "You are told what a picture shows, and asked a question about the picture. "
+        "Think the question through step by step as if you saw the picture yourself: "
+        "speak of the picture, never of a description, and look back at it where that "
+        "helps. What can be read off directly, copy as it stands. Stop when you begin "
+        "to go in circles. End with the line **Final answer** and the answer in "
+        "\\boxed{{}}.\n\n"
+        "An example.\n\n"
+        "The picture: A triangle with the corners A (top left), C (bottom left) and B "
+        '(bottom right). A small square marks the angle at C. "5 cm" stands to the '
+        'left of the side AC, "12 cm" below the side CB. AB has no label.\n\n'
+        "Question: How long is AB, in centimetres?\n\n"
+        "The ideal response: In the picture, the small square at C says that the angle "
+        "there is a right one. So AC and CB are the legs and AB, opposite C, is the "
+        "hypotenuse. The picture gives 5 cm for AC and 12 cm for CB. Then AB² = 5² + "
+        "12² = 25 + 144 = 169, so AB = 13. Let me look at the picture again: does the "
+        "12 cm belong to CB or to AB? It stands below the bottom side, so to CB. And "
+        "13 is more than either leg and less than 5 + 12 = 17, as it must be.\n\n"
+        "**Final answer**\n\n\\boxed{{13}}\n\n"
+        "Now it is your turn.\n\n"
+        "The picture: {caption}\n\nQuestion: {question}"
     ),
     system=(
         "You are an experienced solver of competition mathematics. Understand the "
@@ -87,7 +113,9 @@ def encode_prompt(
 ) -> np.ndarray:
     """Token ids of one user turn with its images first, ready for the answer.
 
-    Each image becomes <img>, one placeholder for each of its image tokens, and </img>.
+    Each image becomes <img>, one placeholder for each of its image tokens, and </img>,
+    on a line of its own; several are introduced as Image-1, Image-2, ..., as InternVL
+    was trained. What text and system prompt spell stays text: they cannot end the turn.
     Nothing is ever cut off.
 
     Args:
@@ -104,16 +132,21 @@ def encode_prompt(
     Raises:
       InputError: the placeholders are not one for each image token, as where the text
         spells one itself; or prompt and answer do not fit.
+
+    Reference: https://github.com/OpenGVLab/InternVL, `chat` of the model and its
+      examples with several pictures.
     """
-    messages = [{"role": "system", "content": system}] if system is not None else []
-    images = (
-        _placeholders(tiles * config.tokens_per_tile) for tiles in tiles_per_image
-    )
-    messages.append({"role": "user", "content": "".join(images) + text})
+    mark = _unused_character(f"{system}{text}")
+    told = _cut_specials(tokenizer, text, mark, spared=IMAGE_CONTEXT)
+    images = _placeholders([n * config.tokens_per_tile for n in tiles_per_image])
+    messages = [{"role": "user", "content": images + told}]
+    if system is not None:
+        told = _cut_specials(tokenizer, system, mark, spared=IMAGE_CONTEXT)
+        messages.insert(0, {"role": "system", "content": told})
     chat = tokenizer.apply_chat_template(
         messages, tokenize=False, add_generation_prompt=True
     )
-    ids = np.asarray(tokenizer(chat, add_special_tokens=False).input_ids, np.int32)
+    ids = _token_ids(tokenizer, chat, mark)
     image_tokens = sum(tiles_per_image) * config.tokens_per_tile
     placeholders = np.sum(ids == config.image_token_id)
     if placeholders != image_tokens:
@@ -129,20 +162,30 @@ def encode_prompt(
     return ids
 
 
+def answer_opening(tokenizer: Any) -> str:
+    """What the chat template itself writes of an answer: "<think>\\n", or nothing.
+
+    Templates of slow-thinking models (QwQ, DeepSeek-R1) open the tag, so that what the
+    model writes has only its end.
+    """
+    chat = tokenizer.apply_chat_template(
+        [{"role": "user", "content": ""}], tokenize=False, add_generation_prompt=True
+    )
+    return re.search(rf"({THINK}\s*)?\Z", chat)[0]
+
+
 def encode_target(tokenizer: Any, text: str) -> np.ndarray:
     """Token ids of an answer to be learnt, with the end token: Int32[token].
 
     What the text spells stays text: it can contain neither an early end nor an image
-    placeholder. The think tags are ordinary tokens.
+    placeholder. The think tags are ordinary tokens; one that the prompt ends with is
+    not learnt again.
     """
-    # Cut behind its first letter, the spelling of a special token is plain text. (The
-    # tokenizer's own switch for this is not safe in threads.)
-    special = "|".join(map(re.escape, tokenizer.all_special_tokens))
-    cuts = [found.start() + 1 for found in re.finditer(special, text)]
-    ids = []
-    for start, end in itertools.pairwise([0, *cuts, len(text)]):
-        ids += tokenizer(text[start:end], add_special_tokens=False).input_ids
-    return np.asarray([*ids, tokenizer.eos_token_id], np.int32)
+    if text.startswith(THINK) and (opening := answer_opening(tokenizer)):
+        text = text.removeprefix(THINK).removeprefix(opening.removeprefix(THINK))
+    mark = _unused_character(text)
+    ids = _token_ids(tokenizer, _cut_specials(tokenizer, text, mark), mark)
+    return np.append(ids, np.int32(tokenizer.eos_token_id))
 
 
 def index_image_tokens(
@@ -163,5 +206,38 @@ def index_image_tokens(
     return np.where(is_image, first + np.cumsum(is_image) - 1, -1).astype(np.int32)
 
 
-def _placeholders(image_tokens: int) -> str:
-    return IMAGE_START + IMAGE_CONTEXT * image_tokens + IMAGE_END + "\n"
+def _placeholders(image_tokens: Sequence[int]) -> str:
+    """What stands in the prompt for pictures of so many image tokens."""
+    images = [IMAGE_START + IMAGE_CONTEXT * n + IMAGE_END + "\n" for n in image_tokens]
+    if len(images) > 1:
+        images = [f"Image-{n}: {image}" for n, image in enumerate(images, start=1)]
+    return "".join(images)
+
+
+def _unused_character(text: str) -> str:
+    """A character for private use that the text does not hold."""
+    return next(c for c in map(chr, range(0xE000, 0xF900)) if c not in text)
+
+
+def _cut_specials(tokenizer: Any, text: str, mark: str, *, spared: str = "") -> str:
+    """The text with a mark in each spelling of a special token but `spared`.
+
+    Cut behind its first letter, a spelling is plain text. (The tokenizer's own switch
+    for this is not safe in threads, and its `all_special_tokens` leaves out those
+    without a role, such as <IMG_CONTEXT>.)
+    """
+    added = tokenizer.added_tokens_decoder.values()
+    names = {token.content for token in added if token.special} - {spared}
+    if not names:
+        return text
+    longest_first = sorted(names, key=len, reverse=True)
+    pattern = "|".join(map(re.escape, longest_first))
+    return re.sub(pattern, lambda found: found[0][0] + mark + found[0][1:], text)
+
+
+def _token_ids(tokenizer: Any, text: str, mark: str) -> np.ndarray:
+    """Int32[token] of the parts between the marks."""
+    ids = [
+        tokenizer(part, add_special_tokens=False).input_ids for part in text.split(mark)
+    ]
+    return np.asarray(list(itertools.chain(*ids)), np.int32)

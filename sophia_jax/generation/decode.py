@@ -181,6 +181,7 @@ def decode_chunk(
             layers=layers,
         )
         logits = jnp.matmul(hidden, decoder.head, preferred_element_type=jnp.float32)
+        logits = logits[:, : decoder.config.vocab_size]
         step_keys = jax.vmap(jax.random.fold_in)(keys, slots.index + step)
         drawn_now = draw_tokens(step_keys, logits, sampling, banned_ids)
         drawn = jax.tree.map(lambda all, now: all.at[step].set(now), drawn, drawn_now)

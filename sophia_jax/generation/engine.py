@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 
 from sophia_jax.config import SamplingConfig
-from sophia_jax.data.prompts import IMAGE_CONTEXT, encode_prompt
+from sophia_jax.data.prompts import IMAGE_CONTEXT, answer_opening, encode_prompt
 from sophia_jax.generation.decode import (
     Drawn,
     close_pages,
@@ -104,6 +104,7 @@ class Engine:
         # A text-only model's tokenizer may know the placeholder as well.
         known = model.tokenizer.get_added_vocab().get(IMAGE_CONTEXT)
         self.banned_ids = tuple(sorted({known, model.config.image_token_id} - {None}))
+        self.opening = answer_opening(model.tokenizer)
 
     def __call__(self, requests: Iterable[Request]) -> Run:
         """Sample every request.
@@ -157,10 +158,10 @@ class Engine:
             for request in ahead:
                 self._check(request, names)
                 names.add(request.group)
-            paths = [path for request in ahead for path in request.images]
-            features = iter(self._encode_images(paths) if paths else ())
-            for request in ahead:
-                tiles = [next(features) for _ in request.images]
+            features = [[] for _ in ahead]
+            if self._encode_images is not None:
+                features = self._encode_images([request.images for request in ahead])
+            for request, tiles in zip(ahead, features, strict=True):
                 yield self._prompt(request, tiles), self.limits(request)
 
     def _check(self, request: Request, names: set[str]) -> None:
@@ -363,7 +364,7 @@ class Run:
             Completion(
                 group=sample.prompt.request.group,
                 sample=sample.number,
-                text=text,
+                text=self._engine.opening + text if len(sample.drawn[0]) else "",
                 token_ids=sample.drawn[0],
                 behavior_log_probs=sample.drawn[1],
                 policy_log_probs=sample.drawn[2],

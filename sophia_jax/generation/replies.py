@@ -57,9 +57,10 @@ def load_object(text: str | bytes) -> dict[str, Any]:
 def read_reply(reply: Mapping[str, Any]) -> Reply:
     """Read a `chat.completion` with the one choice that was asked for.
 
-    Thoughts that a server has parted from the answer are put back before it, between
-    the tags that they had. Where a chat template opens the thoughts itself, the reply
-    has the closing tag alone, and gets the other one.
+    Thoughts that a server has parted from the answer are put back before it, in the
+    form that QwQ and DeepSeek-R1 write, whatever blank lines the server has left of it.
+    Where a chat template opens the thoughts itself, the reply has the closing tag alone
+    and gets the other one.
 
     Args:
       reply: the object that the server sent.
@@ -171,10 +172,13 @@ def _text(message: Mapping[str, Any], reason: FinishReason) -> str:
         raise BadReply("message.content: expected a string, got None")
     text = content or ""
     if thoughts:
-        closed = "</think>" if text or reason == "stop" else ""
-        text = f"<think>{thoughts}{closed}{text}"
+        opened = "<think>\n" + thoughts.lstrip("\n")
+        if text or reason == "stop":
+            text = opened.rstrip("\n") + "\n</think>\n\n" + text.lstrip("\n")
+        else:
+            text = opened
     elif "</think>" in text and "<think>" not in text:
-        text = f"<think>{text}"
+        text = "<think>\n" + text
     # Halves of a character can come in two pieces; a lone one cannot be stored.
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 

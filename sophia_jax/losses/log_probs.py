@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
@@ -51,6 +52,7 @@ def chunked_token_log_probs(
     token_ids: Int[Array, "batch token"],
     *,
     chunk: int,
+    vocab_size: int | None = None,
 ) -> Float[Array, "batch token"]:
     """Log probability of each given token, with logits formed `chunk` tokens at a time.
 
@@ -67,13 +69,14 @@ def chunked_token_log_probs(
       head: W, the output embedding; its gradient is summed over chunks in float32.
       token_ids: y, in [0, vocab). Any other id gives nan, to be masked by the caller.
       chunk: number of tokens, over the whole batch, whose logits exist together, >= 1.
+      vocab_size: columns of W that are tokens, where the rest is padding; None for all.
 
     Returns:
       Log probability of each token in nats, in float32 or better.
 
     Raises:
       TypeError: shapes or dtypes differ from the signature.
-      ValueError: chunk is below 1.
+      ValueError: chunk is below 1, or vocab_size is not in [1, vocab].
 
     Reference:
       SOPHIA, 2025, https://arxiv.org/abs/2507.16814, the factorised policy before
@@ -81,28 +84,37 @@ def chunked_token_log_probs(
     """
     if chunk < 1:
         raise ValueError(f"chunk: expected >= 1 token, got {chunk}")
+    vocab_size = head.shape[1] if vocab_size is None else vocab_size
+    if not 1 <= vocab_size <= head.shape[1]:
+        raise ValueError(
+            f"vocab_size: expected 1 to {head.shape[1]} tokens, got {vocab_size}"
+        )
     batch, token = token_ids.shape
     rows = max(1, min(batch, chunk))
     positions = max(1, min(token, chunk // rows))
-    known = (token_ids >= 0) & (token_ids < head.shape[1])
+    known = (token_ids >= 0) & (token_ids < vocab_size)
     blocks = (
         _split(array, rows, positions)
         for array in (hidden, jnp.where(known, token_ids, 0))
     )
-    log_probs = _join(_block_log_probs(*blocks, head), batch, token)
+    log_probs = _join(_block_log_probs(vocab_size, *blocks, head), batch, token)
     return jnp.where(known, log_probs, jnp.nan)
 
 
-@jax.custom_vjp
-def _block_log_probs(hidden: Array, token_ids: Array, head: Array) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _block_log_probs(
+    vocab_size: int, hidden: Array, token_ids: Array, head: Array
+) -> Array:
     """[block rows positions], from hidden [block rows positions embed], block by
     block, and so is its gradient; of the logits, only log Σ_v exp(z_v) is kept."""
-    return _forward(hidden, token_ids, head)[0]
+    return _forward(vocab_size, hidden, token_ids, head)[0]
 
 
-def _forward(hidden: Array, token_ids: Array, head: Array) -> tuple[Array, tuple]:
+def _forward(
+    vocab_size: int, hidden: Array, token_ids: Array, head: Array
+) -> tuple[Array, tuple]:
     def block(inputs: tuple[Array, Array]) -> tuple[Array, Array]:
-        logits = _logits(inputs[0], head)
+        logits = _logits(inputs[0], head, vocab_size)
         log_normaliser = jax.nn.logsumexp(logits, axis=-1)
         chosen = jnp.take_along_axis(logits, inputs[1][..., None], axis=-1)[..., 0]
         return chosen - log_normaliser, log_normaliser
@@ -111,7 +123,9 @@ def _forward(hidden: Array, token_ids: Array, head: Array) -> tuple[Array, tuple
     return log_probs, (hidden, token_ids, head, log_normaliser)
 
 
-def _backward(residuals: tuple, gradient: Array) -> tuple[Array, None, Array]:
+def _backward(
+    vocab_size: int, residuals: tuple, gradient: Array
+) -> tuple[Array, None, Array]:
     """With z formed again from h, and l = log Σ_v exp(z_v) of the forward pass:
 
     dz_v = g (1[v = y] - exp(z_v - l)),   dh = dz W',   dW = Σ h' dz
@@ -120,7 +134,7 @@ def _backward(residuals: tuple, gradient: Array) -> tuple[Array, None, Array]:
 
     def block(into_head: Array, inputs: tuple) -> tuple[Array, Array]:
         hidden, token_ids, log_normaliser, gradient = inputs
-        logits = _logits(hidden, head)
+        logits = _logits(hidden, head, vocab_size)
         chosen = jnp.arange(head.shape[1])[None, None] == token_ids[..., None]
         probs = jnp.exp(logits - log_normaliser[..., None])
         into_logits = gradient[..., None] * (chosen - probs)
@@ -141,15 +155,19 @@ def _backward(residuals: tuple, gradient: Array) -> tuple[Array, None, Array]:
 _block_log_probs.defvjp(_forward, _backward)
 
 
-def _logits(hidden: Array, head: Array) -> Array:
-    """z = h W, in float32 or better."""
+def _logits(hidden: Array, head: Array, vocab_size: int) -> Array:
+    """z = h W, in float32 or better; -inf where W is padding."""
     narrow = jnp.promote_types(hidden.dtype, head.dtype)
-    return jnp.einsum(
+    logits = jnp.einsum(
         "btd,dv->btv",
         hidden,
         head,
         preferred_element_type=jnp.promote_types(narrow, jnp.float32),
     )
+    if vocab_size == head.shape[1]:
+        return logits
+    is_token = jnp.arange(head.shape[1])[None, None] < vocab_size
+    return jnp.where(is_token, logits, -jnp.inf)
 
 
 def _split(array: Array, rows: int, positions: int) -> Array:

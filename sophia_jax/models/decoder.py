@@ -1,7 +1,8 @@
-"""The Qwen2.5 decoder: full forward, prefill, and decoding from a shared prefix."""
+"""The decoder: full forward, prefill, and decoding from a shared prefix."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,12 +17,11 @@ from sophia_jax.models.layers import (
     gated_silu,
     merge_attention,
     partial_attention,
-    rotary,
-    rotate,
     stack_layers,
 )
 from sophia_jax.models.packed_attention import packed_attention
 from sophia_jax.models.paged import Chains, Pages, Rows, chain_attention
+from sophia_jax.models.rotary import rotary, rotate
 from sophia_jax.types import Array, Bool, Float, Int
 
 __all__ = ["Decoder", "causal_mask"]
@@ -70,6 +70,9 @@ class DecoderLayer(nnx.Module):
         self.query = linear(embed, config.num_heads * head_dim, config.qkv_bias)
         self.key = linear(embed, config.num_kv_heads * head_dim, config.qkv_bias)
         self.value = linear(embed, config.num_kv_heads * head_dim, config.qkv_bias)
+        if config.qk_norm:
+            self.query_norm = RMSNorm(head_dim, config.norm_eps)
+            self.key_norm = RMSNorm(head_dim, config.norm_eps)
         self.out = linear_out(config.num_heads * head_dim)
         self.mlp_norm = RMSNorm(embed, config.norm_eps)
         self.gate = linear(embed, config.mlp_size)
@@ -81,9 +84,13 @@ class DecoderLayer(nnx.Module):
     ) -> tuple[Array, Any]:
         heads = (*x.shape[:2], -1, self.config.head_dim)
         normed = self.attention_norm(x)
-        query = rotate(self.query(normed).reshape(heads), turns)
-        key = rotate(self.key(normed).reshape(heads), turns)
-        value = self.value(normed).reshape(heads)
+        query, key, value = (
+            project(normed).reshape(heads)
+            for project in (self.query, self.key, self.value)
+        )
+        if self.config.qk_norm:
+            query, key = self.query_norm(query), self.key_norm(key)
+        query, key = rotate(query, turns), rotate(key, turns)
         out, cache = attend(query, key, value, layer, cache)
         x = x + self.out(out.reshape(*x.shape[:2], -1))
         normed = self.mlp_norm(x)
@@ -99,7 +106,7 @@ class Decoder(nnx.Module):
         # A tied embedding is also the head, whose logits must start small.
         std = config.hidden_size**-0.5 if config.tied_head else 1.0
         self.embedding = nnx.Embed(
-            config.vocab_size,
+            config.embedding_rows,
             config.hidden_size,
             embedding_init=nnx.initializers.normal(std),
             rngs=rngs,
@@ -110,12 +117,15 @@ class Decoder(nnx.Module):
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
         if not config.tied_head:
             self.lm_head = nnx.Linear(
-                config.hidden_size, config.vocab_size, use_bias=False, rngs=rngs
+                config.hidden_size, config.embedding_rows, use_bias=False, rngs=rngs
             )
 
     @property
-    def head(self) -> Float[Array, "embed vocab"]:
-        """The matrix that turns hidden states into logits."""
+    def head(self) -> Float[Array, "embed row"]:
+        """The matrix that turns hidden states into logits.
+
+        Only the first `vocab_size` of them are tokens; what follows is padding.
+        """
         if self.config.tied_head:
             return self.embedding.embedding[...].T
         return self.lm_head.kernel[...]
@@ -126,9 +136,23 @@ class Decoder(nnx.Module):
         positions: Int[Array, "batch token"],
         segment_ids: Int[Array, "batch token"],
         *,
+        lengths: Int[Array, "batch token"] | None = None,
         remat: bool = False,
     ) -> Float[Array, "batch token embed"]:
-        """Normed hidden states of whole (packed) sequences."""
+        """Normed hidden states of whole (packed) sequences.
+
+        Args:
+          embeds: of the tokens.
+          positions: of each token in its own sequence, from 0.
+          segment_ids: of the sequence that a token belongs to, from 1; 0 for padding.
+          lengths: of the sequence, as each token's rotation takes it under dynamic
+            scaling: None for its whole length, as the forward pass of transformers
+            does; positions + 1 for what decoding one by one computes.
+          remat: form activations again in the backward pass, to save memory.
+
+        Returns:
+          One vector per token.
+        """
 
         def attend(query, key, value, layer, cache):
             if segment_ids.shape[1] <= LONGEST_DENSE:
@@ -136,7 +160,9 @@ class Decoder(nnx.Module):
                 return attention(query, key, value, mask), cache
             return packed_attention(query, key, value, segment_ids, block=BLOCK), cache
 
-        turns = self.turns(positions)
+        if lengths is None:
+            lengths = segment_lengths(positions, segment_ids)
+        turns = self.turns(positions, lengths)
         return self._run(embeds, turns, attend, None, remat=remat)[0]
 
     def prefill(
@@ -242,9 +268,20 @@ class Decoder(nnx.Module):
         )
         return hidden[:, 0], open_pages
 
-    def turns(self, positions: Int[Array, "*token"]) -> Float[Array, "2 *token half"]:
+    def turns(
+        self,
+        positions: Int[Array, "*token"],
+        lengths: Int[Array, "*token"] | None = None,
+    ) -> Float[Array, "2 *token half"]:
         """What `decode` needs of positions; best formed once for several steps."""
-        return rotary(positions, self.config.head_dim, theta=self.config.rope_theta)
+        config = self.config
+        return rotary(
+            positions,
+            config.head_dim,
+            theta=config.rope_theta,
+            scaling=config.rope_scaling,
+            lengths=lengths,
+        )
 
     def unstacked_layers(self) -> list[nnx.State]:
         """Weights of each layer by itself: a copy, for loops that run often.
@@ -292,6 +329,15 @@ class Decoder(nnx.Module):
                 carry, _ = body(carry, layer)
         x, cache = carry
         return self.norm(x), cache
+
+
+def segment_lengths(
+    positions: Int[Array, "batch token"], segment_ids: Int[Array, "batch token"]
+) -> Int[Array, "batch token"]:
+    """Tokens of the segment that each token belongs to."""
+    most = functools.partial(jax.ops.segment_max, num_segments=segment_ids.shape[1] + 1)
+    longest = jax.vmap(most)(positions, segment_ids)
+    return jnp.take_along_axis(longest, segment_ids, axis=1) + 1
 
 
 def cut_pages(array: Array, page: int, *, axis: int) -> Array:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import os
 import re
@@ -17,6 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from sophia_jax.config import ModelConfig
+from sophia_jax.models.chat import template_name
+from sophia_jax.models.checkpoint_folder import (
+    checkpoint_dtype,
+    is_checkpoint,
+    load_checkpoint,
+)
 from sophia_jax.models.hf_config import (
     config_from_hf,
     config_to_hf,
@@ -25,28 +30,37 @@ from sophia_jax.models.hf_config import (
 )
 from sophia_jax.models.internvl import model_graph
 from sophia_jax.models.model import Model
+from sophia_jax.models.original_config import (
+    ORIGINAL_KINDS,
+    original_config,
+    original_config_to_hf,
+)
+from sophia_jax.models.original_tiles import tiles_from_internvl_config
+from sophia_jax.models.placing import Place, place_weights
 from sophia_jax.models.safetensors import (
     TensorHeader,
     read_headers,
     read_json,
+    read_rows,
     read_tensor,
     write_tensors,
 )
 from sophia_jax.models.tokenizer import IMAGE_CONTEXT, load_tokenizer
 from sophia_jax.models.weights import (
+    Layout,
     file_names,
-    from_hf,
     head_names,
     mismatches,
     to_hf,
 )
 from sophia_jax.tiles import TileGeometry
-from sophia_jax.types import InputError
+from sophia_jax.types import InputError, Track, untracked
 
-__all__ = ["load_model", "save_model"]
+__all__ = ["load_model", "local_folder", "replicated", "save_model", "stored_dtype"]
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
 PREPROCESSOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
+DTYPES = {"F32": jnp.float32, "BF16": jnp.bfloat16, "F16": jnp.float16}
 DOWNLOADED = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")  # never code
 
 
@@ -54,16 +68,27 @@ def load_model(
     path_or_repo: str | Path,
     *,
     mesh: jax.sharding.Mesh | None = None,
+    place: Place | None = None,
+    vocab_multiple: int = 1,
     dtype: jax.typing.DTypeLike = jnp.float32,
+    track: Track = untracked,
 ) -> Model:
-    """Load a Qwen2.5 or InternVL model in the format of transformers.
+    """Load an InternVL model, in either of its layouts, or a text-only decoder.
 
-    Only safetensors are read, one tensor at a time; no code of the folder is run.
+    Decoders are those of Qwen2.5, Qwen3 (dense), Llama without scaling of its own, and
+    InternLM2. Only safetensors are read, straight to their places and a piece at a
+    time; all files are checked before. No code of the folder is run.
 
     Args:
-      path_or_repo: a model folder, or `owner/name` of one on the Hugging Face Hub.
+      path_or_repo: a model folder, or `owner/name` of one on the Hugging Face Hub; or
+        an orbax checkpoint of `save_checkpoint`.
       mesh: whose devices each hold every weight; None is JAX's default device.
+      place: where each weight goes, by its path and shape; None as `mesh` says.
+      vocab_multiple: embedding and head get rows of zeros up to a multiple of this, so
+        that they can be shared out; `save_model` leaves them out again. (A checkpoint
+        keeps its own.)
       dtype: of the weights.
+      track: shows how many bytes are loaded, and how fast.
 
     Returns:
       The model.
@@ -72,39 +97,64 @@ def load_model(
       InputError: there is no such folder, or it does not hold one whole model of a
         kind that is implemented; the message names all that does not fit.
 
-    Reference: https://huggingface.co/docs/transformers/model_doc/internvl.
+    Reference: https://huggingface.co/docs/transformers/model_doc/internvl,
+      https://huggingface.co/OpenGVLab/InternVL3-8B.
     """
     if not jnp.issubdtype(dtype, jnp.floating):
         raise InputError(f"dtype: expected a floating type, got {jnp.dtype(dtype)}")
-    folder = _local_folder(path_or_repo)
+    folder = local_folder(path_or_repo)
+    place = place or replicated(mesh)
+    if is_checkpoint(folder):
+        return load_checkpoint(folder, place, dtype=dtype)
     values = read_json(folder / CONFIG)
-    config = config_from_hf(values, str(folder / CONFIG))
-    headers = read_headers(folder)
-    if "tie_word_embeddings" not in values:
-        config = _with_stored_head(config, headers)
+    where = str(folder / CONFIG)
     tokenizer = load_tokenizer(folder)
-    tiles = None if config.vision is None else _read_tiles(folder)
-    headers, problems = _without_tied_head(config, headers)
-    problems += mismatches(config, headers) + _conflicts(config, tokenizer, tiles)
+    original = values.get("model_type") in ORIGINAL_KINDS
+    layout: Layout = "original" if original else "transformers"
+    config = (
+        original_config(values, where, tokenizer.get_vocab())
+        if original
+        else config_from_hf(values, where)
+    )
+    headers, problems, unread = read_headers(folder)
+    if "tie_word_embeddings" not in values.get("llm_config", values):
+        config = _with_stored_head(config, headers, layout)
+    tiles = None if config.vision is None else _read_tiles(folder, values, original)
+    headers, untied = _without_tied_head(config, headers, layout)
+    problems += untied + mismatches(config, headers, layout, unread=unread)
+    problems += _conflicts(config, tokenizer, tiles)
     if problems:
         raise InputError(f"{folder}: {'; '.join(problems)}")
-    names = file_names(config, headers)
+    config = _padded(config, vocab_multiple)
+    names = file_names(config, headers, layout)
 
-    def read(name: str) -> np.ndarray:
-        return read_tensor(names[name], headers[names[name]])
+    def read(name: str, rows: slice) -> np.ndarray:
+        return read_rows(names[name], headers[names[name]], rows)
 
-    params = from_hf(read, config, dtype=dtype, place=_placement(mesh))
+    params = place_weights(
+        read,
+        config,
+        place,
+        layout=layout,
+        dtype=dtype,
+        track=track,
+    )
     return Model(config, model_graph(config), params, tokenizer, tiles)
 
 
-def save_model(model: Model, path: str | Path) -> None:
-    """Write a folder that `load_model` and transformers read as the same model.
+def save_model(
+    model: Model, path: str | Path, *, layout: Layout = "transformers"
+) -> None:
+    """Write a folder that `load_model` reads as the same model.
 
-    The folder appears when it is complete, or not at all.
+    In its own layout, transformers reads it too. The folder appears when it is
+    complete, or not at all.
 
     Args:
       model: what to write, in the dtype of its weights.
       path: of a folder that does not exist yet.
+      layout: "transformers", or "original" for what reads `InternVLChatModel`; its
+        code is not written.
 
     Raises:
       InputError: there is something at `path`, it cannot be written, or the format
@@ -114,12 +164,12 @@ def save_model(model: Model, path: str | Path) -> None:
     if target.exists():
         raise InputError(f"{target}: expected a folder that does not exist, got one")
     dtype = jax.tree.leaves(model.params)[0].dtype.name
-    files = {CONFIG: config_to_hf(model.config, dtype=dtype)}
+    files = {CONFIG: _config_file(model, layout, dtype)}
     ids = {"eos": model.tokenizer.eos_token_id, "pad": model.tokenizer.pad_token_id}
     files[GENERATION] = {
         f"{name}_token_id": id_ for name, id_ in ids.items() if id_ is not None
     }
-    if model.tiles is not None:
+    if model.tiles is not None and layout == "transformers":
         files[PREPROCESSOR] = tiles_to_hf(model.tiles)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
@@ -127,7 +177,7 @@ def save_model(model: Model, path: str | Path) -> None:
         model.tokenizer.save_pretrained(temporary)
         for name, values in files.items():
             (temporary / name).write_text(json.dumps(values, indent=2) + "\n")
-        write_tensors(to_hf(model.params, model.config), temporary)
+        write_tensors(to_hf(model.params, model.config, layout), temporary)
         temporary.rename(target)
     except OSError as error:
         raise InputError(f"{target}: cannot be written ({error})") from error
@@ -135,7 +185,15 @@ def save_model(model: Model, path: str | Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _local_folder(path_or_repo: str | Path) -> Path:
+def local_folder(path_or_repo: str | Path) -> Path:
+    """The folder itself, or where a repository of the Hub has been downloaded to.
+
+    The Hub's own cache and its offline switch (HF_HUB_OFFLINE) hold. No code is
+    downloaded.
+
+    Raises:
+      InputError: there is neither.
+    """
     folder = Path(path_or_repo)
     if folder.is_dir():
         return folder
@@ -156,7 +214,57 @@ def _local_folder(path_or_repo: str | Path) -> Path:
         ) from error
 
 
-def _read_tiles(folder: Path) -> TileGeometry:
+def stored_dtype(path_or_repo: str | Path) -> jnp.dtype:
+    """The dtype in which a model's weights are stored.
+
+    Raises:
+      InputError: there is no such model, or its weights have several dtypes.
+    """
+    folder = local_folder(path_or_repo)
+    if is_checkpoint(folder):
+        return checkpoint_dtype(folder)
+    headers, problems, _ = read_headers(folder)
+    found = {header.dtype for header in headers.values()}
+    if problems:
+        raise InputError(f"{folder}: {'; '.join(problems)}")
+    if len(found) != 1 or not found <= DTYPES.keys():
+        raise InputError(
+            f"{folder}: expected weights of one dtype, {' or '.join(DTYPES)}, got "
+            f"{', '.join(sorted(found)) or 'none'}"
+        )
+    return jnp.dtype(DTYPES[found.pop()])
+
+
+def replicated(mesh: jax.sharding.Mesh | None) -> Place:
+    """Every weight whole on each device of a mesh, or on JAX's default device."""
+    if mesh is None:
+        everywhere = jax.sharding.SingleDeviceSharding(jnp.zeros(()).device)
+    else:
+        everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    return lambda path, shape: everywhere
+
+
+def _config_file(model: Model, layout: Layout, dtype: str) -> dict:
+    if layout == "original":
+        template = template_name(model.tokenizer)
+        return original_config_to_hf(
+            model.config, model.tiles, dtype=dtype, template=template
+        )
+    return config_to_hf(model.config, dtype=dtype)
+
+
+def _padded(config: ModelConfig, vocab_multiple: int) -> ModelConfig:
+    try:
+        text = dataclasses.replace(config.text, vocab_multiple=vocab_multiple)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return dataclasses.replace(config, text=text)
+
+
+def _read_tiles(folder: Path, values: dict, original: bool) -> TileGeometry:
+    if original:
+        # The preprocessor's file of the original folders is not what its code reads.
+        return tiles_from_internvl_config(values, str(folder / CONFIG))
     file = folder / PREPROCESSOR
     if not file.exists() and (folder / PROCESSOR).exists():
         file = folder / PROCESSOR
@@ -168,10 +276,10 @@ def _read_tiles(folder: Path) -> TileGeometry:
 
 
 def _with_stored_head(
-    config: ModelConfig, headers: dict[str, TensorHeader]
+    config: ModelConfig, headers: dict[str, TensorHeader], layout: Layout
 ) -> ModelConfig:
     """A configuration silent about its head: it is tied unless one is stored."""
-    stored = head_names(config)[1] in file_names(config, headers)
+    stored = head_names(config, layout)[1] in file_names(config, headers, layout)
     text = config.text
     return dataclasses.replace(
         config, text=dataclasses.replace(text, tied_head=text.tied_head and not stored)
@@ -179,11 +287,11 @@ def _with_stored_head(
 
 
 def _without_tied_head(
-    config: ModelConfig, headers: dict[str, TensorHeader]
+    config: ModelConfig, headers: dict[str, TensorHeader], layout: Layout
 ) -> tuple[dict[str, TensorHeader], list[str]]:
     """The headers without a copy of the embedding that stands in for a tied head."""
-    names = file_names(config, headers)
-    embedding, head = (names.get(name) for name in head_names(config))
+    names = file_names(config, headers, layout)
+    embedding, head = (names.get(name) for name in head_names(config, layout))
     if not config.text.tied_head or head is None or embedding is None:
         return headers, []
     others = {name: header for name, header in headers.items() if name != head}
@@ -221,10 +329,3 @@ def _conflicts(
             f"got {tiles.tile_size}"
         )
     return problems
-
-
-def _placement(mesh: jax.sharding.Mesh | None):
-    if mesh is None:
-        return jnp.asarray
-    replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    return functools.partial(jax.device_put, device=replicated)

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from sophia_jax.config import ModelConfig, TextConfig, VisionConfig
+import dataclasses
+import math
+
+from sophia_jax.config import ModelConfig, RopeScaling, TextConfig, VisionConfig
 from sophia_jax.models.hf_fields import Fields
 from sophia_jax.tiles import TileGeometry
 from sophia_jax.types import InputError
 
-__all__ = ["config_from_hf", "config_to_hf", "tiles_from_hf", "tiles_to_hf"]
+__all__ = [
+    "config_from_hf",
+    "config_to_hf",
+    "rope_to_hf",
+    "text_config",
+    "tiles_from_hf",
+    "tiles_to_hf",
+]
 
-ROPE_TYPES = (
-    "default",
-    "dynamic",  # equals the default up to max_position_embeddings, our max_length
-)
+# By (qkv_bias, qk_norm): the model type, and the class that has a head.
+TEXT_KINDS = {
+    (True, False): ("qwen2", "Qwen2ForCausalLM"),
+    (False, True): ("qwen3", "Qwen3ForCausalLM"),
+    (False, False): ("llama", "LlamaForCausalLM"),
+}
+# Fields that must be false, and what transformers takes where they are absent.
+BIASES = {
+    "qwen3": {"attention_bias": False},
+    "llama": {"attention_bias": False, "mlp_bias": False},
+    "internlm2": {"bias": True},
+}
 BICUBIC = 3
 RESCALE_FACTOR = 1 / 255
 
@@ -21,8 +39,8 @@ def config_from_hf(config: dict, where: str) -> ModelConfig:
     """Our configuration of a `config.json`.
 
     Args:
-      config: its content, of the model type `internvl` (as transformers writes it, with
-        a `qwen2` decoder) or `qwen2`.
+      config: its content, of the model type `internvl`, as transformers writes it, or
+        of a text-only `qwen2`, `qwen3` or `llama`.
       where: the file's name, for messages.
 
     Returns:
@@ -35,12 +53,13 @@ def config_from_hf(config: dict, where: str) -> ModelConfig:
     Reference: https://huggingface.co/docs/transformers/model_doc/internvl.
     """
     top = Fields(config, where)
-    kind = top.only("model_type", "internvl", "qwen2")
+    kinds = (kind for kind, _ in TEXT_KINDS.values())
+    kind = top.only("model_type", "internvl", *kinds)
     top.only("quantization_config", None)
     try:
-        if kind == "qwen2":
+        if kind != "internvl":
             tied = top.flag("tie_word_embeddings", default=False)
-            return ModelConfig(_text_config(top, tied_head=tied))
+            return ModelConfig(text_config(top, tied_head=tied))
         return _internvl_config(top)
     except InputError:
         raise
@@ -61,11 +80,12 @@ def config_to_hf(config: ModelConfig, *, dtype: str) -> dict:
     Raises:
       InputError: the format cannot say what the configuration does.
     """
-    if not config.text.qkv_bias:
-        raise InputError("qkv_bias: expected True (qwen2 has no other), got False")
+    kind = (config.text.qkv_bias, config.text.qk_norm)
+    if kind not in TEXT_KINDS:
+        raise InputError("qkv_bias: expected False beside qk_norm, got True")
     if config.vision is None:
         return {
-            "architectures": ["Qwen2ForCausalLM"],
+            "architectures": [TEXT_KINDS[kind][1]],
             "dtype": dtype,
             **_text_to_hf(config.text),
         }
@@ -154,35 +174,38 @@ def _internvl_config(top: Fields) -> ModelConfig:
     top.only("projector_hidden_act", "gelu", default="gelu")
     top.only("vision_feature_layer", -1, default=-1)
     top.only("vision_feature_select_strategy", "default", default="default")
-    ratio = top.number("downsample_ratio")
-    pixel_shuffle = max(1, round(1 / ratio))
-    if abs(ratio * pixel_shuffle - 1) > 1e-6:
-        raise top.error("downsample_ratio", "1 over a whole number")
     text = top.section("text_config")
-    text.only("model_type", "qwen2")
+    text.only("model_type", *(kind for kind, _ in TEXT_KINDS.values()))
     # The top level alone decides, and ties where it is silent, as in transformers.
     tied = top.flag("tie_word_embeddings", default=True)
     return ModelConfig(
-        _text_config(text, tied_head=tied),
+        text_config(text, tied_head=tied),
         _vision_config(top.section("vision_config")),
         image_token_id=top.integer("image_token_id"),
-        pixel_shuffle=pixel_shuffle,
+        pixel_shuffle=top.inverse("downsample_ratio"),
     )
 
 
-def _text_config(text: Fields, *, tied_head: bool) -> TextConfig:
+def text_config(text: Fields, *, tied_head: bool) -> TextConfig:
+    """The decoder of a section with the fields of Qwen2, Qwen3, Llama or InternLM2."""
+    kind = text.fields.get("model_type")
     text.only("hidden_act", "silu")
-    _refuse_sliding_window(text)
+    for bias, default in BIASES.get(kind, {}).items():
+        text.only(bias, False, default=default)
+    if kind in ("qwen2", "qwen3"):
+        _refuse_sliding_window(text)
     hidden_size = text.integer("hidden_size")
     num_heads = text.integer("num_attention_heads")
     if num_heads == 0:
         raise text.error("num_attention_heads", "> 0")
-    head_dim = hidden_size // num_heads
+    head_dim = 128 if kind == "qwen3" else hidden_size // num_heads
     if text.fields.get("head_dim") is not None:
         head_dim = text.integer("head_dim")
     num_kv_heads = num_heads
     if text.fields.get("num_key_value_heads", 0) is not None:
         num_kv_heads = text.integer("num_key_value_heads")
+    rope_theta, scaling = _rope(text)
+    longest = 0 if scaling is None else scaling.longest
     return TextConfig(
         vocab_size=text.integer("vocab_size"),
         hidden_size=hidden_size,
@@ -191,22 +214,88 @@ def _text_config(text: Fields, *, tied_head: bool) -> TextConfig:
         num_kv_heads=num_kv_heads,
         head_dim=head_dim,
         mlp_size=text.integer("intermediate_size"),
-        max_length=text.integer("max_position_embeddings"),
-        rope_theta=_rope_theta(text),
+        max_length=max(text.integer("max_position_embeddings"), longest),
+        rope_theta=rope_theta,
         norm_eps=text.number("rms_norm_eps"),
+        qkv_bias=kind == "qwen2",
+        qk_norm=kind == "qwen3",
         tied_head=tied_head,
+        rope_scaling=scaling,
     )
 
 
-def _rope_theta(text: Fields) -> float:
-    """The base, of the newer spelling (`rope_parameters`) or the older one."""
+def rope_to_hf(text: TextConfig) -> dict:
+    """The fields of `config.json` that say how long sequences are and how they turn."""
+    scaling = text.rope_scaling
+    if scaling is None:
+        return {
+            "max_position_embeddings": text.max_length,
+            "rope_theta": text.rope_theta,
+            "rope_scaling": None,
+        }
+    fields = {
+        "type": scaling.kind,
+        "rope_type": scaling.kind,
+        "factor": scaling.factor,
+    }
+    if scaling.kind == "yarn":
+        fields |= {
+            "original_max_position_embeddings": scaling.original_length,
+            "beta_fast": scaling.beta_fast,
+            "beta_slow": scaling.beta_slow,
+            "truncate": scaling.truncate,
+        }
+        if scaling.attention_factor is not None:
+            fields["attention_factor"] = scaling.attention_factor
+    yarn = scaling.kind == "yarn"
+    return {
+        "max_position_embeddings": text.max_length if yarn else scaling.original_length,
+        "rope_theta": text.rope_theta,
+        "rope_scaling": fields,
+    }
+
+
+def _rope(text: Fields) -> tuple[float, RopeScaling | None]:
+    """Base and scaling, of the newer spelling (`rope_parameters`) or the older one."""
     name = "rope_scaling" if text.fields.get("rope_scaling") else "rope_parameters"
     if text.fields.get(name) is None:
-        return text.number("rope_theta")
+        return text.number("rope_theta"), None
     rope = text.section(name)
+    theta = (rope if "rope_theta" in rope.fields else text).number("rope_theta")
     spelling = "rope_type" if "rope_type" in rope.fields else "type"
-    rope.only(spelling, *ROPE_TYPES, default="default")
-    return (rope if "rope_theta" in rope.fields else text).number("rope_theta")
+    kind = rope.only(
+        spelling, "default", "linear", "dynamic", "yarn", default="default"
+    )
+    if kind == "default":
+        return theta, None
+    longest = text.integer("max_position_embeddings")
+    original = longest
+    if kind == "yarn" and "original_max_position_embeddings" in rope.fields:
+        original = rope.integer("original_max_position_embeddings")
+    if kind == "yarn" and rope.fields.get("factor") is None:
+        factor = longest / max(original, 1)
+    else:
+        factor = rope.number("factor")
+    scaling = RopeScaling(kind, factor, original)
+    return theta, _yarn(rope, scaling) if kind == "yarn" else scaling
+
+
+def _yarn(rope: Fields, scaling: RopeScaling) -> RopeScaling:
+    """The scaling with the optional fields of YaRN; null means the default."""
+    given = {
+        name: rope.number(name)
+        for name in ("beta_fast", "beta_slow", "attention_factor")
+        if rope.fields.get(name) is not None
+    }
+    scales = [rope.fields.get(name) for name in ("mscale", "mscale_all_dim")]
+    if "attention_factor" not in given and all(scales):
+        top, bottom = (
+            0.1 * rope.number(name) * math.log(scaling.factor) + 1
+            for name in ("mscale", "mscale_all_dim")
+        )
+        given["attention_factor"] = top / bottom
+    truncate = rope.flag("truncate", default=True)
+    return dataclasses.replace(scaling, truncate=truncate, **given)
 
 
 def _refuse_sliding_window(text: Fields) -> None:
@@ -242,8 +331,14 @@ def _vision_config(vision: Fields) -> VisionConfig:
 
 
 def _text_to_hf(text: TextConfig) -> dict:
+    rope = rope_to_hf(text)
+    # Both spellings: transformers 4 knows the first alone, 5 prefers the second.
+    parameters = (rope["rope_scaling"] or {"rope_type": "default"}) | {
+        "rope_theta": text.rope_theta
+    }
+    kind, _ = TEXT_KINDS[text.qkv_bias, text.qk_norm]
     return {
-        "model_type": "qwen2",
+        "model_type": kind,
         "vocab_size": text.vocab_size,
         "hidden_size": text.hidden_size,
         "num_hidden_layers": text.num_layers,
@@ -251,13 +346,12 @@ def _text_to_hf(text: TextConfig) -> dict:
         "num_key_value_heads": text.num_kv_heads,
         "head_dim": text.head_dim,
         "intermediate_size": text.mlp_size,
-        "max_position_embeddings": text.max_length,
         "rms_norm_eps": text.norm_eps,
         "hidden_act": "silu",
-        "use_sliding_window": False,
-        # Both spellings: transformers 4 knows the first alone, 5 prefers the second.
-        "rope_theta": text.rope_theta,
-        "rope_parameters": {"rope_type": "default", "rope_theta": text.rope_theta},
+        **({"use_sliding_window": False} if kind != "llama" else {}),
+        **({"attention_bias": False} if kind != "qwen2" else {}),
+        **{name: value for name, value in rope.items() if value is not None},
+        "rope_parameters": parameters,
         "tie_word_embeddings": text.tied_head,
     }
 

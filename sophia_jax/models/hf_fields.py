@@ -50,6 +50,14 @@ class Fields:
             raise self.error(name, "a number > 0")
         return float(value)
 
+    def inverse(self, name: str) -> int:
+        """1 over a number that is 1 over a whole number."""
+        number = self.number(name)
+        whole = max(1, round(1 / number))
+        if abs(number * whole - 1) > 1e-6:
+            raise self.error(name, "1 over a whole number")
+        return whole
+
     def flag(self, name: str, default: bool) -> bool:
         """True or false; an absent field has the default, that of transformers."""
         value = self.fields.get(name, default)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sophia_jax.types import Array, Bool, Float, Int, typed
+from sophia_jax.types import Array, Bool, Float, typed
 
 __all__ = [
     "LayerNorm",
@@ -19,61 +19,11 @@ __all__ = [
     "merge_attention",
     "partial_attention",
     "rms_norm",
-    "rotary",
-    "rotate",
     "stack_layers",
 ]
 
 # Less than any product of a query and a key, and far enough from -inf to subtract.
 UNSEEN = float(jnp.finfo(jnp.float32).min / 2)
-
-
-@typed
-def rotary(
-    positions: Int[Array, "*token"], head_dim: int, *, theta: float
-) -> Float[Array, "2 *token half"]:
-    """Cosines and sines of the angles of the rotary position embedding.
-
-        cos aᵢ, sin aᵢ,  aᵢ = p θ^(-2i/d),  i = 0 .. d/2 - 1
-
-    Args:
-      positions: p, of each token in its own sequence, from 0.
-      head_dim: d.
-      theta: base wavelength.
-
-    Returns:
-      Float32.
-
-    Reference:
-      Su et al., 2021, "RoFormer", https://arxiv.org/abs/2104.09864.
-    """
-    half = head_dim // 2
-    frequencies = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angles = jnp.multiply.outer(positions.astype(jnp.float32), frequencies)
-    return jnp.stack([jnp.cos(angles), jnp.sin(angles)])
-
-
-@typed
-def rotate(
-    x: Float[Array, "batch token heads head_dim"],
-    turns: Float[Array, "2 batch token half"],
-) -> Float[Array, "batch token heads head_dim"]:
-    """Rotary position embedding in the rotate-half form.
-
-        [x₁, x₂] -> [x₁ cos a - x₂ sin a, x₂ cos a + x₁ sin a]
-
-    Args:
-      x: queries or keys.
-      turns: cos a and sin a, of `rotary`.
-
-    Returns:
-      The rotated x, in its dtype.
-    """
-    cos, sin = turns[:, :, :, None].astype(x.dtype)
-    first, second = jnp.split(x, 2, axis=-1)
-    return jnp.concatenate(
-        [first * cos - second * sin, second * cos + first * sin], axis=-1
-    )
 
 
 @typed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +13,20 @@ from safetensors.numpy import save_file
 
 from sophia_jax.types import InputError
 
-__all__ = ["TensorHeader", "read_headers", "read_json", "read_tensor", "write_tensors"]
+__all__ = [
+    "TensorHeader",
+    "read_headers",
+    "read_json",
+    "read_rows",
+    "read_tensor",
+    "write_tensors",
+]
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 SHARD_BYTES = 5 * 10**9
+_PARTIAL = "{}.partial"
 
 
 @dataclass(frozen=True)
@@ -53,29 +61,54 @@ def read_json(file: Path) -> dict:
     return value
 
 
-def read_headers(folder: Path) -> dict[str, TensorHeader]:
+def read_headers(
+    folder: Path,
+) -> tuple[dict[str, TensorHeader], list[str], set[str]]:
     """Every tensor of a folder by name; no tensor is read.
 
     Args:
       folder: with `model.safetensors`, or with an index and the files that it names.
 
     Returns:
-      Headers by tensor name.
+      Headers by tensor name; one phrase for each of several files that is missing or
+      damaged, or that lacks what the index says is in it; and the names of what is said
+      to be in the former.
 
     Raises:
-      InputError: there is no such file, only pickled weights, or a damaged file.
+      InputError: there is no such file, only pickled weights, or one damaged file.
 
     Reference: https://huggingface.co/docs/safetensors.
     """
-    headers = {}
-    for file in _files(folder):
-        with _opened(file) as tensors:
-            for name in tensors.keys():  # noqa: SIM118 (no mapping)
-                view = tensors.get_slice(name)
-                headers[name] = TensorHeader(
-                    file, tuple(view.get_shape()), view.get_dtype()
-                )
-    return headers
+    headers, problems, unread = {}, [], set()
+    for file, promised in _files(folder).items():
+        try:
+            with _opened(file) as tensors:
+                found = {
+                    name: _header(tensors, name, file)
+                    for name in tensors.keys()  # noqa: SIM118 (no mapping)
+                }
+        except InputError as error:
+            if not promised:
+                raise
+            problems.append(str(error).removeprefix(f"{folder}/"))
+            unread |= promised
+            continue
+        problems += [
+            f"{file.name}: expected {name}, as the index says"
+            for name in sorted(promised - found.keys())
+        ]
+        headers |= found
+    return headers, problems, unread
+
+
+def read_rows(name: str, header: TensorHeader, rows: slice = slice(None)) -> np.ndarray:
+    """Some rows of a tensor, in the dtype in which it is stored.
+
+    Raises:
+      InputError: the file has been damaged.
+    """
+    with _opened(header.file) as tensors:
+        return tensors.get_slice(name)[rows]
 
 
 def read_tensor(name: str, header: TensorHeader) -> np.ndarray:
@@ -89,37 +122,56 @@ def read_tensor(name: str, header: TensorHeader) -> np.ndarray:
 
 
 def write_tensors(
-    tensors: Mapping[str, np.ndarray], folder: Path, *, shard_bytes: int = SHARD_BYTES
+    tensors: Iterable[tuple[str, np.ndarray]],
+    folder: Path,
+    *,
+    shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Write tensors into an existing folder, with an index if they fill several files.
 
+    One file's tensors are held at a time.
+
     Args:
-      tensors: by name.
+      tensors: names and arrays.
       folder: where the files go.
       shard_bytes: most bytes of tensors in one file; a larger tensor is alone in its.
 
     Raises:
       OSError: the files cannot be written.
     """
-    shards: list[dict[str, np.ndarray]] = [{}]
-    size = 0
-    for name, tensor in tensors.items():
-        if shards[-1] and size + tensor.nbytes > shard_bytes:
-            shards.append({})
-            size = 0
-        shards[-1][name] = tensor
-        size += tensor.nbytes
-    if len(shards) == 1:
-        _write_file(shards[0], folder / SINGLE)
+    files: list[list[str]] = []
+    shard: dict[str, np.ndarray] = {}
+    total = 0
+
+    def write_shard() -> None:
+        _write_file(shard, folder / _PARTIAL.format(len(files)))
+        files.append(list(shard))
+        shard.clear()
+
+    for name, tensor in tensors:
+        if (
+            shard
+            and sum(t.nbytes for t in shard.values()) + tensor.nbytes > shard_bytes
+        ):
+            write_shard()
+        shard[name] = tensor
+        total += tensor.nbytes
+    write_shard()
+    if len(files) == 1:
+        (folder / _PARTIAL.format(0)).rename(folder / SINGLE)
         return
     weight_map = {}
-    for number, shard in enumerate(shards, start=1):
-        file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        _write_file(shard, folder / file)
-        weight_map |= dict.fromkeys(shard, file)
-    total = sum(tensor.nbytes for tensor in tensors.values())
+    for number, names in enumerate(files):
+        file = f"model-{number + 1:05d}-of-{len(files):05d}.safetensors"
+        (folder / _PARTIAL.format(number)).rename(folder / file)
+        weight_map |= dict.fromkeys(names, file)
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+
+
+def _header(tensors: safe_open, name: str, file: Path) -> TensorHeader:
+    view = tensors.get_slice(name)
+    return TensorHeader(file, tuple(view.get_shape()), view.get_dtype())
 
 
 def _write_file(tensors: dict[str, np.ndarray], file: Path) -> None:
@@ -133,9 +185,10 @@ def _write_file(tensors: dict[str, np.ndarray], file: Path) -> None:
     file.chmod(mode)
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: Path) -> dict[Path, set[str]]:
+    """The files of a model, each with the tensors that an index says are in it."""
     if (folder / SINGLE).exists():
-        return [folder / SINGLE]
+        return {folder / SINGLE: set()}
     if (folder / INDEX).exists():
         return _indexed_files(folder / INDEX)
     pickled = sorted(file.name for kind in PICKLED for file in folder.glob(kind))
@@ -147,17 +200,18 @@ def _files(folder: Path) -> list[Path]:
     raise InputError(f"{folder}: expected {SINGLE} or {INDEX}, got neither")
 
 
-def _indexed_files(index: Path) -> list[Path]:
+def _indexed_files(index: Path) -> dict[Path, set[str]]:
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise InputError(f"{index}: weight_map: expected tensor names, got none")
-    names = sorted(set(map(str, weight_map.values())))
-    for name in names:
-        if Path(name).name != name:
+    files: dict[Path, set[str]] = {}
+    for tensor, name in sorted(weight_map.items(), key=lambda entry: str(entry[1])):
+        if not isinstance(name, str) or Path(name).name != name:
             raise InputError(
                 f"{index}: weight_map: expected files of this folder, got {name!r}"
             )
-    return [index.parent / name for name in names]
+        files.setdefault(index.parent / name, set()).add(tensor)
+    return files
 
 
 def _opened(file: Path) -> safe_open:

@@ -1,13 +1,20 @@
-"""Tokenizers of the Qwen2 type: loaded from a model folder, or learnt from texts."""
+"""Tokenizers: loaded from a model folder, or learnt from texts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2Tokenizer
+from transformers import (
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    Qwen2Tokenizer,
+)
 
+from sophia_jax.models.chat import internvl_template, turn_end
+from sophia_jax.models.internlm2_tokenizer import read_internlm2_tokenizer
 from sophia_jax.models.model import Model
+from sophia_jax.models.safetensors import read_json
 from sophia_jax.types import InputError
 
 __all__ = [
@@ -23,6 +30,7 @@ __all__ = [
 IMAGE_START, IMAGE_CONTEXT, IMAGE_END = "<img>", "<IMG_CONTEXT>", "</img>"
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 THINKING = ("<think>", "</think>")
+QWEN2 = ("vocab.json", "merges.txt")  # where there is no tokenizer.json
 
 # The answer follows the end of what was asked, so that a short prompt stays short.
 CHAT_TEMPLATE = (
@@ -36,15 +44,67 @@ CHAT_TEMPLATE = (
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder; no code from the folder is ever run.
 
+    Its `eos_token` is what ends an answer in a chat. A folder in InternVL's original
+    layout gets the chat template that its config.json names: the tokenizer's own, where
+    there is one, is that of the language model that InternVL was made from.
+
+    Args:
+      folder: with a tokenizer.json, or with the files that Qwen2Tokenizer or
+        InternLM2Tokenizer reads.
+
     Raises:
-      InputError: the folder holds no tokenizer that `transformers` can read.
+      InputError: there is no readable tokenizer, no chat template, or none of which it
+        is known how an answer ends.
     """
+    folder = Path(folder)
     try:
-        return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+        tokenizer = _read(folder)
+        name = _original_template(folder / "config.json")
+        if name is not None:
+            start = tokenizer.decode(tokenizer("").input_ids)
+            tokenizer.chat_template = internvl_template(name, start=start)
+        tokenizer.eos_token = turn_end(tokenizer)
+    except InputError as error:
+        where = "" if str(error).startswith(str(folder)) else f"{folder}: "
+        raise InputError(f"{where}{error}") from error
     # Damaged files are met with errors of nearly any type.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{folder}: no readable tokenizer: {reason}") from error
+    return tokenizer
+
+
+def _read(folder: Path) -> PreTrainedTokenizerBase:
+    """By a class that is known here: `AutoTokenizer` would ask to run the folder's."""
+    config = folder / "tokenizer_config.json"
+    name = read_json(config).get("tokenizer_class") if config.exists() else None
+    name = str(name).removesuffix("Fast")
+    if name == "InternLM2Tokenizer":
+        return read_internlm2_tokenizer(folder)
+    whole = (folder / "tokenizer.json").exists()
+    if name == "Qwen2Tokenizer":
+        # Without them it would be an empty tokenizer.
+        missing = [] if whole else [f for f in QWEN2 if not (folder / f).exists()]
+        if missing:
+            raise InputError(f"no readable tokenizer: expected {missing[0]}, got none")
+        return Qwen2Tokenizer.from_pretrained(folder)
+    if not whole:
+        raise InputError(
+            "no readable tokenizer: expected a tokenizer.json, or the class "
+            f"Qwen2Tokenizer or InternLM2Tokenizer, got {name}"
+        )
+    return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+def _original_template(config: Path) -> str | None:
+    """What config.json calls its chat template, in InternVL's original layout.
+
+    None where it is the tokenizer's own, as `save_model` leaves one without a name.
+    """
+    values = read_json(config) if config.exists() else {}
+    if values.get("model_type") != "internvl_chat" or values.get("template") is None:
+        return None
+    return str(values["template"])
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:

@@ -1,21 +1,23 @@
-"""pass@1 of any model folder on any question file."""
+"""Scores of any model folder on any question file."""
 
 from __future__ import annotations
 
+import itertools
 import json
+import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sophia_jax.config import SamplingConfig
-from sophia_jax.evaluation.evaluate import (
-    answer_questions,
-    read_captions,
-    save_evaluation,
-    summarize,
-)
+from sophia_jax.evaluation.evaluate import answer_questions, read_captions, summarize
+from sophia_jax.evaluation.predictions import read_predictions, write_predictions
+from sophia_jax.evaluation.summary import SUMMARY_COLUMNS, check_pass_k
+from sophia_jax.evaluation.vlmevalkit import write_vlmevalkit
 from sophia_jax.generation.engine import Engine
 from sophia_jax.models.model import Model
+from sophia_jax.recipes.answer_shards import AnswerShards
 from sophia_jax.recipes.machine import machine, versions
 from sophia_jax.recipes.questions import (
     Check,
@@ -29,12 +31,19 @@ from sophia_jax.recipes.questions import (
 from sophia_jax.recipes.run_folder import (
     check_run_folder,
     open_run_folder,
+    write_json,
     write_skipped,
 )
 from sophia_jax.rewards import AnswerVerifier
-from sophia_jax.types import Completion, GenerateFn, Item, Request, Track, untracked
+from sophia_jax.types import Completion, GenerateFn, Request, Track, untracked
 
 __all__ = ["EvaluateConfig", "evaluate"]
+
+FILLS_OF_SLOTS = 4  # by a shard: when its last answers end, slots are left empty
+FEWEST_QUESTIONS = 128  # of a shard
+MOST_SAMPLES = 1000  # as in `majority_at_k`
+DEFAULT_RULE = "math"
+SUMMARY, SHARDS = "summary.json", "shards"  # the one appears when all is done
 
 
 @dataclass(frozen=True)
@@ -44,12 +53,17 @@ class EvaluateConfig:
     Attributes:
       model: folder or repository.
       data: a question file, or the folder of one.
-      answer: how answers are sampled, one for each question.
+      answer: how answers are sampled.
       caption: how captions are sampled, where the true ones are known.
       system: the system prompt of the answers, or None.
       caption_prompt: asks for a caption.
-      seed: of the samples.
+      num_samples: answers to each question, in [1, 1000].
+      pass_k: each k of pass@k and majority@k, in [1, num_samples].
+      rule: by which answers are judged, as of `AnswerVerifier`.
+      seed: of the samples, and of the resamples of intervals.
       limit: how many questions are taken at most; None for all.
+      questions_per_shard: what is sampled between two savings; None for as many as
+        fill the slots four times, and 128 at least.
       slots: sequences that are sampled together.
       cache_gib: memory for keys and values, as in `Engine`.
     """
@@ -60,14 +74,31 @@ class EvaluateConfig:
     caption: SamplingConfig
     system: str | None
     caption_prompt: str
+    num_samples: int = 1
+    pass_k: tuple[int, ...] = (1,)
+    rule: str = DEFAULT_RULE
     seed: int = 0
     limit: int | None = None
+    questions_per_shard: int | None = None
     slots: int = 256
     cache_gib: float | None = None
 
     def __post_init__(self) -> None:
-        if self.slots < 1:
-            raise ValueError(f"slots: expected >= 1, got {self.slots}")
+        for name in ("slots", "questions_per_shard"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: expected >= 1, got {value}")
+        if not 1 <= self.num_samples <= MOST_SAMPLES:
+            raise ValueError(
+                f"num_samples: expected 1 to {MOST_SAMPLES}, got {self.num_samples}"
+            )
+        check_pass_k(self.pass_k, self.num_samples)
+
+    @property
+    def shard_size(self) -> int:
+        """Questions in a shard."""
+        enough = -(-FILLS_OF_SLOTS * self.slots // self.num_samples)
+        return self.questions_per_shard or max(FEWEST_QUESTIONS, enough)
 
 
 def evaluate(
@@ -79,9 +110,10 @@ def evaluate(
     force: bool = False,
     track: Track = untracked,
 ) -> dict:
-    """Ask every question once, and judge the answers.
+    """Ask every question, judge the answers, and score them.
 
-    Leaves `predictions.parquet`, `summary.json`, and `skipped.txt` where rows were.
+    Leaves `predictions.parquet`, `vlmevalkit.tsv`, `summary.json`, and `skipped.txt`
+    where rows were. Until then answers are kept in `shards`.
 
     Args:
       folder: of the results.
@@ -102,21 +134,32 @@ def evaluate(
     )
     settings = asdict(config) | {"questions": digest(questions.items)}
     check_run_folder(folder, settings, resume=resume, force=force)
-    if resume and (folder / "summary.json").exists():
-        return json.loads((folder / "summary.json").read_text())
+    if resume and (folder / SUMMARY).exists():
+        shutil.rmtree(folder / SHARDS, ignore_errors=True)
+        return json.loads((folder / SUMMARY).read_text())
     model = load_vision_model(config.model)
     questions = keep_fitting(
         questions, _checks(model, config), config.data, skip_bad_rows=skip_bad_rows
     )
     open_run_folder(folder, settings, resume=resume, force=force)
     write_skipped(folder, questions.skipped)
-    rows = _ask(model, questions.items, config, track)
-    summary = summarize(rows) | {
+    shards = AnswerShards(
+        folder / SHARDS, questions.items, config.num_samples, config.shard_size
+    )
+    _answer(model, shards, config, track)
+    _caption(model, shards, config, track)
+    write_predictions(folder / "predictions.parquet", shards.predictions())
+    write_vlmevalkit(
+        folder / "vlmevalkit.tsv", itertools.chain.from_iterable(shards.predictions())
+    )
+    rows = read_predictions(folder / "predictions.parquet", SUMMARY_COLUMNS)
+    summary = summarize(rows, pass_k=config.pass_k, seed=config.seed) | {
         "skipped": len(questions.skipped),
         "versions": versions(),
         "machine": machine(),
     }
-    save_evaluation(folder, rows, summary)
+    write_json(folder / SUMMARY, summary)
+    shutil.rmtree(shards.folder)
     return summary
 
 
@@ -136,42 +179,70 @@ def _checks(model: Model, config: EvaluateConfig) -> list[Check]:
     ]
 
 
-def _ask(
-    model: Model, items: tuple[Item, ...], config: EvaluateConfig, track: Track
-) -> list[dict]:
-    """Rows of `PREDICTIONS`."""
+def _answer(
+    model: Model, shards: AnswerShards, config: EvaluateConfig, track: Track
+) -> None:
+    """Sample, judge and store the answers that are not there yet."""
+    missing = shards.answers.missing()
+    if not missing:
+        return
     engine = Engine(
         model, config.answer, slots=config.slots, cache_gib=config.cache_gib
     )
-    with AnswerVerifier() as verifier:
-        rows = answer_questions(
-            _tracked(engine, track, "answers", len(items)),
-            verifier.verify,
-            items,
-            seed=config.seed,
-            system=config.system,
-        )
-    known = sum(item.caption is not None for item in items)
-    if not known:
-        return rows
-    captioner = Engine(
+    total = sum(len(shards.questions(shard)) for shard in missing) * config.num_samples
+    with (
+        _verifier(config.rule) as verifier,
+        _counted(engine, track, "answers", total) as generate,
+    ):
+        for shard in missing:
+            rows = answer_questions(
+                generate,
+                verifier.verify,
+                shards.questions(shard),
+                seed=config.seed,
+                system=config.system,
+                num_samples=config.num_samples,
+            )
+            shards.answers.write(shard, rows)
+
+
+def _verifier(rule: str) -> AnswerVerifier:
+    return AnswerVerifier() if rule == DEFAULT_RULE else AnswerVerifier(rule=rule)
+
+
+def _caption(
+    model: Model, shards: AnswerShards, config: EvaluateConfig, track: Track
+) -> None:
+    """Sample, compare and store the captions that are not there yet."""
+    missing = shards.captions.missing() if shards.has_captions else []
+    if not missing:
+        return
+    engine = Engine(
         model, config.caption, slots=config.slots, cache_gib=config.cache_gib
     )
-    return read_captions(
-        _tracked(captioner, track, "captions", known),
-        items,
-        rows,
-        prompt=config.caption_prompt,
-        seed=config.seed,
-    )
+    total = sum(len(shards.described(shard)) for shard in missing)
+    with _counted(engine, track, "captions", total) as generate:
+        for shard in missing:
+            items = shards.described(shard)
+            asked = [{"question_id": item.id, "sample": 0} for item in items]
+            rows = read_captions(
+                generate, items, asked, prompt=config.caption_prompt, seed=config.seed
+            )
+            names = shards.captions.schema.names
+            shards.captions.write(shard, [{n: row[n] for n in names} for row in rows])
 
 
-def _tracked(
+@contextmanager
+def _counted(
     generate: GenerateFn, track: Track, description: str, total: int
-) -> GenerateFn:
-    """The same samples, while it is shown how many there are."""
+) -> Iterator[GenerateFn]:
+    """The same samples, while it is shown how many there are, over several calls."""
+    ticks = iter(track(range(total), description, total))
 
     def sample(requests: Iterable[Request]) -> Iterator[Completion]:
-        return iter(track(generate(requests), description, total))
+        for completion in generate(requests):
+            next(ticks, None)
+            yield completion
 
-    return sample
+    yield sample
+    next(ticks, None)  # it says that all are there once it is asked for more

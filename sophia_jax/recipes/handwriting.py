@@ -275,10 +275,12 @@ def worked_text(prompts: Prompts, seed: int, index: int) -> tuple[str, str]:
     return prompt, solution(kind, numbers, long_check=long_check)
 
 
-def text_example(model: Model, prompt: str, text: str) -> Example:
+def text_example(
+    model: Model, prompt: str, text: str, *, system: str | None = None
+) -> Example:
     """A question without a picture, and the answer to learn."""
     return Example(
-        prompt_ids=encode_prompt(model.tokenizer, model.config, prompt),
+        prompt_ids=encode_prompt(model.tokenizer, model.config, prompt, system=system),
         target_ids=encode_target(model.tokenizer, text),
     )
 

@@ -127,7 +127,15 @@ def mix(
     ]
     parts = {
         "trajectories": trajectory_examples(policy, items, selection, prompts),
-        "texts": [text_example(policy, r["question"], r["response"]) for r in texts],
+        "texts": [
+            text_example(
+                policy,
+                row["question"],
+                row["response"],
+                system=prompts.system_for(row["response"]),
+            )
+            for row in texts
+        ],
         "captions": imitation_examples(policy, asked_to_read),
         "facts": fact_examples(policy, seed, NUM_FACTS),
     }

@@ -151,7 +151,7 @@ def imitation_examples(policy: Model, items: Sequence[Item]) -> list[Example]:
     encode_images = ImageEncoder(policy)
 
     def example(item: Item) -> Example:
-        features = encode_images(item.images)
+        [features] = encode_images([item.images])
         prompt_ids = encode_prompt(
             policy.tokenizer,
             policy.config,

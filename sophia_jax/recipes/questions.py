@@ -117,12 +117,13 @@ def room_for(
 
     def check(item: Item) -> None:
         paths = item.images if pictures else ()
+        tiles = model.tiles.shared_by(len(paths)) if paths else None
         encode_prompt(
             model.tokenizer,
             model.config,
             text(item),
             system=system,
-            tiles_per_image=[_count_tiles(path, model.tiles) for path in paths],
+            tiles_per_image=[_count_tiles(path, tiles) for path in paths],
             max_new_tokens=max_new_tokens,
         )
 

@@ -52,7 +52,7 @@ def score_policy(
         for each in (config.reasonings, config.captions)
     )
     seed = config.sophia.seed
-    rows = answer_questions(answerer, verify, items, seed=seed)
+    rows = answer_questions(answerer, verify, items, seed=seed, system=prompts.system)
     rows = read_captions(captioner, items, rows, prompt=prompts.caption, seed=seed)
     summary = summarize(rows)
     save_evaluation(folder, rows, summary)

@@ -116,7 +116,7 @@ def _without_long(
             model,
             len(encode_target(model.tokenizer, text)),
             lambda item: item.question,
-            system=collection.prompts.system if "<think>" in text else None,
+            system=collection.prompts.system_for(text),
         )(item)
 
     questions = ItemFile(

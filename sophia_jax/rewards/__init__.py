@@ -8,14 +8,15 @@ import importlib
 
 _MODULES = {
     "AnswerVerifier": "math_verify",
+    "RULES": "rules",
     "Verdict": "math_verify",
     "VerifierCounts": "math_verify",
     "can_be_kept": "early_stopping",
-    "compare_simple": "answers",
+    "compare_simple": "comparison",
     "extract_answer": "answers",
     "propagate_rewards": "propagate",
     "reward_bounds": "early_stopping",
-    "same_text": "answers",
+    "same_text": "comparison",
     "select_trajectory": "propagate",
     "stop_points": "early_stopping",
     "verify_answer": "math_verify",

@@ -1,38 +1,50 @@
-"""Finding the answer in a response, and judging the answers that need no algebra."""
+"""Finding the answer in a response."""
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from fractions import Fraction
+from typing import NamedTuple
 
-__all__ = ["compare_simple", "extract_answer", "same_text"]
+from sophia_jax.rewards.comparison import THOUSANDS
+
+__all__ = ["extract_answer"]
 
 # No answer is longer; what is longer is a derivation, a loop or an attack.
 MAX_ANSWER_CHARS = 4096
-MAX_NUMBER_CHARS = 64
 
-# Decimals closer than this may be the same number rounded: left to math-verify.
-ROUNDING = Fraction(1, 100_000)
-
-_THOUSANDS = r"[1-9]\d{0,2}(?:,\d{3})+(?!\d)"
-_NUMBER = re.compile(
-    rf"[-+]?(?:(?:{_THOUSANDS}|\d+)(?:\.\d+)?|\.\d+|\d+/\d+)", re.ASCII
-)
 _NUMBER_IN_TEXT = re.compile(
     r"(?<![\w.])(?:(?<![)\]}])[-+\u2212])?"  # in 5-4 and (5)-4 the dash is no sign
-    rf"(?:\d+/\d+|(?:{_THOUSANDS}|\d+)(?:\.\d+)?|\.\d+)",
+    rf"(?:\d+/\d+|(?:{THOUSANDS}|\d+,\d+|\d+)(?:\.\d+)?|\.\d+)",
     re.ASCII,
 )
 _CHOICE = re.compile(r"([A-J])|\(([A-J])\)")
-_LABELLED_CHOICE = re.compile(r"\(?([A-J])[).:]\s+\S")
-_TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|boldsymbol)\{")
+_CHOICE_WITH_VALUE = re.compile(r"\([A-J]\)\s{1,4}\S.*")
+_CHOICE_IN_TEXT = re.compile(
+    r"\b(?:option|choice)\s{1,4}\(?([A-J])\)?\s{1,4}is\s{1,4}(?:the\s{1,4})?"
+    r"(?:correct|right)\b",
+    re.IGNORECASE,
+)
+_CHOICE_AT_END = re.compile(
+    r"(?:\(([A-J])\)|\b(?:is|option|choice)\s{1,4}([A-J])\)?)[.*$\s]*$"
+)
+_LETTER_AT_END = re.compile(r"\s([A-J])[.*$\s]*$")
+_MOST_END_CHARS = 64
+_MOST_BARE_CHARS = 100
+_PROSE = re.compile(
+    r"(?<![\\A-Za-z])(?!(?:sin|cos|tan|log|exp|sqrt|and\s+\S)\b)"
+    r"(?:[A-Za-z]{3,}|[Ss]o|[Tt]o|is|of|[Ii]n|[Aa]t|or|as|by|we|if|an)(?![A-Za-z])"
+)
+_QUIET = re.compile(r"\\(?:begin|end|text\w*|math\w+|mbox|operatorname)\s?\{[^{}]*\}")
+_OPERATOR = re.compile(r"[\\+*/=<>^-]")
+_DELIMITERS = (("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _BRACE = re.compile(
     rf"(?P<box>{_BOX.pattern})|\\.|(?P<open>\{{)|(?P<close>\}})", re.DOTALL
 )
 _ANCHOR = re.compile(
-    r"\banswer\b(?:[*_ ]{0,4}:|[^.:\n]{0,60}?\sis\b)"  # "answer:", "answer to it is"
+    r"\banswer\b(?:[*_ ]{0,4}:|[^.:\n]{0,60}?\s(?:is|should\sbe)\b)"
+    r"|\b(?:correct|right|best)\s{1,4}(?:option|choice)(?:\s{1,4}is\b|:)"
     r"|\bfinal\s{1,4}answer[*_# \t\r]{0,8}\n",  # a heading on a line of its own
     re.IGNORECASE,
 )
@@ -44,10 +56,12 @@ def extract_answer(text: str) -> str | None:
     r"""The final answer that a response gives, as written.
 
     In this order: the last non-empty `\boxed{...}` whose braces balance; what follows
-    the last "answer:", "answer is" or "Final answer" heading, up to the end of its
-    sentence or line; a first or last line that is only a choice letter; the last
-    number. Thinking between `<think>` and `</think>` counts only when nothing follows
-    it. Takes time linear in the text.
+    the last "answer:", "answer is", "correct option is" or "Final answer" heading, up
+    to the end of its sentence or line; a choice: a first or last line that is only its
+    letter, one line "(B) 12 cm", "option B is correct", or a last sentence that ends in
+    "(B)" or "is B"; all of a short text without words and "="; the last number, or the
+    formula that it stands in; a letter at the very end. Thinking between `<think>` and
+    `</think>` counts only when nothing follows it. Takes time linear in the text.
 
     Args:
       text: the whole response.
@@ -63,62 +77,14 @@ def extract_answer(text: str) -> str | None:
     answer = (
         _last_box(said)
         or _after_anchor(said)
-        or _lone_choice(said)
-        or _last_number(said)
+        or _choice(said)
+        or _bare_answer(said)
+        or _last_value(said)
+        or _matched(_LETTER_AT_END.search(said[-_MOST_END_CHARS:]))
     )
     if not answer or len(answer) > MAX_ANSWER_CHARS:
         return None
     return answer.replace("\N{MINUS SIGN}", "-")
-
-
-def compare_simple(prediction: str, answer: str) -> bool | None:
-    """Compare two plain numbers, or two choice letters; exact and without algebra.
-
-    A plain number is an integer, a decimal or a fraction like 3/4, with an optional
-    sign, thousands commas, surrounding $ and final full stop, of at most 64 characters.
-    A choice letter is one of A-J, in parentheses or not; the prediction may go on to
-    repeat the option: "(B) 12 cm".
-
-    Args:
-      prediction: an extracted answer.
-      answer: the right answer.
-
-    Returns:
-      Whether they are equal; None where this cannot be decided here, which includes
-      unequal decimals so close that one may be the other rounded.
-    """
-    wanted, given = _plain(answer), _plain(prediction)
-    wanted_letter = _CHOICE.fullmatch(wanted)
-    if wanted_letter:
-        given_letter = _CHOICE.fullmatch(given) or _LABELLED_CHOICE.match(given)
-        return given_letter and _letter(given_letter) == _letter(wanted_letter)
-    wanted_number, given_number = _number(wanted), _number(given)
-    if wanted_number is None or given_number is None:
-        return None
-    distance = abs(wanted_number - given_number)
-    whole = wanted_number.denominator == given_number.denominator == 1
-    if not distance or whole or distance > ROUNDING * max(1, abs(wanted_number)):
-        return not distance
-    return None
-
-
-def same_text(prediction: str, answer: str) -> bool:
-    """Whether two answers read the same.
-
-    Case and spacing are ignored between answers of words ("Yes" and "yes"), but not
-    where a letter may be a variable.
-
-    Args:
-      prediction: an extracted answer.
-      answer: the right answer.
-
-    Returns:
-      True if they read the same; False says nothing about their meaning.
-    """
-    given, wanted = _plain(prediction), _plain(answer)
-    if all(len(word) > 1 and word.isalpha() for word in wanted.split()):
-        return given.casefold().split() == wanted.casefold().split()
-    return given == wanted
 
 
 def _last_box(text: str) -> str | None:
@@ -156,38 +122,68 @@ def _after_anchor(text: str) -> str | None:
     return _SENTENCE_END.split(line, maxsplit=1)[0].strip(" \t\r*_`")
 
 
-def _lone_choice(text: str) -> str | None:
-    """A first or last line that is a choice letter and nothing else."""
+def _choice(text: str) -> str | None:
+    """A choice that is announced by nothing but its place."""
     text = text.strip()
     for line in (text.partition("\n")[0], text.rpartition("\n")[2]):
-        choice = _CHOICE.fullmatch(line.strip(" \t\r*").removesuffix("."))
+        choice = _CHOICE.fullmatch(line.strip(" \t\r*$").removesuffix("."))
         if choice:
-            return _letter(choice)
-    return None
+            return _matched(choice)
+    if _CHOICE_WITH_VALUE.fullmatch(text):
+        return text
+    named = deque(_CHOICE_IN_TEXT.finditer(text), maxlen=1)
+    if named:
+        return named[0][1].upper()
+    return _matched(_CHOICE_AT_END.search(text[-_MOST_END_CHARS:]))
 
 
-def _last_number(text: str) -> str | None:
+def _bare_answer(text: str) -> str | None:
+    """The text, if it is short and nothing but a value."""
+    text = text.strip()
+    if len(text) > _MOST_BARE_CHARS or "=" in text or _is_prose(text):
+        return None
+    return text.rstrip(".,; ") if any(map(str.isdigit, text)) else None
+
+
+def _last_value(text: str) -> str | None:
+    """The last number, or the formula that it stands in or that ends the text."""
     numbers = deque(_NUMBER_IN_TEXT.finditer(text), maxlen=1)
+    position = numbers[0].start() if numbers else -1
+    formula = _last_formula(text)
+    if formula and formula.end > position:
+        ends_text = not text[formula.end :].strip("$)]\\. *\r\n")
+        if formula.start <= position or (ends_text and _OPERATOR.search(formula.text)):
+            return formula.text
     return numbers[0].group() if numbers else None
 
 
-def _plain(text: str) -> str:
-    """The text without what surrounds it: blanks, $, a text command, a full stop."""
-    text = text.strip().removesuffix(".").strip("$ \t\r\n")
-    command = _TEXT_COMMAND.match(text)
-    if command and text.find("}") == len(text) - 1:
-        text = text[command.end() : -1].strip()
-    return text.removesuffix(".")
+class _Formula(NamedTuple):
+    text: str
+    start: int
+    end: int
 
 
-def _letter(match: re.Match) -> str:
-    return match[match.lastindex]
-
-
-def _number(text: str) -> Fraction | None:
-    if len(text) > MAX_NUMBER_CHARS or not _NUMBER.fullmatch(text):
+def _last_formula(text: str) -> _Formula | None:
+    """What stands between the last delimiters of mathematics."""
+    end, opening, closing = max(
+        (text.rfind(closing), opening, closing) for opening, closing in _DELIMITERS
+    )
+    if closing == "$" and text[end - 1 : end] == "$":
+        opening, end = "$$", end - 1
+    start = text.rfind(opening, 0, end)
+    if start < 0:
         return None
-    numerator, _, denominator = text.replace(",", "").partition("/")
-    if not denominator:
-        return Fraction(numerator)
-    return Fraction(int(numerator), int(denominator)) if int(denominator) else None
+    start += len(opening)
+    inside = text[start:end] if end - start <= MAX_ANSWER_CHARS else ""
+    if opening == "$" and ("\n" in inside or _is_prose(inside)):
+        return None  # two amounts of dollars
+    inside = inside.strip().rstrip(".,; ")
+    return _Formula(inside, start, end) if inside else None
+
+
+def _is_prose(text: str) -> bool:
+    return _PROSE.search(_QUIET.sub("", text)) is not None
+
+
+def _matched(match: re.Match | None) -> str | None:
+    return match[match.lastindex] if match else None

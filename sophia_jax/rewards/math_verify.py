@@ -8,32 +8,21 @@ process with a memory limit, and a child that is late is killed.
 from __future__ import annotations
 
 import collections
-import contextlib
 import enum
-import json
-import math
-import multiprocessing
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import ClassVar, Self
 
-from sophia_jax.rewards.answers import (
-    MAX_ANSWER_CHARS,
-    compare_simple,
-    extract_answer,
-    same_text,
-)
+from sophia_jax.rewards.answers import MAX_ANSWER_CHARS, extract_answer
+from sophia_jax.rewards.choices import read_option
+from sophia_jax.rewards.comparison import same_text
+from sophia_jax.rewards.rules import RULES, RuleName
+from sophia_jax.rewards.verify_process import Case, VerifyProcess
 from sophia_jax.types import InputError
 
 __all__ = ["AnswerVerifier", "Verdict", "VerifierCounts", "verify_answer"]
-
-# Importing math-verify takes seconds; a busy machine may need many times that.
-START_SECONDS = 300.0
 
 
 class Verdict(enum.Enum):
@@ -54,7 +43,7 @@ class VerifierCounts:
     Attributes:
       no_answer: no answer was found in the response: wrong.
       fast_path: decided without algebra.
-      math_verify: decided by math-verify.
+      math_verify: decided by algebra.
       timed_out: undecided, by an alarm of math-verify or the deadline.
       crashed: undecided, the process died or ran out of memory.
     """
@@ -66,8 +55,6 @@ class VerifierCounts:
     crashed: int = 0
 
 
-_Case = tuple[str | None, str]  # extracted answer, right answer
-
 _REPORTS = {
     "right": ("math_verify", Verdict.RIGHT),
     "wrong": ("math_verify", Verdict.WRONG),
@@ -78,12 +65,14 @@ _REPORTS = {
 }
 
 
-def verify_answer(prediction: str, answer: str) -> Verdict:
+def verify_answer(prediction: str, answer: str, *, rule: RuleName = "math") -> Verdict:
     """Judge one response. For many, one `AnswerVerifier` saves seconds on each.
 
     Args:
       prediction: the whole response; its final answer is extracted.
-      answer: the right answer alone.
+      answer: the right answer alone; of a multiple choice, the letter, or the letter
+        and the value: "(B) 12 cm".
+      rule: by which they are compared, see `AnswerVerifier`.
 
     Returns:
       RIGHT, WRONG (also when the response gives no answer), or UNDECIDED when the
@@ -91,20 +80,23 @@ def verify_answer(prediction: str, answer: str) -> Verdict:
 
     Raises:
       InputError: answer is empty or too long.
+      ValueError: there is no such rule.
       RuntimeError: math-verify does not start.
 
     Reference:
       SOPHIA, 2025, https://arxiv.org/abs/2507.16814, the outcome reward of eq. (4).
     """
-    with AnswerVerifier(num_workers=1) as verifier:
+    with AnswerVerifier(num_workers=1, rule=rule) as verifier:
         return verifier.verify([(prediction, answer)])[0]
 
 
-def _case(prediction: str, answer: str) -> _Case:
+def _case(prediction: str, answer: str) -> Case:
     """What is to be compared; a response may also be nothing but the right words."""
     extracted = extract_answer(prediction)
-    if extracted is None and same_text(prediction, answer):
-        return answer, answer
+    if extracted is None:
+        option = read_option(answer)
+        words = (option and option.value) or answer
+        extracted = words if same_text(prediction, words) else None
     return extracted, answer
 
 
@@ -122,6 +114,7 @@ class AnswerVerifier:
         num_workers: int = 2,
         timeout_seconds: float = 6.0,
         memory_bytes: int = 2 << 30,
+        rule: RuleName = "math",
     ):
         """Set the limits; nothing is started yet.
 
@@ -130,10 +123,14 @@ class AnswerVerifier:
           timeout_seconds: wall clock per answer, > 0.
           memory_bytes: address space per process, > 0; math-verify alone needs a
             quarter of a GiB. Enforced on Linux.
+          rule: "math" for numbers, units, choices, words and algebra, as described in
+            `comparison.compare_fast`; "mathvision" for MATH-Vision's official rule.
 
         Raises:
-          ValueError: one of them is out of range.
+          ValueError: one of them is out of range, or there is no such rule.
         """
+        if rule not in RULES:
+            raise ValueError(f"rule: expected one of {sorted(RULES)}, got {rule!r}")
         for name, limit in (
             ("num_workers", num_workers),
             ("timeout_seconds", timeout_seconds),
@@ -144,7 +141,8 @@ class AnswerVerifier:
         self._num_workers = num_workers
         self._timeout_seconds = timeout_seconds
         self._memory_bytes = memory_bytes
-        self._workers: list[_Worker] = []
+        self._rule = rule
+        self._workers: list[VerifyProcess] = []
         self._counts: collections.Counter[str] = collections.Counter()
 
     def __enter__(self) -> Self:
@@ -192,18 +190,18 @@ class AnswerVerifier:
             raise
         return [verdicts[case] for case in cases]
 
-    def _decide_fast(self, case: _Case) -> Verdict | None:
+    def _decide_fast(self, case: Case) -> Verdict | None:
         prediction, answer = case
         if prediction is None:
             self._counts["no_answer"] += 1
             return Verdict.WRONG
-        right = same_text(prediction, answer) or compare_simple(prediction, answer)
+        right = RULES[self._rule](prediction, answer)
         if right is None:
             return None
         self._counts["fast_path"] += 1
         return Verdict.RIGHT if right else Verdict.WRONG
 
-    def _judge(self, cases: list[_Case]) -> dict[_Case, Verdict]:
+    def _judge(self, cases: list[Case]) -> dict[Case, Verdict]:
         waiting, verdicts = collections.deque(cases), {}
         while len(verdicts) < len(cases):
             self._assign(waiting)
@@ -223,7 +221,7 @@ class AnswerVerifier:
                     self._discard(worker)
         return verdicts
 
-    def _assign(self, waiting: collections.deque[_Case]) -> None:
+    def _assign(self, waiting: collections.deque[Case]) -> None:
         """Give each free worker a case; start as many more as there is work for."""
         for worker in list(self._workers):
             if worker.resting and worker.process.poll() is not None:
@@ -233,13 +231,15 @@ class AnswerVerifier:
         starting = sum(worker.starting for worker in self._workers)
         room = self._num_workers - len(self._workers)
         for _ in range(min(room, len(waiting) - starting)):
-            self._workers.append(_Worker(self._worker_module, self._memory_bytes))
+            self._workers.append(
+                VerifyProcess(self._worker_module, self._memory_bytes, self._rule)
+            )
 
-    def _discard(self, worker: _Worker) -> None:
+    def _discard(self, worker: VerifyProcess) -> None:
         self._workers.remove(worker)
         worker.kill()
 
-    def _listen(self) -> Iterator[tuple[_Worker, str]]:
+    def _listen(self) -> Iterator[tuple[VerifyProcess, str]]:
         """Reports of the busy workers, waiting for the first report or deadline."""
         busy = [worker for worker in self._workers if not worker.resting]
         seconds = min(worker.deadline for worker in busy) - time.monotonic()
@@ -249,51 +249,3 @@ class AnswerVerifier:
                 yield worker, worker.receive()
             elif time.monotonic() >= worker.deadline:
                 yield worker, "late"
-
-
-class _Worker:
-    """One child process: starting, then resting or busy with a case until a deadline.
-
-    A fresh interpreter: a fork would copy jax's threads in an unknown state, and
-    multiprocessing's spawn would run the user's main script again.
-    """
-
-    def __init__(self, module: str, memory_bytes: int):
-        self.connection, theirs = multiprocessing.Pipe()
-        search_path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
-        arguments = [module, str(theirs.fileno()), str(memory_bytes)]
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", *arguments],
-                env={**os.environ, "PYTHONPATH": search_path},
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,  # the terminal's Ctrl-C is for the parent
-            )
-        self.starting = True
-        self.case: _Case | None = None
-        self.deadline = time.monotonic() + START_SECONDS
-
-    @property
-    def resting(self) -> bool:
-        return not self.starting and self.case is None
-
-    def rest(self) -> None:
-        self.starting, self.case, self.deadline = False, None, math.inf
-
-    def send(self, case: _Case, timeout_seconds: float) -> None:
-        self.case, self.deadline = case, time.monotonic() + timeout_seconds
-        with contextlib.suppress(OSError):  # dead: `receive` will say so
-            self.connection.send_bytes(json.dumps(case).encode())
-
-    def receive(self) -> str:
-        try:
-            return self.connection.recv_bytes().decode()
-        except (EOFError, OSError):
-            return "dead"
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.connection.close()

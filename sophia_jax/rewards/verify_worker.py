@@ -1,7 +1,7 @@
 """The process in which math-verify judges answers; its parent bounds time and memory.
 
-Run as `python -m sophia_jax.rewards.verify_worker SOCKET MEMORY_BYTES`. Nothing here
-may import jax: a worker starts many times, beside an accelerator that is in use.
+Run as `python -m sophia_jax.rewards.verify_worker SOCKET MEMORY_BYTES RULE`. Nothing
+here may import jax: a worker starts many times, beside an accelerator that is in use.
 """
 
 from __future__ import annotations
@@ -16,16 +16,33 @@ import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
+import sympy
 from math_verify import parse, verify
 from math_verify.errors import TimeoutException
+from math_verify.utils import timeout
 
-__all__ = ["judge", "serve"]
+from sophia_jax.rewards.amounts import Amount, Conversion, conversion, read_amount
+from sophia_jax.rewards.choices import read_option
+from sophia_jax.rewards.comparison import rounding
+from sophia_jax.rewards.latex import plain, right_side
+from sophia_jax.rewards.mathvision import judge_official
+from sophia_jax.rewards.rules import RuleName
+from sophia_jax.rewards.units import NUMBER, PERCENT, RADIAN
+
+__all__ = ["JUDGES", "judge", "serve"]
 
 # Whole seconds, as the alarms of math-verify are; two parses and a comparison fit in
 # the parent's default deadline.
 ALARM_SECONDS = 2
 
+_PI = re.compile(r"\\pi\b|\bpi\b|π")
 _DELIMITED_MATH = re.compile(r"\\\(|\\\[|(?<!\\)\$[^$]+(?<!\\)\$|\\boxed")
+_DECIMAL_COMMA = re.compile(r"-?\d+,\d+", re.ASCII)
+_SCIENTIFIC = re.compile(r"([-+]?\d+(?:\.\d+)?)[eE]\+?(-?\d{1,3})", re.ASCII)
+_PUNCTUATION_INSIDE = re.compile(r"[.,;]\s{0,4}(\$|\\\)|\\\])")
+# Math-verify would strip these from the end, as units or with the brace that follows.
+_COEFFICIENT = re.compile(r"-?\d+[cdot]")
+_UPRIGHT_CONSTANT = re.compile(r"\\(?:mathrm|text|rm)\s?\{\s?([ei])\s?\}")
 _AMOUNT = re.compile(r"[-+]?[$€£¥]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?%?", re.ASCII)
 _WORD = re.compile(
     r"(?!(?:a?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|exp|sqrt|pi|or|and)\b)"
@@ -36,8 +53,11 @@ _WORD = re.compile(
 def judge(prediction: str, answer: str) -> str:
     """Compare two answers by algebra, under math-verify's alarms.
 
+    Amounts are brought to one unit first. Numbers that round to the answer's decimals
+    are right.
+
     Args:
-      prediction: an extracted answer.
+      prediction: an extracted answer, which gives no choice letter.
       answer: the right answer.
 
     Returns:
@@ -46,23 +66,35 @@ def judge(prediction: str, answer: str) -> str:
     Raises:
       MemoryError: the comparison needs more than this process may have.
     """
+    option = read_option(answer)
+    answer = (option and option.value) or answer
+    prediction = prediction if "=" in answer else right_side(prediction)
+    given, wanted = read_amount(prediction), read_amount(answer)
+    if not (given.units and wanted.units):
+        verdict = _compare(prediction, answer)
+        if verdict != "wrong" or not (given.units or wanted.units):
+            return verdict
+        given, wanted = _with_tacit_unit(given, wanted), _with_tacit_unit(wanted, given)
+        if not (given.units and wanted.units):
+            return _compare(given.number, wanted.number)
+    change = conversion(given, wanted)
+    if change is None:
+        return "wrong"
+    return _compare(_converted(given.number, change), wanted.number)
+
+
+def _judge_official(prediction: str, answer: str) -> str:
+    """MATH-Vision's rule, under an alarm."""
     try:
-        pairs = list(itertools.product(_parse_answer(answer), _parse(prediction)))
+        return timeout(ALARM_SECONDS)(judge_official)(prediction, answer)
     except TimeoutException:
         return "undecided"
-    verdict = "wrong"
-    for wanted, given in pairs:
-        try:
-            if verify(
-                wanted, given, timeout_seconds=ALARM_SECONDS, raise_on_error=True
-            ):
-                return "right"
-        except TimeoutException:
-            verdict = "undecided"
-        except Exception as error:  # sympy raises every kind; then it is not equal
-            if isinstance(error, MemoryError):
-                raise
-    return verdict
+
+
+JUDGES: dict[RuleName, Callable[[str, str], str]] = {
+    "math": judge,
+    "mathvision": _judge_official,
+}
 
 
 def serve(judge: Callable[[str, str], str]) -> None:
@@ -106,12 +138,85 @@ def _peak_bytes() -> int:
     return int(peak.split()[1]) * 1024
 
 
+def _with_tacit_unit(amount: Amount, other: Amount) -> Amount:
+    """The amount as a pure number beside a percentage, with π in radians."""
+    if amount.units:
+        return amount
+    if PERCENT in other.units:
+        return Amount(amount.number, (NUMBER,))
+    if _PI.search(amount.number) and any(unit.pi for unit in other.units):
+        return Amount(amount.number, (RADIAN,))
+    return amount
+
+
+def _converted(number: str, change: Conversion) -> str:
+    """LaTeX for the number in another unit."""
+    if change == Conversion():
+        return number
+    scale, shift = (
+        rf"\frac{{{x.numerator}}}{{{x.denominator}}}"
+        for x in (change.scale, change.shift)
+    )
+    number = number.replace("$", "")
+    return rf"\left({number}\right) \cdot {scale} \cdot \pi^{{{change.pi}}} + {shift}"
+
+
+def _compare(prediction: str, answer: str) -> str:
+    try:
+        wanted, given = _parse_answer(answer), _parse(prediction)
+    except TimeoutException:
+        return "undecided"
+    verdict = "wrong"
+    tests = [
+        *(
+            functools.partial(_equal, *pair)
+            for pair in itertools.product(wanted, given)
+        ),
+        *(functools.partial(_rounds, value, plain(answer)) for value in given),
+    ]
+    for test in tests:
+        try:
+            if test():
+                return "right"
+        except TimeoutException:
+            verdict = "undecided"
+        except Exception as error:  # sympy raises every kind; then it is not equal
+            if isinstance(error, MemoryError):
+                raise
+    return verdict
+
+
+def _equal(wanted, given) -> bool:
+    return verify(wanted, given, timeout_seconds=ALARM_SECONDS, raise_on_error=True)
+
+
+def _rounds(value, answer: str) -> bool:
+    """Whether a number, as math-verify read it, rounds to the answer."""
+    distance = rounding(answer)
+    if distance is None or not isinstance(value, sympy.Basic):
+        return False
+    value = value.rhs if isinstance(value, sympy.Eq) else value
+    number = timeout(ALARM_SECONDS)(_float)(value)
+    return abs(number - float(answer.replace(",", ""))) <= float(distance) * (1 + 1e-9)
+
+
+def _float(value: sympy.Basic) -> float:
+    return float(value.doit().evalf())
+
+
 def _parse(text: str) -> list:
     """What math-verify reads in an answer; nothing where it fails."""
+    readings = [_delimited(text)]
+    if _DECIMAL_COMMA.fullmatch(text):  # else a set of two numbers
+        readings.append(text)
     try:
-        return parse(
-            _delimited(text), parsing_timeout=ALARM_SECONDS, raise_on_error=True
-        )
+        return [
+            value
+            for reading in readings
+            for value in parse(
+                reading, parsing_timeout=ALARM_SECONDS, raise_on_error=True
+            )
+        ]
     except Exception as error:  # antlr and sympy raise every kind
         if isinstance(error, MemoryError):
             raise
@@ -128,9 +233,15 @@ def _delimited(text: str) -> str:
     Only an amount among plain words is cut out ("12 apples"): everything else might be
     a formula, and part of a formula might equal the right answer by accident.
     """
+    text = _UPRIGHT_CONSTANT.sub(r" \1", text)
     if _DELIMITED_MATH.search(text):
-        return text
+        return _PUNCTUATION_INSIDE.sub(r"\1", text)
     text = text.strip().removesuffix(".")
+    scientific = _SCIENTIFIC.fullmatch(text)
+    if scientific:
+        return rf"${scientific[1]} \cdot 10^{{{scientific[2]}}}$"
+    if _COEFFICIENT.fullmatch(text):
+        return f"$({text})$"
     words = text.split()
     amounts = [word for word in words if _AMOUNT.fullmatch(word)]
     others = [word for word in words if not _AMOUNT.fullmatch(word)]
@@ -140,4 +251,4 @@ def _delimited(text: str) -> str:
 
 
 if __name__ == "__main__":
-    serve(judge)
+    serve(JUDGES[sys.argv[3]])

@@ -107,7 +107,13 @@ def policy_log_probs(
     if features is not None and features.ndim == 4:
         features = model.encode_images(features)
     embeds = model.embed(batch.token_ids, features, batch.image_index)
-    hidden = model.decoder(embeds, batch.positions, batch.segment_ids, remat=remat)
+    hidden = model.decoder(
+        embeds,
+        batch.positions,
+        batch.segment_ids,
+        lengths=batch.positions + 1,  # what the sampler computed, and causal
+        remat=remat,
+    )
     # Logits are the dearest part: none are formed for a prompt, nor for padding.
     places, ids = (
         jnp.take(array.ravel(), batch.learnt, mode="clip")
@@ -118,6 +124,7 @@ def policy_log_probs(
         model.decoder.head,
         ids[None],
         chunk=TOKENS_PER_CHUNK,
+        vocab_size=model.config.text.vocab_size,
     )
     padded = jnp.zeros(batch.target_ids.size, log_probs.dtype)
     padded = padded.at[batch.learnt].set(log_probs[0], mode="drop")

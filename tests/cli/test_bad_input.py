@@ -172,15 +172,15 @@ def test_no_space_for_a_table(cli, collecting, tmp_path, monkeypatch):
 
 
 def test_no_space_for_predictions(cli, evaluating, tmp_path, monkeypatch):
-    def full(table, path, **options):
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+    def full(writer, table, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pq, "write_table", full)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
     out = tmp_path / "out"
     code, _, errors = cli("evaluate", *evaluating, "--out", out)
     assert code == 2
     assert len(errors) == 1
-    assert f"error: {out}/" in errors[0]
+    assert f"error: {out}" in errors[0]
     assert errors[0].endswith("no space left on device")
     assert not (out / "summary.json").exists()
 

@@ -6,7 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
-from sophia_jax.data.prompts import DIGITS, encode_prompt
+from sophia_jax.cli.evaluate import Evaluate
+from sophia_jax.data.prompts import DIGITS, PAPER, encode_prompt
 from sophia_jax.recipes import own_data
 from sophia_jax.sophia import collect_rollouts
 
@@ -29,6 +30,16 @@ def test_evaluate_leaves_predictions_and_a_summary(cli, evaluating, tmp_path):
     assert [row["caption"] is not None for row in predictions] == [True] + [False] * 5
     assert not (out / "skipped.txt").exists()
     assert f"{summary['pass@1']:.1%}" in "\n".join(printed)
+
+
+def test_an_evaluation_has_the_system_prompt_unless_told_otherwise(tmp_path):
+    def system(**options):
+        return Evaluate("m", tmp_path, tmp_path, **options)._config().system
+
+    assert system() == PAPER.system is not None
+    assert system(prompts="digits") is DIGITS.system is None
+    assert system(system_prompt="Think.") == "Think."
+    assert system(system_prompt="none") is None
 
 
 def test_evaluate_takes_the_first_rows_of_a_limit(cli, evaluating, tmp_path):
@@ -56,8 +67,10 @@ def test_the_same_seed_gives_the_same_answers(cli, evaluating, tmp_path, content
 
 
 def test_a_collection_that_kept_nothing_is_whole_but_updates_nothing(
-    cli, collecting, tmp_path, content
+    cli, collecting, change_row, tmp_path, content
 ):
+    for row in range(6):
+        change_row(row, answer="not what a model of random weights would say")
     run = tmp_path / "run"
     code, printed, errors = cli("collect", *collecting, "--out", run)
     assert (code, errors) == (0, [])

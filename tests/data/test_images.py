@@ -1,10 +1,13 @@
 """Pictures are read faithfully and cut as InternVL cuts them."""
 
+import dataclasses
+import itertools
 import warnings
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from sophia_jax.data.images import load_image, tile_grid, tile_image
 from sophia_jax.tiles import TileGeometry
@@ -90,6 +93,84 @@ def test_grid_agrees_with_transformers_over_many_sizes():
                 (height, width), (448, 448), fewest, most
             )
             assert tile_grid(width, height, geometry) == expected
+
+
+def published_grid(width, height, fewest, most, size):
+    """As the published code writes it: a set in order of area, then a search."""
+    ratios = {
+        (columns, rows)
+        for number in range(fewest, most + 1)
+        for columns in range(1, number + 1)
+        for rows in range(1, number + 1)
+        if fewest <= columns * rows <= most
+    }
+    best, smallest = (1, 1), float("inf")
+    for ratio in sorted(ratios, key=lambda ratio: ratio[0] * ratio[1]):
+        difference = abs(width / height - ratio[0] / ratio[1])
+        if difference < smallest:
+            best, smallest = ratio, difference
+        elif difference == smallest:
+            enough = 0.5 * size * size * ratio[0] * ratio[1]
+            best = ratio if width * height > enough else best
+    return best
+
+
+def test_grid_is_the_published_algorithm_s_for_thousands_of_sizes():
+    # Any sizes, extreme ratios, ratios of grids and ratios in the middle of two grids.
+    random = np.random.default_rng(1)
+    sizes = random.integers(1, 4000, (1500, 2)).tolist()
+    sizes += [(1, 1), (1, 4000), (4000, 1), (1, 89_000_000), (7, 65_535), (65_535, 3)]
+    sizes += [(int(2**a), int(2**b)) for a, b in random.uniform(0, 13, (1000, 2))]
+    grids = [(i, j) for i in range(1, 13) for j in range(1, 13) if i * j <= 12]
+    sizes += [(i * scale, j * scale) for i, j in grids for scale in (1, 317, 634, 951)]
+    for (i, j), (k, l) in itertools.combinations(grids, 2):  # noqa: E741
+        sizes += [((i * l + k * j) * scale, 2 * j * l * scale) for scale in (1, 40)]
+    assert len(sizes) > 3000
+    for fewest, most in ((1, 12), (1, 6), (2, 24)):
+        geometry = TileGeometry(448, min_tiles=fewest, max_tiles=most, **IMAGENET)
+        for width, height in sizes:
+            assert tile_grid(width, height, geometry) == published_grid(
+                width, height, fewest, most, 448
+            ), (width, height, fewest, most)
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(37, 91), (1, 300), (300, 1), (29, 30), (64, 32), (7, 5)]
+)
+def test_pixels_are_the_published_algorithm_s(width, height):
+    """Cropped box by box, after a resize of Pillow's default, which is bicubic."""
+    image, size = noise(width, height, seed=width), 32
+    columns, rows = published_grid(width, height, 1, 12, size)
+    resized = image.resize((columns * size, rows * size))
+    tiles = []
+    for place in range(columns * rows):
+        left, upper = place % columns * size, place // columns * size
+        tiles.append(resized.crop((left, upper, left + size, upper + size)))
+    if len(tiles) != 1:
+        tiles.append(image.resize((size, size)))
+    mean, std = np.array(IMAGENET["mean"]), np.array(IMAGENET["std"])
+    expected = [(np.asarray(tile) / 255 - mean) / std for tile in tiles]
+    ours = tile_image(image, TileGeometry(size, **IMAGENET))
+    np.testing.assert_allclose(ours, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("num_images", "tiles"),
+    # 64 // 5 = 12, 64 // 6 = 10, 64 // 10 = 6, 64 // 33 = 1, 64 // 100 = 0.
+    [(1, 12), (5, 12), (6, 10), (10, 6), (33, 1), (64, 1), (100, 1)],
+)
+def test_pictures_of_a_sample_share_its_tiles(num_images, tiles):
+    geometry = TileGeometry(448, **IMAGENET)
+    shared = geometry.shared_by(num_images)
+    assert shared == dataclasses.replace(geometry, max_tiles=tiles)
+
+
+def test_fewest_tiles_give_way_to_the_share():
+    geometry = TileGeometry(448, min_tiles=4, max_tiles=12, **IMAGENET)
+    shared = geometry.shared_by(32)
+    assert (shared.min_tiles, shared.max_tiles) == (2, 2)
+    with pytest.raises(ValueError, match="num_images: expected >= 1, got 0"):
+        geometry.shared_by(0)
 
 
 @pytest.mark.parametrize(
@@ -226,6 +307,22 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path):
         with pytest.raises(InputError) as caught:
             load_image(tmp_path / name)
         assert f"got {str(tmp_path / name)!r} ({reason})" in str(caught.value)
+
+
+def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    # A header that claims 2^16 x 2^16 pixels, and no pixels at all behind it.
+    Image.new("RGB", (8, 4)).save(tmp_path / "a.png")
+    content = bytearray((tmp_path / "a.png").read_bytes())
+    content[16:24] = (2**16).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    (tmp_path / "a.png").write_bytes(content)
+
+    def decode(image):
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", decode)
+    with pytest.raises(InputError, match=r"a\.png.*more than \d+ pixels"):
+        load_image(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("limit", [10, 20])

@@ -2,7 +2,6 @@
 
 import json
 import random
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -75,7 +74,9 @@ def test_rows_hold_what_was_asked_said_and_judged(rows):
     assert all(set(row) == set(PREDICTIONS.names) for row in rows)
     first = {
         "question_id": "q1",
+        "sample": 0,
         "kind": "sum",
+        "level": "",
         "question": "q1?",
         "answer": "46",
         "image": "q1.png",
@@ -115,26 +116,30 @@ def test_summary_counted_by_hand(rows):
     summary = summarize(rows)
     # q1 and q5 of five; parsed are q1, q2 and q5; captions of q1 and q2, of four.
     assert summary == {
-        "pass@1": 0.4,
-        "num_questions": 5,
-        "interval": list(wilson_interval(2, 5)),
+        **scored(2, 5),
+        "num_samples": 1,
         "parsed": 0.6,
         "caption_accuracy": 0.5,
         "mean_tokens": 3.0,
         "cut_off": 1,
         "undecided": 0,
         "by_kind": {
-            "product": {
-                "pass@1": 0.5,
-                "num_questions": 2,
-                "interval": list(wilson_interval(1, 2)),
-            },
-            "sum": {
-                "pass@1": 1 / 3,
-                "num_questions": 3,
-                "interval": list(wilson_interval(1, 3)),
-            },
+            "product": scored(1, 2),
+            "sum": scored(1, 3),
         },
+        "by_answer_type": {"integer": scored(2, 5)},
+    }
+
+
+def scored(num_right, num_questions):
+    """Scores of questions with one answer each."""
+    interval = list(wilson_interval(num_right, num_questions))
+    return {
+        "pass@1": num_right / num_questions,
+        "num_questions": num_questions,
+        "interval": interval,
+        "intervals": {"pass@1": interval},
+        "interval_methods": {"pass@1": "Wilson"},
     }
 
 
@@ -178,11 +183,10 @@ def test_files_read_back(rows, tmp_path):
 
 
 def test_a_full_disk_leaves_nothing_behind(rows, tmp_path, monkeypatch):
-    def full(table, path, **options):
-        Path(path).write_bytes(b"half")
+    def full(writer, table, **options):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(pq, "write_table", full)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
     with pytest.raises(OSError, match="No space left"):
         save_evaluation(tmp_path, rows, summarize(rows))
     assert not list(tmp_path.iterdir())

@@ -1,6 +1,7 @@
 """Image features: the right ones, and each computed once."""
 
 import dataclasses
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -54,8 +55,9 @@ def test_no_pictures_have_no_features(vision_model):
 
 
 def test_a_text_only_model_encodes_no_pictures(text_model, pictures):
-    with pytest.raises(ValueError, match="expected a vision tower, got a text-only"):
-        encode_images(text_model, [pictures["one"]])
+    for encode in (encode_images, lambda model, paths: ImageEncoder(model)([paths])):
+        with pytest.raises(ValueError, match="a vision tower, got a text-only"):
+            encode(text_model, [pictures["one"]])
 
 
 def test_a_missing_file_is_named(vision_model, tmp_path):
@@ -63,41 +65,81 @@ def test_a_missing_file_is_named(vision_model, tmp_path):
         encode_images(vision_model, [str(tmp_path / "absent.png")])
 
 
+def test_pictures_are_read_ahead_but_not_all_at_once(monkeypatch, vision_model):
+    """At most one in each thread and one that waits, before the tower takes any."""
+    monkeypatch.setattr(images, "READERS", 2)
+    cut, begun, most = images._cut, [], []
+
+    def watched(*picture):
+        begun.append(picture)
+        return cut(*picture)
+
+    monkeypatch.setattr(images, "_cut", watched)
+    pictures = [(Image.new("RGB", (28, 28)), vision_model.tiles)] * 20
+    for taken, _ in enumerate(images._cut_ahead(pictures)):
+        most.append(len(begun) - taken)
+    assert len(most) == 20
+    assert max(most) <= 3
+
+
+def test_the_first_damaged_picture_is_named(vision_model, pictures, tmp_path):
+    whole = Path(pictures["wide"]).read_bytes()
+    paths = [pictures["one"]] * 3
+    for name in ("first.png", "second.png"):
+        (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+        paths.append(str(tmp_path / name))
+    with pytest.raises(InputError, match=r"first\.png' \(.*truncated"):
+        encode_images(vision_model, paths)
+
+
 @pytest.fixture
 def encoded(monkeypatch):
-    """Which pictures are encoded, call by call."""
-    calls = []
+    """Which pictures are encoded, call by call, those without any left out."""
+    calls, encode = [], images._encode
 
-    def spy(model, paths):
-        calls.append(list(paths))
-        return encode_images(model, paths)
+    def spy(model, pictures):
+        if pictures:
+            calls.append([path for path, _ in pictures])
+        return encode(model, pictures)
 
-    monkeypatch.setattr(images, "encode_images", spy)
+    monkeypatch.setattr(images, "_encode", spy)
     return calls
 
 
 def test_a_picture_is_encoded_once(vision_model, pictures, encoded):
     encoder = ImageEncoder(vision_model)
     one, wide = pictures["one"], pictures["wide"]
-    first = encoder([one, wide, one])
-    again = encoder([wide, one])
+    [[first], [second, third]] = encoder([[one], [wide, one]])
+    [[again], none] = encoder([[wide], []])
     assert encoded == [[one, wide]]
-    np.testing.assert_array_equal(first[0], first[2])
-    np.testing.assert_array_equal(first[1], again[0])
+    np.testing.assert_array_equal(first, third)
+    np.testing.assert_array_equal(second, again)
+    assert none == []
     assert encoder([]) == []
+
+
+def test_pictures_of_one_sample_share_its_tiles(vision_model, pictures, encoded):
+    # 64 // 32 = 2 tiles each: the wide picture keeps its two, 64 // 33 = 1 tile each.
+    wide = pictures["wide"]
+    encoder = ImageEncoder(vision_model)
+    [alone, pair, many] = encoder([[wide], [wide] * 32, [wide] * 33])
+    assert [len(features) for features in alone + pair[:1] + many[:1]] == [3, 3, 1]
+    assert (len(pair), len(many)) == (32, 33)
+    # By 4, 2 and 1 tiles at most: other tiles are other features, the same are not.
+    assert encoded == [[wide] * 3]
 
 
 def test_the_pictures_used_longest_ago_are_forgotten(vision_model, pictures, encoded):
     # A tile is 4 tokens of 32 floats, 512 bytes: there is room for two of one tile.
     encoder = ImageEncoder(vision_model, max_bytes=1024)
-    one, another, wide = (pictures[name] for name in ("one", "another", "wide"))
+    one, another, wide = ([pictures[name]] for name in ("one", "another", "wide"))
     encoder([one, another])
     encoder([one])
     assert len(encoder([one, another, wide])) == 3  # the wide one alone is too large
-    assert encoded == [[one, another], [wide]]
+    assert encoded == [[*one, *another], [*wide]]
     encoder([wide])
     encoder([one, another])
-    assert encoded[2:] == [[wide], [one, another]]
+    assert encoded[2:] == [[*wide], [*one, *another]]
 
 
 def test_encoding_follows_the_weights(vision_model, pictures):

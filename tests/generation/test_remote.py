@@ -184,16 +184,17 @@ def test_no_more_requests_run_than_are_allowed(chat_server, remote):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_thoughts_come_back_before_the_answer(stream, chat_server, remote):
+    whole = "<think>\nhm\n</think>\n\nso 4"
     thought = {"reasoning_content": "hm", "content": "so 4"}
     chat_server.faults = [
         answers(message=thought),
-        answers(message={"reasoning": "hm", "content": "so 4"}),
-        answers(text="hm</think>so 4"),
-        answers(text="<think>hm</think>so 4"),
+        answers(message={"reasoning": "\nhm\n", "content": "\n\nso 4"}),
+        answers(text="hm\n</think>\n\nso 4"),
+        answers(text=whole),
         answers(message=thought | {"content": None}, finish_reason="length"),
     ]
     said = ask(remote(stream=stream, concurrency=1), [Request("g", "?", num_samples=5)])
-    assert texts(said) == ["<think>hm</think>so 4"] * 4 + ["<think>hm"]
+    assert texts(said) == [whole] * 4 + ["<think>\nhm"]
     assert [each.finish_reason for each in said] == ["stop"] * 4 + ["length"]
 
 

@@ -18,10 +18,9 @@ from sophia_jax.models.layers import (
     attention,
     merge_attention,
     partial_attention,
-    rotary,
-    rotate,
 )
 from sophia_jax.models.paged import Pages, Rows
+from sophia_jax.models.rotary import rotary, rotate
 
 TEXT = TextConfig(
     vocab_size=40,

@@ -14,24 +14,33 @@ import transformers
 # Asked of `transformers` itself, some versions demand torchvision for it.
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
-from sophia_jax.config import ModelConfig, TextConfig, VisionConfig
-from sophia_jax.models.folder import load_model, save_model
+from sophia_jax.config import ModelConfig, RopeScaling, TextConfig, VisionConfig
+from sophia_jax.models.folder import load_model, replicated, save_model
 from sophia_jax.models.internvl import abstract_params
+from sophia_jax.models.placing import place_weights
 from sophia_jax.models.safetensors import read_headers, read_tensor, write_tensors
-from sophia_jax.models.weights import from_hf, mismatches, to_hf, weight_table
+from sophia_jax.models.weights import mismatches, to_hf, weight_table
 from sophia_jax.types import InputError
 
-ALL = ("untied", "tied", "layer_norm", "rms_norm")
+ALL = ("untied", "tied", "qwen3", "llama", "dynamic", "yarn", "layer_norm", "rms_norm")
+ORIGINALS = ("internlm2", "qwen2", "internvit_6b")
 CLASSES = {
     "untied": transformers.Qwen2ForCausalLM,
     "tied": transformers.Qwen2ForCausalLM,
+    "qwen3": transformers.Qwen3ForCausalLM,
+    "llama": transformers.LlamaForCausalLM,
+    "dynamic": transformers.Qwen2ForCausalLM,
+    "yarn": transformers.Qwen2ForCausalLM,
     "layer_norm": transformers.InternVLForConditionalGeneration,
     "rms_norm": transformers.InternVLForConditionalGeneration,
+    **dict.fromkeys(ORIGINALS, transformers.InternVLForConditionalGeneration),
 }
 
 
 def read_all(folder):
-    return {name: read_tensor(name, h) for name, h in read_headers(folder).items()}
+    headers, problems, _ = read_headers(folder)
+    assert not problems
+    return {name: read_tensor(name, header) for name, header in headers.items()}
 
 
 @pytest.mark.parametrize("variant", ALL)
@@ -51,7 +60,7 @@ def test_import_export_import_is_bit_equal(variant, folders, tmp_path):
         np.testing.assert_array_equal(tensor, second[name])
 
 
-@pytest.mark.parametrize("variant", ALL)
+@pytest.mark.parametrize("variant", ALL + ORIGINALS)
 def test_transformers_loads_what_is_saved_as_the_same_model(
     variant, folders, torch_models, tmp_path
 ):
@@ -80,7 +89,7 @@ def test_transformers_loads_what_is_saved_as_the_same_model(
 @pytest.mark.parametrize("variant", ALL)
 def test_the_table_names_every_parameter_once(variant, folders):
     config = load_model(folders[variant]).config
-    paths = [weight.path for weight in weight_table(config)]
+    paths = [path for weight in weight_table(config) for path in weight.paths]
     leaves, _ = jax.tree_util.tree_flatten_with_path(abstract_params(config))
     ours = sorted(".".join(key.key for key in path) for path, _ in leaves)
     assert sorted(paths) == ours
@@ -107,8 +116,13 @@ def test_random_parameters_survive_the_table_in_bfloat16(folders):
         lambda leaf: random.normal(size=leaf.shape).astype(jnp.bfloat16),
         abstract_params(config),
     )
-    tensors = to_hf(params, config)
-    again = from_hf(tensors.get, config, dtype=jnp.bfloat16)
+    tensors = dict(to_hf(params, config))
+    again = place_weights(
+        lambda name, rows: tensors[name][rows],
+        config,
+        replicated(None),
+        dtype=jnp.bfloat16,
+    )
     jax.tree.map(np.testing.assert_array_equal, again, params)
 
 
@@ -129,7 +143,7 @@ def test_the_names_in_memory_are_read_as_well(folders, copy):
         return "lm_head.weight"
 
     tensors = {renamed(name): tensor for name, tensor in read_all(folder).items()}
-    write_tensors(tensors, folder)
+    write_tensors(tensors.items(), folder)
     again = load_model(folder)
     jax.tree.map(np.testing.assert_array_equal, again.params, model.params)
 
@@ -149,7 +163,7 @@ def test_shards_with_an_index_are_read_as_one(folders, copy, change_json, refusa
     folder, model = copy("untied"), load_model(folders["untied"])
     tensors = read_all(folder)
     (folder / "model.safetensors").unlink()
-    write_tensors(tensors, folder, shard_bytes=20_000)
+    write_tensors(tensors.items(), folder, shard_bytes=20_000)
     assert len(list(folder.glob("model-*-of-*.safetensors"))) > 2
     again = load_model(folder)
     jax.tree.map(np.testing.assert_array_equal, again.params, model.params)
@@ -188,10 +202,13 @@ def test_both_spellings_of_the_rotary_base_are_read(folders, copy, change_json):
     older = {"rope_parameters": None, "rope_theta": 5e5}
     change_json(folder / "config.json", **older)
     assert load_model(folder).config.text.rope_theta == 5e5
-    # As in the published InternVL3; beyond max_position_embeddings nothing is run.
-    scaling = {"rope_type": "dynamic", "type": "dynamic", "factor": 2.0}
-    change_json(folder / "config.json", rope_scaling=scaling)
-    assert load_model(folder).config.text.rope_theta == 5e5
+    # As in the published InternVL3, and in InternVL2.5.
+    for spelling in ("rope_type", "type"):
+        scaling = {spelling: "dynamic", "factor": 2.0}
+        change_json(folder / "config.json", rope_scaling=scaling)
+        text = load_model(folder).config.text
+        assert (text.rope_theta, text.max_length) == (5e5, 2 * 64)
+        assert text.rope_scaling == RopeScaling("dynamic", 2.0, 64)
 
 
 def test_a_silent_internvl_folder_is_tied_unless_it_stores_a_head(
@@ -203,7 +220,7 @@ def test_a_silent_internvl_folder_is_tied_unless_it_stores_a_head(
     assert load_model(folder).config == untied.config
     tensors = read_all(folder)
     del tensors["language_model.lm_head.weight"]
-    write_tensors(tensors, folder)
+    write_tensors(tensors.items(), folder)
     assert load_model(folder).config.text.tied_head
 
 
@@ -211,10 +228,10 @@ def test_a_tied_head_may_be_stored_if_it_is_the_embedding(copy, folders, refusal
     folder, model = copy("tied"), load_model(folders["tied"])
     tensors = read_all(folder)
     tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].copy()
-    write_tensors(tensors, folder)
+    write_tensors(tensors.items(), folder)
     jax.tree.map(np.testing.assert_array_equal, load_model(folder).params, model.params)
     tensors["lm_head.weight"][0, 0] += 1
-    write_tensors(tensors, folder)
+    write_tensors(tensors.items(), folder)
     rule = "lm_head.weight: expected model.embed_tokens.weight, since tie_word"
     assert rule in refusal(folder)
 

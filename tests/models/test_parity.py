@@ -6,10 +6,19 @@ import pytest
 import torch
 from flax import nnx
 
+from sophia_jax.config import SamplingConfig
+from sophia_jax.data.prompts import encode_prompt
+from sophia_jax.generation.engine import Engine
 from sophia_jax.models.folder import load_model
+from sophia_jax.types import Request
 
-TEXT_VARIANTS, IMAGE_VARIANTS = ("untied", "tied"), ("layer_norm", "rms_norm")
+TEXT_VARIANTS = ("untied", "tied")
+# The last three are in the layout of the original code, and scaled as the next.
+IMAGE_VARIANTS = ("layer_norm", "rms_norm", "internlm2", "qwen2", "internvit_6b")
+# The last two have rotary scaling for 8 tokens.
+OTHER_VARIANTS = ("qwen3", "llama", "dynamic", "yarn")
 LENGTH = 12
+QUESTION = "9"  # to which no answer of these models is short
 
 
 def our_logits(model, token_ids, mask, positions, tiles=None):
@@ -29,6 +38,9 @@ def their_logits(model, token_ids, mask, positions, tiles=None):
     if tiles is not None:
         images["pixel_values"] = torch.tensor(tiles).permute(0, 3, 1, 2)
     with torch.no_grad():
+        # Under dynamic scaling it keeps the base of the longest sequence that it has
+        # seen, until one is shorter than the original length.
+        model(input_ids=torch.tensor([[1]]))
         output = model(
             input_ids=torch.tensor(token_ids),
             attention_mask=torch.tensor(mask),
@@ -55,7 +67,7 @@ def whole(token_ids):
     return np.ones_like(token_ids), np.ascontiguousarray(positions)
 
 
-@pytest.mark.parametrize("variant", TEXT_VARIANTS + IMAGE_VARIANTS)
+@pytest.mark.parametrize("variant", TEXT_VARIANTS + OTHER_VARIANTS + IMAGE_VARIANTS)
 def test_logits_of_text_equal_those_of_transformers(variant, folders, torch_models):
     model = load_model(folders[variant])
     token_ids = random_tokens(0)
@@ -91,11 +103,12 @@ def test_logits_with_pictures_equal_those_of_transformers(
     # One tile is (side / 7 / 2)^2 image tokens: 4 of 28 pixels, 16 of 56.
     model = load_model(folders[variant])
     tokens = model.config.tokens_per_tile
-    assert tokens == {"layer_norm": 4, "rms_norm": 16}[variant]
+    assert tokens == {"rms_norm": 16, "internvit_6b": 16}.get(variant, 4)
     token_ids = np.pad(random_tokens(3), [(0, 0), (0, tokens)], constant_values=0)
     token_ids[:, 2 : 2 + tokens] = model.config.image_token_id
     mask = np.ones_like(token_ids)
-    mask[1, -3:] = 0
+    if model.config.text.rope_scaling is None:  # or theirs is the longest's of a batch
+        mask[1, -3:] = 0
     positions = np.tile(np.arange(token_ids.shape[1]), (2, 1))
     inputs = (token_ids, mask, positions, random_tiles(model, 2))
     ours, theirs = (
@@ -126,3 +139,27 @@ def test_bfloat16_weights_give_nearly_the_same_logits(folders):
     rough = our_logits(model, *inputs).astype(np.float32)
     # bfloat16 has 8 bits: a part in 256 per operation, over some ten of them.
     assert np.corrcoef(exact.ravel(), rough.ravel())[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("variant", ["qwen3", "llama", "dynamic", "yarn"])
+def test_greedy_decoding_equals_that_of_transformers(variant, folders, torch_models):
+    # Under dynamic scaling it begins within the 8 original tokens and ends far beyond,
+    # and each key stays as its own token turned it.
+    model = load_model(folders[variant])
+    engine = Engine(model, SamplingConfig(24, temperature=0.0), slots=4, page=8)
+    [ours] = engine([Request(group="q", text=QUESTION)])
+    prompt = encode_prompt(model.tokenizer, model.config, QUESTION)
+    assert len(prompt) < 8
+    with torch.no_grad():
+        torch_models[variant](input_ids=torch.tensor([[1]]))  # forgets a longer base
+        theirs = torch_models[variant].generate(
+            torch.tensor(prompt)[None],
+            attention_mask=torch.ones((1, len(prompt)), dtype=torch.long),
+            max_new_tokens=24,
+            do_sample=False,
+            eos_token_id=model.tokenizer.eos_token_id,
+            pad_token_id=0,
+            suppress_tokens=list(engine.banned_ids) or None,
+        )[0, len(prompt) :]
+    assert ours.token_ids.tolist() == theirs.tolist()
+    assert len(prompt) + len(theirs) > 12

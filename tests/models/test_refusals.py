@@ -1,6 +1,7 @@
 """What does not fit is refused: in one line, with its place, and all of it at once."""
 
 import dataclasses
+import itertools
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +16,7 @@ from sophia_jax.types import InputError
 
 def test_every_mismatch_is_reported_at_once(copy, change_json, refusal):
     folder = copy("layer_norm")
-    headers = read_headers(folder)
+    headers, _, _ = read_headers(folder)
     tensors = {name: read_tensor(name, header) for name, header in headers.items()}
     norm = "language_model.model.layers.1.input_layernorm.weight"
     query = "vision_tower.encoder.layer.0.attention.q_proj.weight"
@@ -24,7 +25,7 @@ def test_every_mismatch_is_reported_at_once(copy, change_json, refusal):
     tensors[query] = tensors[query][:8]
     tensors[projector] = tensors[projector].astype(np.int32)
     tensors["language_model.surprise"] = np.zeros(1, np.float32)
-    write_tensors(tensors, folder)
+    write_tensors(tensors.items(), folder)
     change_json(folder / "config.json", image_token_id=7)
     size = {"height": 14, "width": 14}
     change_json(folder / "preprocessor_config.json", size=size)
@@ -53,7 +54,7 @@ def test_a_tokenizer_larger_than_the_vocabulary_is_refused(copy, tokenizer, refu
 @pytest.mark.parametrize(
     ("variant", "change", "message"),
     [
-        ("untied", {"model_type": "llama"}, "model_type: expected 'internvl' or"),
+        ("untied", {"model_type": "gpt2"}, "model_type: expected 'internvl' or"),
         ("untied", {"model_type": None}, "model_type: expected 'internvl' or"),
         ("untied", {"quantization_config": {}}, "quantization_config: expected None"),
         ("untied", {"hidden_act": "gelu"}, "hidden_act: expected 'silu', got 'gelu'"),
@@ -65,13 +66,18 @@ def test_a_tokenizer_larger_than_the_vocabulary_is_refused(copy, tokenizer, refu
         ("untied", {"tie_word_embeddings": 1}, "tie_word_embeddings: expected true"),
         (
             "untied",
-            {"rope_parameters__rope_type": "yarn"},
-            "rope_parameters.rope_type: expected 'default' or 'dynamic', got 'yarn'",
+            {"rope_parameters__rope_type": "llama3"},
+            "rope_parameters.rope_type: expected 'default' or 'linear' or 'dynamic' or",
         ),
         (
             "untied",
-            {"rope_scaling": {"type": "linear", "factor": 2.0}},
-            "rope_scaling.type: expected 'default' or 'dynamic', got 'linear'",
+            {"rope_scaling": {"type": "linear"}, "rope_theta": 1e4},
+            "rope_scaling.factor: expected a number > 0, got nothing",
+        ),
+        (
+            "untied",
+            {"rope_scaling": {"type": "dynamic", "factor": 0.5}, "rope_theta": 1e4},
+            "rope factor: expected >= 1, got 0.5",
         ),
         ("untied", {"rope_parameters": None}, "rope_theta: expected a number > 0"),
         (
@@ -92,8 +98,23 @@ def test_a_tokenizer_larger_than_the_vocabulary_is_refused(copy, tokenizer, refu
         ("layer_norm", {"text_config": None}, "text_config: expected an object"),
         (
             "layer_norm",
-            {"text_config__model_type": "llama"},
-            "text_config.model_type: expected 'qwen2', got 'llama'",
+            {"text_config__model_type": "gemma"},
+            "text_config.model_type: expected 'qwen2' or 'qwen3' or 'llama', got 'gem",
+        ),
+        ("llama", {"attention_bias": True}, "attention_bias: expected False, got True"),
+        ("llama", {"mlp_bias": True}, "mlp_bias: expected False, got True"),
+        ("internlm2", {"ps_version": "v1"}, "ps_version: expected 'v2', got 'v1'"),
+        ("internlm2", {"select_layer": -2}, "select_layer: expected -1, got -2"),
+        ("internlm2", {"use_llm_lora": 16}, "use_llm_lora: expected 0, got 16"),
+        (
+            "internlm2",
+            {"llm_config__bias": None},
+            "llm_config.bias: expected False, got nothing",
+        ),
+        (
+            "internlm2",
+            {"llm_config__model_type": "llama"},
+            "llm_config.model_type: expected 'qwen2' or 'internlm2', got 'llama'",
         ),
         ("layer_norm", {"downsample_ratio": 0.4}, "expected 1 over a whole number"),
         ("layer_norm", {"projector_hidden_act": "silu"}, "expected 'gelu', got 'silu'"),
@@ -173,6 +194,28 @@ def test_a_truncated_file_is_refused_by_name(kept, copy, refusal):
     assert str(file) in refusal(file.parent)
 
 
+def test_damaged_files_of_several_are_refused_with_all_else(folders, copy, refusal):
+    folder = copy("untied")
+    headers, _, _ = read_headers(folder)
+    tensors = [(name, read_tensor(name, header)) for name, header in headers.items()]
+    tensors = [
+        (name, tensor[:5] if "up_proj" in name else tensor) for name, tensor in tensors
+    ]
+    (folder / "model.safetensors").unlink()
+    write_tensors(iter(tensors), folder, shard_bytes=20_000)
+    first, second, *_ = sorted(folder.glob("model-*.safetensors"))
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-1])
+    message = refusal(folder)
+    assert f"{first.name}: expected a whole safetensors file" in message
+    assert f"{second.name}: expected a whole safetensors file" in message
+    assert (
+        "layers.1.mlp.up_proj.weight: expected shape (48, 32), got (5, 32)" in message
+    )
+    # What stands in those files is not said to be missing as well.
+    assert "is missing" not in message
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
 def test_a_damaged_configuration_is_refused_by_name(text, copy, refusal):
     file = copy("untied") / "config.json"
@@ -199,7 +242,7 @@ def test_a_failed_write_leaves_nothing_behind(folders, tmp_path, monkeypatch):
     model = load_model(folders["untied"])
 
     def full(tensors, folder):
-        write_tensors(dict(list(tensors.items())[:2]), folder)
+        write_tensors(itertools.islice(tensors, 2), folder)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(folder_module, "write_tensors", full)
@@ -213,7 +256,7 @@ def test_a_failed_write_leaves_nothing_behind(folders, tmp_path, monkeypatch):
 
 def test_what_the_format_cannot_say_is_refused(folders, tmp_path):
     model = load_model(folders["layer_norm"])
-    text = dataclasses.replace(model.config.text, qkv_bias=False)
+    text = dataclasses.replace(model.config.text, qk_norm=True)
     config = dataclasses.replace(model.config, text=text)
     tiles = dataclasses.replace(model.tiles, use_thumbnail=False)
     for change, rule in [({"config": config}, "qkv_bias"), ({"tiles": tiles}, "thumb")]:

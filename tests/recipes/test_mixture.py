@@ -1,5 +1,6 @@
 """What the update learns from: right answers only, each part in its share."""
 
+import dataclasses
 from collections import Counter
 
 import jax
@@ -140,6 +141,23 @@ def test_a_part_that_is_empty_is_reported_as_such(policy, items):
         "captions": 1 / 8,
         "facts": 4 / 8,
     }
+
+
+def test_texts_that_think_between_tags_are_learnt_with_the_system_prompt(policy, items):
+    prompts = dataclasses.replace(DIGITS, system="Add.")
+    texts = [
+        {"question": "1 + 1", "response": boxed(2)},
+        {"question": "2 + 2", "response": r"\boxed{4}"},
+    ]
+    mixture = mix(policy, items, selection(1), texts, prompts, MixtureConfig(), seed=0)
+    asked = {
+        policy.tokenizer.decode(example.prompt_ids)
+        for example in (mixture.examples[index] for index in range(60))
+        if not example.num_tiles
+    }
+    start, end = "<|im_start|>", "<|im_end|>"
+    assert f"{start}Add.{end}{start}1 + 1{end}" in asked
+    assert f"{start}2 + 2{end}" in asked
 
 
 def test_no_text_question_has_a_picture_or_a_negative_answer():

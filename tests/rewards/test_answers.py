@@ -1,14 +1,10 @@
-"""Extraction and the fast path, the latter against math-verify itself."""
+"""Extraction: what counts as the answer of a response."""
 
-import itertools
 import time
 
 import pytest
-from math_verify import parse, verify
 
 from sophia_jax.rewards import compare_simple, extract_answer, same_text
-
-# --- extract_answer ---
 
 
 @pytest.mark.parametrize(
@@ -74,6 +70,50 @@ def test_without_an_announcement_the_last_number_wins(text, answer):
 
 
 @pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("The path with 3 turns is (C).", "C"),
+        ("The boat that belongs to Sara is option (C).", "C"),
+        ("An elastic band tied in a knot is C)", "C"),
+        ("It has 3 sides.\n$$(B)$$", "B"),
+        ("So option b is the correct one of 4.", "B"),
+        ("So option b is correct, 4 are not.", "B"),
+        ("Of 4, the correct choice is (D) 5 cm.", "(D) 5 cm"),
+        ("(B) III, IV and V", "(B) III, IV and V"),
+        ("(A) has 7 cubes.\n(B) has 8 cubes.", "8"),
+        ("The tree should be planted in region A.", "A"),
+    ],
+)
+def test_a_choice_that_is_not_announced_is_found_by_its_place(text, answer):
+    assert extract_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r"The sum is $\frac{1}{2}$.", r"\frac{1}{2}"),
+        (r"So \(x = \sqrt{3}\) follows.", r"x = \sqrt{3}"),
+        ("Hence\n\\[\n y = 2x + 1. \n\\]", "y = 2x + 1"),
+        (
+            "The matrix is $$\\begin{pmatrix} 1 & 2 \\end{pmatrix}$$",
+            "\\begin{pmatrix} 1 & 2 \\end{pmatrix}",
+        ),
+        ("Of 5 lines, it is $a + b$.", "a + b"),
+        ("Since $x = 2$, there are 7 of them.", "7"),
+        ("It rose from $5 to $6 today.", "6"),
+        ("Of 5 lines, it is line $a$.", "5"),
+        (r"\frac{10}{9}", r"\frac{10}{9}"),
+        ("1 000", "1 000"),
+        ("11 5/6", "11 5/6"),
+        ("(3, 4)", "(3, 4)"),
+        ("Environ 2,74 en tout", "2,74"),
+    ],
+)
+def test_a_number_in_a_formula_stands_for_the_formula(text, answer):
+    assert extract_answer(text) == answer
+
+
+@pytest.mark.parametrize(
     "text", ["", "   ", "I do not know.", "model X2b and H2O", "Final answer\n", "{}"]
 )
 def test_some_responses_give_no_answer(text):
@@ -122,6 +162,15 @@ def test_an_answer_of_more_than_4096_characters_is_none():
         "\n",
         " ",
         "<think></think>",
+        "$",
+        "$1 ",
+        "\\(",
+        "\\[1",
+        r"\text{",
+        "(A) ",
+        "option A is ",
+        "1, ",
+        "1:",
     ],
 )
 def test_extraction_takes_linear_time(unit):
@@ -137,109 +186,3 @@ def test_extraction_takes_linear_time(unit):
 
     # Quadratic time would be 100 times as long, not 10 times; 0.1 s covers the noise.
     assert seconds(1_000_000) < 30 * seconds(100_000) + 0.1
-
-
-# --- compare_simple ---
-
-NUMBERS = [
-    "0",
-    "-0",
-    "5",
-    "-5",
-    "+5",
-    "5.",
-    "005",
-    "5.0",
-    "$5$",
-    " 5 ",
-    "$5",
-    "0.5",
-    ".5",
-    "0.50",
-    "-0.5",
-    "1/2",
-    "2/4",
-    "-1/2",
-    "$1/2$",
-    "1/3",
-    "3/4",
-    "0.75",
-    "1,234",
-    "1234",
-    "1,234.50",
-    "1234.5",
-    "12,345,678",
-    "12345678",
-    "12345679",
-    "100000000000000000000",
-    "100000000000000000001",
-    "0.1",
-    "1/10",
-    "0.12",
-]
-LETTERS = [*"ABCDEFGHIJ", "(A)", "(E)", "(I)", r"\text{B}", r"\textbf{E}", "A."]
-
-
-def dollars(text):
-    text = text.strip()
-    return text if text.startswith("$") and text.endswith("$") else f"${text}$"
-
-
-@pytest.mark.parametrize("options", [NUMBERS, LETTERS])
-def test_the_fast_path_agrees_with_math_verify(options):
-    parsed = {text: parse(dollars(text.strip().removesuffix("."))) for text in options}
-    for prediction, answer in itertools.product(options, repeat=2):
-        expected = verify(parsed[answer], parsed[prediction])
-        assert compare_simple(prediction, answer) is expected, (prediction, answer)
-
-
-@pytest.mark.parametrize(
-    ("prediction", "answer", "equal"),
-    [
-        ("0.3333", "1/3", False),  # differ by 3e-5: more than rounding at the 6th digit
-        ("0.333333", "1/3", None),  # math-verify rounds to 6 digits: its business
-        ("33333333.3333333", "100000000/3", None),
-        ("2/3", "666667/1000000", None),
-        ("9" * 64, "9" * 64, True),
-        ("9" * 65, "9" * 65, None),
-        ("1/0", "1/0", None),
-        ("x", "x", None),
-        ("1,23", "123", None),
-        ("0,123", "123", None),
-        ("1e3", "1000", None),
-        ("50%", "50", None),
-        ("--5", "5", None),
-        ("1/2/3", "1", None),
-        ("1.5/2", "0.75", None),
-        ("\N{ARABIC-INDIC DIGIT FIVE}", "5", None),
-        ("", "5", None),
-        ("5", "A", None),
-        ("A", "5", None),
-        ("K", "K", None),
-        ("a", "A", None),
-        ("AB", "A", None),
-        (r"\text{5}", "5", True),
-        ("(B) 12 cm", "B", True),
-        ("B. 12 cm", "B", True),
-        ("C: 12 cm", "B", False),
-        ("B", "(B) 12 cm", None),
-        ("Both", "B", None),
-    ],
-)
-def test_what_is_decided_without_algebra(prediction, answer, equal):
-    assert compare_simple(prediction, answer) is equal
-
-
-# --- same_text ---
-
-
-def test_words_are_the_same_in_any_case_and_spacing():
-    assert same_text("Yes.", "yes")
-    assert same_text(r"\text{Light  Blue}", "light blue")
-    assert not same_text("blue", "light blue")
-
-
-def test_where_a_letter_may_be_a_variable_case_matters():
-    assert same_text("x + Y", "x + Y")
-    assert not same_text("x + y", "x + Y")
-    assert not same_text("a", "A")

@@ -4,6 +4,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -61,6 +62,46 @@ def test_only_a_right_verdict_is_true():
         ("12 and 13", "12", WRONG),
         (r"2\sqrt{3}", r"3\sqrt{2}", WRONG),
         ("{5", "5", WRONG),
+        ("1.5e3", "1500", RIGHT),
+        ("3c", "3", WRONG),  # math-verify alone takes the c for a unit
+        ("P and R", "R and P", RIGHT),
+        ("1:2", "2:4", RIGHT),
+        ("3:5", "2:3", WRONG),
+        ("a = d", "$a=d$", RIGHT),
+        ("x = 2 or x = 3", "3, 2", RIGHT),
+        (r"1 + \frac{1}{\mathrm{e}}", r"1 - \frac{1}{\mathrm{e}}", WRONG),
+        ("[1, 3)", "[1,3)", RIGHT),
+        ("[1, 3]", "(1,3)", WRONG),
+        (r"(-\infty, 3]", r"x \le 3", RIGHT),
+        ("(1, 2)", "(2,1)", WRONG),
+        ("2 and 1", "1 and 2", RIGHT),
+        ("5 and 9", "5 and 8", WRONG),
+        (
+            r"\begin{pmatrix}1 & 2\\3 & 4\end{pmatrix}",
+            r"\begin{bmatrix}1 & 2\\ \frac{6}{2} & 4\end{bmatrix}",
+            RIGHT,
+        ),
+        (
+            r"\begin{pmatrix}1 & 2\\3 & 4\end{pmatrix}",
+            r"\begin{bmatrix}1 & 3\\2 & 4\end{bmatrix}",
+            WRONG,
+        ),
+        (r"\frac{1}{2}", r"(C) $\frac{2}{4}$", RIGHT),
+        ("n^2 - n", "(A) $n(n-1)$", RIGHT),
+        ("n^2 + n", "(A) $n(n-1)$", WRONG),
+        (r"2\sqrt{3}\text{ m}", r"200\sqrt3\text{ cm}", RIGHT),
+        (r"2\sqrt{3}\text{ m}", r"2\sqrt3\text{ cm}", WRONG),
+        (r"2\sqrt{3}", r"2\sqrt3\text{ cm}", RIGHT),
+        (r"\frac{\pi}{6}", "30°", RIGHT),
+        (r"30^\circ", r"\frac{\pi}{6}", RIGHT),
+        (r"\frac{\pi}{3}", "30°", WRONG),
+        (r"\frac{1}{3}", "33.33%", RIGHT),
+        (r"33\frac{1}{3}\%", "1/3", RIGHT),
+        (r"\frac{1}{4}", "50%", WRONG),
+        (r"\frac{1}{3}", "0.333", RIGHT),
+        ("x = \\sqrt{2}", "1.414", RIGHT),
+        (r"\sqrt{3}", "1.414", WRONG),
+        ("1.414", r"\sqrt{2}", WRONG),
     ],
 )
 def test_algebra_decides(verifier, prediction, answer, verdict):
@@ -136,6 +177,49 @@ def test_an_alarm_inside_math_verify_is_undecided_not_wrong(verifier):
     ]
     assert verifier.verify(hard) == [UNDECIDED] * 3
     assert verifier.counts.timed_out == before.timed_out + 3
+
+
+def hostile_answers(trap):
+    code = f"__import__('os').system('touch {trap}')"
+    return [
+        "9^9^9^9",
+        "9**9**9**9",
+        "(10^9)!",
+        r"\sum_{n=1}^{10^{12}} \sin(n)",
+        r"\begin{pmatrix}" + r"\\".join("&".join("1" * 44) for _ in range(44)),
+        r"\det\begin{pmatrix}"
+        + r"\\".join("&".join(f"x_{r}" for r in range(20)) for _ in range(20))
+        + r"\end{pmatrix}",
+        r"\sqrt{" * 400 + "2" + "}" * 400,
+        "{" * 4000,
+        r"\frac" * 800,
+        "\x00\x1b[2J\r\x07\ud800\u202e5",
+        "1" * 1_000_000,
+        "x" * 1_000_000,
+        code,
+        f"1 + {code}",
+        f"(9^{{{code}}})",
+        "().__class__.__bases__[0].__subclasses__()",
+        "12 cm" + " cm" * 1000,
+        "1:" * 2000,
+        "(" + "1," * 2000 + "1)",
+    ]
+
+
+@pytest.mark.parametrize("rule", ["math", "mathvision"])
+def test_hostile_answers_are_not_right_and_leave_the_pool_healthy(rule, tmp_path):
+    trap = tmp_path / "trap"
+    hostile = hostile_answers(trap)
+    pairs = [(boxed(text), r"(B) $(x + 7)^2$") for text in hostile]
+    pairs += [(f"The answer is {text}", "(x + 7)^2") for text in hostile[-8:]]
+    pairs += [(boxed(r"\frac{7}{3}"), text) for text in hostile if len(text) < 200]
+    with AnswerVerifier(timeout_seconds=3.0, rule=rule) as verifier:
+        start = time.monotonic()
+        verdicts = verifier.verify(pairs)
+        assert time.monotonic() - start < 3.0 * len(pairs)
+        assert RIGHT not in verdicts
+        assert not trap.exists()
+        assert verifier.verify([(boxed(r"\frac{14}{6}"), r"\frac73")]) == [RIGHT]
 
 
 def test_a_worker_that_ignores_alarms_is_killed_at_the_deadline():

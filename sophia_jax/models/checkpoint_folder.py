@@ -1,0 +1,170 @@
+"""Models as orbax checkpoints: restored on any mesh, without Hugging Face's names."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+
+from sophia_jax.config import ModelConfig, RopeScaling, TextConfig, VisionConfig
+from sophia_jax.models.internvl import abstract_params, model_graph
+from sophia_jax.models.model import Model
+from sophia_jax.models.placing import Place
+from sophia_jax.models.safetensors import read_json
+from sophia_jax.models.tokenizer import load_tokenizer
+from sophia_jax.tiles import TileGeometry
+from sophia_jax.types import InputError
+
+__all__ = [
+    "checkpoint_dtype",
+    "is_checkpoint",
+    "load_checkpoint",
+    "save_checkpoint",
+]
+
+WEIGHTS, MODEL = "weights", "model.json"
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether `save_checkpoint` made a folder."""
+    return (folder / MODEL).is_file()
+
+
+def save_checkpoint(model: Model, path: str | Path) -> None:
+    """Write a model as an orbax checkpoint, with its configuration and tokenizer.
+
+    The folder appears when it is complete, or not at all.
+
+    Args:
+      model: what to write, in the dtype of its weights.
+      path: of a folder that does not exist yet.
+
+    Raises:
+      InputError: there is something at `path`, or it cannot be written.
+    """
+    target = Path(path).absolute()
+    if target.exists():
+        raise InputError(f"{target}: expected a folder that does not exist, got one")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    described = {
+        "config": dataclasses.asdict(model.config),
+        "tiles": None if model.tiles is None else dataclasses.asdict(model.tiles),
+        "dtype": jax.tree.leaves(model.params)[0].dtype.name,
+    }
+    try:
+        temporary.mkdir(parents=True)
+        model.tokenizer.save_pretrained(temporary)
+        (temporary / MODEL).write_text(json.dumps(described, indent=2) + "\n")
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(temporary / WEIGHTS, model.params)
+        temporary.rename(target)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error})") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def checkpoint_dtype(folder: Path) -> jnp.dtype:
+    """The dtype in which a checkpoint's weights are stored."""
+    return _description(Path(folder).absolute())[2]
+
+
+def load_checkpoint(
+    folder: Path, place: Place, *, dtype: jax.typing.DTypeLike
+) -> Model:
+    """Read what `save_checkpoint` wrote, each device its own share.
+
+    Args:
+      folder: of the checkpoint.
+      place: where each weight goes.
+      dtype: of the weights.
+
+    Returns:
+      The model.
+
+    Raises:
+      InputError: the folder is damaged, or of another version.
+    """
+    folder = Path(folder).absolute()
+    config, tiles, _ = _description(folder)
+
+    def abstract(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        return jax.ShapeDtypeStruct(
+            leaf.shape, jnp.dtype(dtype), sharding=place(name, leaf.shape)
+        )
+
+    wanted = jax.tree_util.tree_map_with_path(abstract, abstract_params(config))
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            _check_shapes(checkpointer.metadata(folder / WEIGHTS), wanted, folder)
+            params = checkpointer.restore(folder / WEIGHTS, wanted)
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"{folder / WEIGHTS}: expected the checkpoint of this model ({reason})"
+        ) from error
+    return Model(config, model_graph(config), params, load_tokenizer(folder), tiles)
+
+
+def _check_shapes(stored: Any, wanted: dict, folder: Path) -> None:
+    """Say of every weight that does not fit how it does not, before one is read."""
+    found, expected = (
+        {
+            jax.tree_util.keystr(path, simple=True, separator="."): tuple(leaf.shape)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        }
+        for tree in (stored.item_metadata.tree, wanted)
+    )
+    differences = [
+        f"{name}: expected {expected.get(name, 'nothing')}, "
+        f"got {found.get(name, 'nothing')}"
+        for name in sorted(found.keys() | expected.keys())
+        if found.get(name) != expected.get(name)
+    ]
+    if differences:
+        raise InputError(f"{folder / WEIGHTS}: {'; '.join(differences)}")
+
+
+def _description(folder: Path) -> tuple[ModelConfig, TileGeometry | None, jnp.dtype]:
+    described = read_json(folder / MODEL)
+    try:
+        tiles = described["tiles"]
+        return (
+            _config(described["config"]),
+            tiles and TileGeometry(**_tuples(tiles)),
+            jnp.dtype(described["dtype"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{folder / MODEL}: expected a model's description, got another ({error})"
+        ) from error
+
+
+def _config(values: dict[str, Any]) -> ModelConfig:
+    text, vision = values["text"], values["vision"]
+    scaling = text["rope_scaling"] and RopeScaling(**text["rope_scaling"])
+    return ModelConfig(
+        **values
+        | {
+            "text": TextConfig(**text | {"rope_scaling": scaling}),
+            "vision": vision and VisionConfig(**vision),
+        }
+    )
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """The fields, with tuples where JSON has lists."""
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in values.items()
+    }
