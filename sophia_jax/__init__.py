@@ -11,6 +11,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "Address": "sophia_jax.generation.address",
     "Completion": "sophia_jax.types",
     "Engine": "sophia_jax.generation.engine",
     "Example": "sophia_jax.data.packing",
@@ -21,10 +22,12 @@ _HOME = {
     "Model": "sophia_jax.models.model",
     "OptimizerConfig": "sophia_jax.config",
     "PackedBatch": "sophia_jax.data.packing",
+    "RemoteModel": "sophia_jax.generation.remote",
     "Request": "sophia_jax.types",
     "RewardFn": "sophia_jax.types",
     "RolloutTables": "sophia_jax.rollouts.tables",
     "SamplingConfig": "sophia_jax.config",
+    "ServerConfig": "sophia_jax.config",
     "SophiaConfig": "sophia_jax.config",
     "TrainState": "sophia_jax.training.step",
     "TrainingConfig": "sophia_jax.training.loop",

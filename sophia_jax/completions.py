@@ -40,14 +40,18 @@ def sample_in_order(
         drawn |= {(request.group, n): None for n in range(request.num_samples)}
     completions = generate(iter(requests))
     cancel = getattr(completions, "cancel", _cannot_cancel)
-    for completion in completions:
-        place = (completion.group, completion.sample)
-        if drawn.get(place, completion) is not None:
-            rule = "each sample once" if place in drawn else "what was asked for"
-            raise RuntimeError(f"completions: expected {rule}, got {_name(*place)}")
-        drawn[place] = completion
-        if watch is not None:
-            watch(completion, cancel)
+    try:
+        for completion in completions:
+            place = (completion.group, completion.sample)
+            if drawn.get(place, completion) is not None:
+                rule = "each sample once" if place in drawn else "what was asked for"
+                raise RuntimeError(f"completions: expected {rule}, got {_name(*place)}")
+            drawn[place] = completion
+            if watch is not None:
+                watch(completion, cancel)
+    finally:  # whatever ends the loop ends the sampling
+        if hasattr(completions, "close"):
+            completions.close()
     lost = [place for place, completion in drawn.items() if completion is None]
     if lost:
         raise RuntimeError(

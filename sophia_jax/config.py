@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 __all__ = [
     "ModelConfig",
     "OptimizerConfig",
+    "RoutingConfig",
     "RopeScaling",
     "SamplingConfig",
+    "ServerConfig",
     "SophiaConfig",
     "TextConfig",
     "VisionConfig",
@@ -188,6 +191,43 @@ class SamplingConfig:
 
 
 @dataclass(frozen=True)
+class ServerConfig:
+    """How a model on a server is asked."""
+
+    concurrency: int = 64  # requests at a time
+    timeout_seconds: float = 1800.0  # the longest silence that is waited for
+    retries: int = 10  # tries of a request after the first
+    stream: bool = False  # read replies while they are written
+    log_probs: bool = False  # ask for them
+    fields: Mapping[str, Any] = field(default_factory=dict)  # of requests; None: none
+    key_variable: str = "OPENAI_API_KEY"  # of the environment; unset: no key is sent
+    # Of a million tokens of prompts, of prompts found in a cache, and of answers.
+    prices: tuple[float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.concurrency > 0, "concurrency", "> 0", self.concurrency)
+        _require(
+            self.timeout_seconds > 0, "timeout_seconds", "> 0", self.timeout_seconds
+        )
+        _require(self.retries >= 0, "retries", ">= 0", self.retries)
+        # Not shown, since it may be the key itself.
+        _require(
+            self.key_variable.isidentifier(),
+            "key_variable",
+            "the name of an environment variable",
+            f"{len(self.key_variable)} characters that are none",
+        )
+        fixed = sorted({"model", "messages", "n", "stream"} & self.fields.keys())
+        _require(not fixed, "fields", "none that is fixed", ", ".join(fixed))
+        _require(
+            self.prices is None or min(self.prices) >= 0,
+            "prices",
+            ">= 0",
+            self.prices,
+        )
+
+
+@dataclass(frozen=True)
 class OptimizerConfig:
     """AdamW; the defaults are the paper's (section 5.1), but for what is marked."""
 
@@ -240,3 +280,15 @@ class SophiaConfig:
         _require(self.num_captions > 0, "num_captions", "> 0", self.num_captions)
         _require(self.num_reasonings > 0, "num_reasonings", "> 0", self.num_reasonings)
         _require(0 <= self.threshold <= 1, "threshold", "in [0, 1]", self.threshold)
+
+
+@dataclass(frozen=True)
+class RoutingConfig:
+    """Which questions are easy; the paper has two reasoners, and does not say."""
+
+    num_samples: int = 4  # answers of the policy to each question
+    easy_above: float = 0.5  # share of right ones that an easy question exceeds
+
+    def __post_init__(self) -> None:
+        _require(self.num_samples > 0, "num_samples", "> 0", self.num_samples)
+        _require(0 <= self.easy_above <= 1, "easy_above", "in [0, 1]", self.easy_above)

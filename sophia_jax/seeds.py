@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-__all__ = ["group_seed"]
+__all__ = ["group_seed", "sample_seed"]
 
 
 def group_seed(
@@ -24,3 +24,16 @@ def group_seed(
     """
     name = "\x1f".join((str(seed), str(round), stage, question_id, str(caption)))
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+
+
+def sample_seed(seed: int, sample: int) -> int:
+    """The 31-bit seed of one sample of a group, for servers, which take no more.
+
+    Args:
+      seed: of the group.
+      sample: index within the group.
+
+    Returns:
+      31 bits of a SHA-256 over both, in [0, 2**31).
+    """
+    return group_seed(seed, 0, "sample", "", sample) >> 33

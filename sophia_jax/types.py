@@ -89,7 +89,7 @@ class Request:
     seed: int = 0
 
 
-FinishReason = Literal["stop", "length", "cancelled"]
+FinishReason = Literal["stop", "length", "cancelled", "too_long", "refused"]
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,15 @@ class Completion:
       sample: index within the group.
       text: the decoded tokens, without the end token, after what the chat template
         itself writes of the answer (an opening <think>).
-      token_ids: Int[token], the end token included when it was sampled.
+      token_ids: Int[token], the end token included when it was sampled; empty where a
+        server gives a text only.
       behavior_log_probs: Float[token] in nats, under the distribution that was sampled
         (temperature, top-p, top-k and bans applied); None where a server gives none.
-      policy_log_probs: Float[token] in nats, under the model's full distribution.
+      policy_log_probs: Float[token] in nats, under the model's full distribution; None
+        where a server gives none.
       finish_reason: "stop" at the end token, "length" when cut off, "cancelled" when
-        its group was stopped before it had ended, or had begun.
+        its group was stopped before it had ended, or had begun, "too_long" when the
+        prompt left no room for an answer, "refused" when a server would not give one.
     """
 
     group: str

@@ -2,6 +2,8 @@
 
 import json
 import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -148,3 +150,103 @@ def forget_programs():
     """Each module leaves no compiled programs: the memory maps of all would not fit."""
     yield
     jax.clear_caches()
+
+
+class ChatServer(ThreadingHTTPServer):
+    """An OpenAI-compatible server on loopback.
+
+    Attributes:
+      say: body of a request -> text of its answer.
+      faults: of the next requests, each a function of the handler and the body that
+        replies in the answer's stead; None for an answer.
+      asked: bodies in the order of arrival; `headers` beside them.
+      ended: set when the test is over; what stalls waits for it.
+    """
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), ChatHandler)
+        self.say = lambda body: f"about {body['messages'][-1]['content']}"
+        self.faults, self.asked, self.headers = [], [], []
+        self.ended, self.lock = threading.Event(), threading.Lock()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    def handle_error(self, request, client_address):
+        """A client that has hung up is no fault of a test."""
+
+
+class ChatHandler(BaseHTTPRequestHandler):
+    """Answers one request after the other of a connection."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.lock:
+            fault = self.server.faults.pop(0) if self.server.faults else None
+            self.server.asked.append(body)
+            self.server.headers.append(dict(self.headers))
+        if self.path != "/v1/chat/completions":
+            self.send(b"no such path", status=404)
+        elif fault is not None:
+            fault(self, body)
+        else:
+            self.answer(body)
+
+    def answer(self, body, *, text=None, usage=True, message=None, **choice):
+        """The usual reply; fields of the choice and of its message may be others."""
+        text = self.server.say(body) if text is None else text
+        message = {"role": "assistant", "content": text} | (message or {})
+        choice = {"index": 0, "finish_reason": "stop", **choice}
+        tokens = {"prompt_tokens": 10, "completion_tokens": len(text.split())}
+        tokens["prompt_tokens_details"] = {"cached_tokens": 4}
+        usage = tokens if usage else None
+        if not body.get("stream"):
+            choices = [choice | {"message": message}]
+            self.send(json.dumps({"choices": choices, "usage": usage}).encode())
+            return
+        reason = choice.pop("finish_reason")
+        pieces = [{name: value} for name, value in message.items()]
+        events = [{"choices": [choice | {"delta": piece}]} for piece in pieces]
+        events.append({"choices": [choice | {"delta": {}, "finish_reason": reason}]})
+        events.append({"choices": [], "usage": usage})
+        lines = [f"data: {json.dumps(event)}\n\n" for event in events]
+        lines = [": still there\n\n", *lines, "data: [DONE]\n\n"]
+        self.send("".join(lines).encode(), kind="text/event-stream")
+
+    def send(
+        self, content, *, status=200, kind="application/json", length=None, **more
+    ):
+        """Any reply at all; a wrong length breaks it off."""
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(length or len(content)))
+        for name, value in more.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(content)
+        if length is not None:
+            self.close_connection = True
+
+    def log_message(self, *arguments):
+        """Nothing on standard error."""
+
+
+@pytest.fixture
+def chat_server(monkeypatch):
+    """A server, and a client that does not wait long between tries."""
+    from sophia_jax.generation import server as client
+
+    monkeypatch.setattr(client, "FIRST_WAIT_SECONDS", 0.02)
+    with ChatServer() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.ended.set()
+        server.shutdown()
+        thread.join()

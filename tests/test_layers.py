@@ -36,6 +36,7 @@ HEAVY = (
     "math_verify",
     "orbax",
     "grain",
+    "httpx2",
 )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import tyro
+
+from sophia_jax.cli.servers import RoutingOptions, ServerOptions
+from sophia_jax.cli.settings import checked_options, model_path
 from sophia_jax.config import OptimizerConfig, SophiaConfig
 
 if TYPE_CHECKING:
@@ -38,7 +40,8 @@ class RolloutOptions:
     policy: str
     """Folder (or owner/name on the Hugging Face Hub) of the vision-language model."""
     reasoner: str
-    """Folder (or owner/name) of the frozen model that answers from captions."""
+    """Folder (or owner/name) of the frozen model that answers from captions, or
+    openai:URL#MODEL on a server, as in openai:http://localhost:8000/v1#Qwen/QwQ-32B."""
     data: Path
     """items.jsonl with id, question, answer and image in each row, or its folder."""
     limit: int | None = None
@@ -62,12 +65,15 @@ class RolloutOptions:
     sample_all: bool = False
     """Finish every reasoning, also those that cannot change what is kept."""
     questions_per_shard: int = 128
-    """Questions in one file of each table; a killed run loses at most one file."""
+    """Questions in one file of each table; a killed run loses at most one file, and
+    nothing that a server has answered."""
     slots: int = 256
     """Sequences that are sampled together; fewer need less memory."""
     cache_gib: float | None = None
     """Memory for keys and values, in GiB; None for 1, or for two of the longest
     sequences where that is more."""
+    servers: Annotated[ServerOptions, tyro.conf.OmitArgPrefixes] = ServerOptions()
+    routing: Annotated[RoutingOptions, tyro.conf.OmitArgPrefixes] = RoutingOptions()
 
     def config(self, seed: int, warm_up: WarmUp | None = None) -> CollectConfig:
         """The settings that these options mean."""
@@ -98,6 +104,8 @@ class RolloutOptions:
                 slots=self.slots,
                 cache_gib=self.cache_gib,
                 warm_up=warm_up,
+                server=self.servers.config(),
+                **self.routing.config(self.servers),
             )
 
 
@@ -152,26 +160,6 @@ class TraceOptions:
     """Seconds of the run that are traced to OUT/profile, for XProf or Perfetto."""
     profile_after_seconds: float = 60.0
     """Seconds until the trace begins: by then most programs are compiled."""
-
-
-@contextmanager
-def checked_options() -> Iterator[None]:
-    """Make a setting that is out of its range the user's error.
-
-    Raises:
-      InputError: for a ValueError of a configuration.
-    """
-    from sophia_jax.types import InputError
-
-    try:
-        yield
-    except ValueError as error:
-        raise InputError(str(error)) from error
-
-
-def model_path(given: str) -> str:
-    """An absolute path for a folder, so that a run may go on from elsewhere."""
-    return str(Path(given).resolve()) if Path(given).exists() else given
 
 
 def prompt_set(name: PromptSet) -> Prompts:

@@ -134,13 +134,14 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
 
 
 def token_counter(
-    policy: Model, reasoner: Model
+    policy: Model, reasoner: Model | None = None
 ) -> Callable[[Sequence[str]], list[int]] | None:
     """Lengths of texts in the policy's tokens, the end token included.
 
-    None where the reasoner has the same tokens: then its own count is the policy's.
+    None where the reasoner has the same tokens: then its own count is the policy's. Of
+    a reasoner on a server there are texts alone; it is None here.
     """
-    if _rules(policy.tokenizer) == _rules(reasoner.tokenizer):
+    if reasoner is not None and _rules(policy.tokenizer) == _rules(reasoner.tokenizer):
         return None
 
     def count_tokens(texts: Sequence[str]) -> list[int]:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from sophia_jax.config import SamplingConfig, SophiaConfig
+from sophia_jax.config import (
+    RoutingConfig,
+    SamplingConfig,
+    ServerConfig,
+    SophiaConfig,
+)
 from sophia_jax.data.items import ItemFile
-from sophia_jax.data.prompts import Prompts, encode_prompt, encode_target
+from sophia_jax.data.prompts import Prompts, encode_target
+from sophia_jax.generation.address import parse_address
 from sophia_jax.generation.engine import Engine
 from sophia_jax.models.folder import load_model, save_model
 from sophia_jax.models.model import Model
-from sophia_jax.models.tokenizer import token_counter
 from sophia_jax.recipes.machine import machine, versions
 from sophia_jax.recipes.phases import UpdateConfig, imitate
 from sophia_jax.recipes.questions import (
@@ -25,6 +28,13 @@ from sophia_jax.recipes.questions import (
     load_vision_model,
     read_questions,
     room_for,
+)
+from sophia_jax.recipes.reasoners import (
+    Reasoner,
+    one_of,
+    open_reasoners,
+    route_questions,
+    route_summary,
 )
 from sophia_jax.recipes.run_folder import (
     check_run_folder,
@@ -38,15 +48,7 @@ from sophia_jax.recipes.summary import rollout_summary
 from sophia_jax.rewards import AnswerVerifier
 from sophia_jax.rollouts.tables import RolloutTables
 from sophia_jax.sophia import collect_rollouts
-from sophia_jax.types import (
-    Completion,
-    GenerateFn,
-    InputError,
-    Item,
-    Request,
-    Track,
-    untracked,
-)
+from sophia_jax.types import Item, Track, untracked
 
 __all__ = ["CollectConfig", "WarmUp", "collect"]
 
@@ -70,7 +72,8 @@ class CollectConfig:
 
     Attributes:
       policy: folder or repository of the model being trained.
-      reasoner: folder or repository of the frozen model that is told the captions.
+      reasoner: folder or repository of the frozen model that is told the captions, or
+        `openai:URL#MODEL` of one on a server.
       data: a question file, or the folder of one.
       caption: how captions are sampled.
       answer: how reasonings are sampled.
@@ -81,6 +84,10 @@ class CollectConfig:
       slots: sequences that are sampled together.
       cache_gib: memory for keys and values, as in `Engine`.
       warm_up: of the policy, or None.
+      server: how the reasoner is asked, if it is on one.
+      hard_reasoner: of questions that the policy seldom solves; None: `reasoner`.
+      hard_server: how that one is asked.
+      routing: which questions are hard.
     """
 
     policy: str
@@ -95,6 +102,10 @@ class CollectConfig:
     slots: int = 256
     cache_gib: float | None = None
     warm_up: WarmUp | None = None
+    server: ServerConfig = ServerConfig()
+    hard_reasoner: str | None = None
+    hard_server: ServerConfig = ServerConfig()
+    routing: RoutingConfig = RoutingConfig()
 
     def __post_init__(self) -> None:
         for name in ("questions_per_shard", "slots"):
@@ -136,16 +147,23 @@ def collect(
     questions = read_questions(
         config.data, limit=config.limit, skip_bad_rows=skip_bad_rows
     )
-    settings = asdict(config) | {"questions": digest(questions.items)}
+    settings = _settings(config) | {"questions": digest(questions.items)}
     check_run_folder(run, settings, resume=resume, force=force)
-    policy, reasoner = load_vision_model(config.policy), load_model(config.reasoner)
+    policy = load_vision_model(config.policy)
+    reasoners = open_reasoners(policy, config, run / "reasoner")
     questions = keep_fitting(
         questions,
-        _checks(policy, reasoner, config),
+        _checks(policy, reasoners, config),
         config.data,
         skip_bad_rows=skip_bad_rows,
     )
     lessons = _lessons(policy, config.warm_up, skip_bad_rows=skip_bad_rows)
+    tables = RolloutTables(
+        run / "rollouts", questions.items, config.questions_per_shard
+    )
+    if force or tables.reasonings.missing():
+        for reasoner in reasoners.values():
+            reasoner.check_server()
     open_run_folder(run, settings, resume=resume, force=force)
     skipped = questions.skipped + lessons.skipped
     write_skipped(run, skipped)
@@ -155,40 +173,58 @@ def collect(
             policy = _warmed_up(
                 policy, lessons.items, config.warm_up.phase, run, track=track
             )
-    tables = RolloutTables(
-        run / "rollouts", questions.items, config.questions_per_shard
-    )
     with stopwatch(run, "rollouts"), AnswerVerifier() as verifier:
+        routes = None
+        if config.hard_reasoner is not None:
+            routes = route_questions(
+                policy, verifier.verify, tables, config, track=track
+            )
+        reasoner, count_tokens = one_of(reasoners, routes)
         collect_rollouts(
             Engine(
                 policy, config.caption, slots=config.slots, cache_gib=config.cache_gib
             ),
-            _where_it_fits(reasoner, config),
+            reasoner,
             verifier.verify,
-            token_counter(policy, reasoner),
+            count_tokens,
             tables,
             config.prompts,
             config.sophia,
             track=track,
         )
-    summary = _summary(run, tables, config, len(skipped))
+    summary = _summary(run, tables, config, reasoners, len(skipped))
     write_json(run / "summary.json", summary)
     return summary
 
 
-def _checks(policy: Model, reasoner: Model, config: CollectConfig) -> list:
+def _settings(config: CollectConfig) -> dict[str, Any]:
+    """All that decides the results: a server may be found elsewhere next time, and be
+    asked in another manner."""
+    settings = asdict(config)
+    pairs = [("reasoner", "server"), ("hard_reasoner", "hard_server")]
+    for name, server in pairs:
+        manner = settings.pop(server)
+        where = settings[name]
+        address = None if where is None else parse_address(where)
+        if address is not None:
+            settings[name] = f"openai:#{address.model}"
+            settings[server] = {key: manner[key] for key in ("fields", "log_probs")}
+    if config.hard_reasoner is None:
+        del settings["hard_reasoner"], settings["routing"]
+    return settings
+
+
+def _checks(
+    policy: Model, reasoners: Mapping[str, Reasoner], config: CollectConfig
+) -> list:
     """That all prompts fit, as far as they are known before the captions are."""
     prompts = config.prompts
+    answer = 1 if config.hard_reasoner is None else config.answer.max_new_tokens
     return [
         can_be_judged,
         room_for(policy, config.caption.max_new_tokens, lambda item: prompts.caption),
-        room_for(policy, 1, lambda item: item.question),
-        room_for(
-            reasoner,
-            config.answer.max_new_tokens,
-            lambda item: prompts.reasoner.format(caption="", question=item.question),
-            pictures=False,
-        ),
+        room_for(policy, answer, lambda item: item.question),
+        *(check for reasoner in reasoners.values() for check in reasoner.checks),
     ]
 
 
@@ -220,70 +256,34 @@ def _warmed_up(
     return load_model(folder)
 
 
-def _where_it_fits(reasoner: Model, config: CollectConfig) -> GenerateFn:
-    """The reasoner, asked only what leaves room for its answer.
-
-    The rest is as good as cut off before the first token.
-    """
-    engine = Engine(
-        reasoner, config.answer, slots=config.slots, cache_gib=config.cache_gib
-    )
-
-    def fits(request: Request) -> bool:
-        try:
-            encode_prompt(
-                reasoner.tokenizer,
-                reasoner.config,
-                request.text,
-                max_new_tokens=config.answer.max_new_tokens,
-            )
-        except InputError:
-            return False
-        return True
-
-    def generate(requests: Iterable[Request]) -> Iterator[Completion]:
-        requests = list(requests)
-        asked = {request.group: fits(request) for request in requests}
-        yield from engine(request for request in requests if asked[request.group])
-        for request in requests:
-            if not asked[request.group]:
-                yield from map(
-                    functools.partial(_unsaid, request), range(request.num_samples)
-                )
-
-    return generate
-
-
-def _unsaid(request: Request, sample: int) -> Completion:
-    nothing = np.zeros(0, np.float32)
-    return Completion(
-        group=request.group,
-        sample=sample,
-        text="",
-        token_ids=np.zeros(0, np.int32),
-        behavior_log_probs=nothing,
-        policy_log_probs=nothing,
-        finish_reason="length",
-    )
-
-
 def _captions_too_long(tables: RolloutTables) -> int:
     """Captions from which nothing could be asked."""
     unsaid = {
         (row["question_id"], row["caption"])
         for shard in range(tables.num_shards)
         for row in tables.reasonings.read(shard)
-        if not row["token_ids"]
+        if row["finish_reason"] == "too_long"
     }
     return len(unsaid)
 
 
 def _summary(
-    run: Path, tables: RolloutTables, config: CollectConfig, num_skipped: int
+    run: Path,
+    tables: RolloutTables,
+    config: CollectConfig,
+    reasoners: Mapping[str, Reasoner],
+    num_skipped: int,
 ) -> dict:
     too_long = {"captions_too_long_for_reasoner": _captions_too_long(tables)}
+    servers = {
+        route: reasoner.usage()
+        for route, reasoner in reasoners.items()
+        if reasoner.usage is not None
+    }
     return {
         "rollouts": rollout_summary(tables) | too_long,
+        **({"servers": servers} if servers else {}),
+        **({} if config.hard_reasoner is None else {"routes": route_summary(tables)}),
         "skipped": num_skipped,
         "seconds": read_seconds(run),
         "versions": versions(),

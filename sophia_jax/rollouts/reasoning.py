@@ -12,7 +12,7 @@ from sophia_jax.rollouts.tables import check_rows
 from sophia_jax.seeds import group_seed
 from sophia_jax.types import GenerateFn, Item, Request, RewardFn
 
-__all__ = ["write_reasonings"]
+__all__ = ["question_of", "write_reasonings"]
 
 
 def write_reasonings(
@@ -95,6 +95,11 @@ def write_reasonings(
         rows,
         key=lambda row: (order[row["question_id"]], row["caption"], row["reasoning"]),
     )
+
+
+def question_of(request: Request) -> str:
+    """The id of the question that a request of `write_reasonings` asks."""
+    return request.group.partition("/")[2]
 
 
 def _request(item: Item, caption: dict, template: str, config: SophiaConfig) -> Request:

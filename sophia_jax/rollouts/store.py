@@ -15,7 +15,14 @@ import pyarrow.parquet as pq
 
 from sophia_jax.types import InputError
 
-__all__ = ["CAPTIONS", "REASONINGS", "SELECTION", "ShardedTable", "open_table"]
+__all__ = [
+    "CAPTIONS",
+    "REASONINGS",
+    "ROUTES",
+    "SELECTION",
+    "ShardedTable",
+    "open_table",
+]
 
 
 def _required(name: str, column_type: pa.DataType) -> pa.Field:
@@ -73,6 +80,17 @@ SELECTION = pa.schema(
     ]
 )
 """One row per question; the chosen trajectory's columns are null where none is kept."""
+
+ROUTES = pa.schema(
+    [
+        _required("question_id", pa.string()),
+        _required("verdicts", pa.list_(pa.string())),
+        _required("solve_rate", pa.float32()),
+        _required("route", pa.string()),
+        _required("seed", pa.uint64()),
+    ]
+)
+"""One row per question; verdicts are of the policy's own answers."""
 
 _SHARD_NAME = re.compile(r"\d{5}-of-(\d{5})\.parquet")
 

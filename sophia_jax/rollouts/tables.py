@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sophia_jax.rollouts.store import CAPTIONS, REASONINGS, SELECTION, ShardedTable
+from sophia_jax.rollouts.store import (
+    CAPTIONS,
+    REASONINGS,
+    ROUTES,
+    SELECTION,
+    ShardedTable,
+)
 from sophia_jax.types import InputError, Item
 
 __all__ = ["RolloutTables", "check_rows"]
@@ -62,6 +68,11 @@ class RolloutTables:
     @property
     def selection(self) -> ShardedTable:
         return ShardedTable(self.folder / "selection", SELECTION, self.num_shards)
+
+    @property
+    def routes(self) -> ShardedTable:
+        """Only where there are two reasoners."""
+        return ShardedTable(self.folder / "routes", ROUTES, self.num_shards)
 
     def questions(self, shard: int) -> tuple[Item, ...]:
         """The items of one shard."""

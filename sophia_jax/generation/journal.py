@@ -1,0 +1,144 @@
+"""What a server has answered, on the disk before anything else is done with it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from sophia_jax.generation.replies import Reply
+from sophia_jax.types import InputError
+
+__all__ = ["Journal"]
+
+
+class Journal:
+    """A JSONL file that grows by one line for each try; a kill loses none of them.
+
+    Each line counts something, and may hold an answer. Answers are kept until a run
+    asks for others, when those before them are stored elsewhere; counts are kept.
+
+    Args:
+      path: of the file, which is not looked at before it is needed; None keeps the
+        counts of this process alone.
+    """
+
+    def __init__(self, path: Path | None = None):
+        self.path = path
+        self._counts: Counter[str] | None = None
+
+    def recall(self, keys: Collection[str]) -> dict[str, Reply]:
+        """The answers that are known of some requests; all others are forgotten.
+
+        Args:
+          keys: of the requests.
+
+        Returns:
+          Answers by key.
+
+        Raises:
+          InputError: the file is damaged, but for a last line that was cut off.
+        """
+        known, others = self._read(keys)
+        if others:
+            self._forget_others(known)
+        return known
+
+    def write(
+        self,
+        counts: Mapping[str, float],
+        *,
+        key: str | None = None,
+        reply: Reply | None = None,
+    ) -> None:
+        """Add a line.
+
+        Args:
+          counts: what is to be counted.
+          key: of the request that was answered.
+          reply: the answer.
+        """
+        self.counts().update(counts)
+        if self.path is None:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(_line(counts, key, reply))
+
+    def counts(self) -> Counter[str]:
+        """What was counted, summed over all lines.
+
+        Raises:
+          InputError: as `recall`.
+        """
+        if self._counts is None:
+            self._read(())
+        return self._counts
+
+    def _read(self, keys: Collection[str]) -> tuple[dict[str, Reply], int]:
+        """The answers to `keys`, and how many others there are; counts are summed."""
+        if self.path is None or not self.path.exists():
+            self._counts = self._counts or Counter()
+            return {}, 0
+        known: dict[str, Reply] = {}
+        counts: Counter[str] = Counter()
+        whole = others = 0
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    break
+                whole += len(line)
+                key, reply = self._parse(line, number, counts)
+                if key in keys:
+                    known[key] = reply
+                elif key is not None:
+                    others += 1
+        os.truncate(self.path, whole)  # or the next line would end this one
+        self._counts = counts
+        return known, others
+
+    def _parse(
+        self, line: bytes, number: int, counts: Counter[str]
+    ) -> tuple[str | None, Reply | None]:
+        try:
+            row: dict[str, Any] = json.loads(line)
+            counts.update(row["counts"])
+            if row.get("key") is None:
+                return None, None
+            log_probs = row["log_probs"]
+            return row["key"], Reply(
+                row["text"],
+                row["finish_reason"],
+                None if log_probs is None else tuple(log_probs),
+                row["counts"],
+            )
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(
+                f"{self.path}:{number}: expected a line of a journal, got "
+                f"{line[:80]!r} ({type(error).__name__})"
+            ) from None
+
+    def _forget_others(self, known: Mapping[str, Reply]) -> None:
+        spent = Counter(self._counts)
+        for reply in known.values():
+            spent.subtract(reply.counts)
+        lines = [_line(spent, None, None)]
+        lines += [_line(reply.counts, key, reply) for key, reply in known.items()]
+        temporary = self.path.with_name(f".{self.path.name}.tmp")
+        temporary.write_text("".join(lines), encoding="utf-8")
+        os.replace(temporary, self.path)
+
+
+def _line(counts: Mapping[str, float], key: str | None, reply: Reply | None) -> str:
+    row: dict[str, Any] = {"counts": dict(counts)}
+    if reply is not None:
+        row |= {
+            "key": key,
+            "text": reply.text,
+            "finish_reason": reply.finish_reason,
+            "log_probs": reply.log_probs,
+        }
+    return json.dumps(row) + "\n"

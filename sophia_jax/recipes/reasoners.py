@@ -1,0 +1,243 @@
+"""Where reasonings come from: a model folder, a server, or one of two."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sophia_jax.data.prompts import encode_prompt
+from sophia_jax.generation.address import parse_address
+from sophia_jax.generation.engine import Engine
+from sophia_jax.generation.remote import RemoteModel
+from sophia_jax.models.folder import load_model
+from sophia_jax.models.model import Model
+from sophia_jax.models.tokenizer import token_counter
+from sophia_jax.recipes.questions import Check, room_for
+from sophia_jax.rollouts.routing import EASY, HARD, routed, write_routes
+from sophia_jax.rollouts.tables import RolloutTables
+from sophia_jax.types import (
+    Completion,
+    GenerateFn,
+    InputError,
+    Request,
+    RewardFn,
+    Track,
+)
+
+if TYPE_CHECKING:
+    from sophia_jax.recipes.own_data import CollectConfig
+
+__all__ = ["Reasoner", "one_of", "open_reasoners", "route_questions", "route_summary"]
+
+ONLY = "reasoner"  # the name of one that has all questions
+
+
+@dataclass(frozen=True)
+class Reasoner:
+    """A frozen model that answers from captions, wherever it runs.
+
+    Attributes:
+      start: gives what samples; memory on this machine is taken only then.
+      count_tokens: lengths of texts in the policy's tokens; None where its are theirs.
+      checks: that it has room for a question; a server says so itself, when asked.
+      check_server: raises where there is a server that cannot serve.
+      usage: what a server was asked and what it cost; None of a local model.
+    """
+
+    start: Callable[[], GenerateFn]
+    count_tokens: Callable[[Sequence[str]], Sequence[int]] | None
+    checks: tuple[Check, ...] = ()
+    check_server: Callable[[], None] = lambda: None
+    usage: Callable[[], dict] | None = None
+
+
+def open_reasoners(
+    policy: Model, config: CollectConfig, folder: Path
+) -> dict[str, Reasoner]:
+    """The reasoner, or the two of them.
+
+    Args:
+      policy: in whose tokens lengths are counted.
+      config: where they are.
+      folder: of the answers of servers, until they are stored elsewhere.
+
+    Returns:
+      The reasoners by route, or the only one by the name "reasoner".
+
+    Raises:
+      InputError: a folder holds no model, or an address is none.
+    """
+    easy = ONLY if config.hard_reasoner is None else EASY
+    asked = {easy: (config.reasoner, config.server)}
+    if config.hard_reasoner is not None:
+        asked[HARD] = (config.hard_reasoner, config.hard_server)
+    reasoners = {}
+    for name, (where, server) in asked.items():
+        address = parse_address(where)
+        if address is None:
+            reasoners[name] = _local(load_model(where), policy, config)
+        else:
+            remote = RemoteModel(
+                address, config.answer, server, journal=folder / f"{name}.jsonl"
+            )
+            reasoners[name] = _remote(remote, policy)
+    return reasoners
+
+
+def one_of(
+    reasoners: Mapping[str, Reasoner], routes: Mapping[str, str] | None
+) -> tuple[GenerateFn, Callable[[Sequence[str]], Sequence[int]] | None]:
+    """What `collect_rollouts` sees of the reasoners.
+
+    Args:
+      reasoners: by route.
+      routes: by question id; None where there is one reasoner.
+
+    Returns:
+      The samples' source, and what counts their tokens.
+    """
+    counters = [reasoner.count_tokens for reasoner in reasoners.values()]
+    count_tokens = next((each for each in counters if each is not None), None)
+    started = {route: reasoner.start() for route, reasoner in reasoners.items()}
+    if routes is None:
+        return started[ONLY], count_tokens
+    return routed(started, routes), count_tokens
+
+
+def route_questions(
+    policy: Model,
+    verify: RewardFn,
+    tables: RolloutTables,
+    config: CollectConfig,
+    *,
+    track: Track,
+) -> dict[str, str]:
+    """Which questions are easy; what is stored already is not asked again.
+
+    Args:
+      policy: the model being trained; it answers as a reasoner would, but sees.
+      verify: judges the answers.
+      tables: of the questions.
+      config: of the routing, and the seeds.
+      track: shows how far it is, in shards.
+
+    Returns:
+      The route of each question id.
+    """
+    missing = tables.routes.missing()
+    engine = Engine(
+        policy, config.answer, slots=config.slots, cache_gib=config.cache_gib
+    )
+    for shard in track(missing, "routes", len(missing)):
+        items = tables.questions(shard)
+        rows = write_routes(engine, verify, items, config.sophia, config.routing)
+        tables.routes.write(shard, rows)
+    return {row["question_id"]: row["route"] for row in tables.routes.read_all()}
+
+
+def route_summary(tables: RolloutTables) -> dict:
+    """How many questions went to each reasoner, and how many the policy solved."""
+    rows = tables.routes.read_all()
+    counts = Counter(row["route"] for row in rows)
+    return {
+        EASY: counts[EASY],
+        HARD: counts[HARD],
+        "mean_solve_rate": float(np.mean([row["solve_rate"] for row in rows])),
+    }
+
+
+def _remote(model: RemoteModel, policy: Model) -> Reasoner:
+    where = {"url": model.address.url, "model": model.address.model}
+    return Reasoner(
+        start=lambda: model,
+        count_tokens=token_counter(policy),
+        check_server=model.check,
+        usage=lambda: where | model.usage(),
+    )
+
+
+def _local(model: Model, policy: Model, config: CollectConfig) -> Reasoner:
+    template, length = config.prompts.reasoner, config.answer.max_new_tokens
+    check = room_for(
+        model,
+        length,
+        lambda item: template.format(caption="", question=item.question),
+        pictures=False,
+    )
+    return Reasoner(
+        start=lambda: _where_it_fits(model, config),
+        count_tokens=token_counter(policy, model),
+        checks=(check,),
+    )
+
+
+def _where_it_fits(model: Model, config: CollectConfig) -> GenerateFn:
+    """A local model, asked only what leaves room for its answer."""
+    engine = Engine(
+        model, config.answer, slots=config.slots, cache_gib=config.cache_gib
+    )
+
+    def fits(request: Request) -> bool:
+        length = config.answer.max_new_tokens
+        try:
+            encode_prompt(
+                model.tokenizer, model.config, request.text, max_new_tokens=length
+            )
+        except InputError:
+            return False
+        return True
+
+    def generate(requests: Iterable[Request]) -> _FittingRun:
+        return _FittingRun(engine, requests, fits)
+
+    return generate
+
+
+class _FittingRun:
+    """The completions of an engine, after those that are too long for it."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        requests: Iterable[Request],
+        fits: Callable[[Request], bool],
+    ):
+        requests = list(requests)
+        asked = {request.group: fits(request) for request in requests}
+        self._run = engine(each for each in requests if asked[each.group])
+        self._completions = itertools.chain(
+            (
+                _unsaid(request, number)
+                for request in requests
+                if not asked[request.group]
+                for number in range(request.num_samples)
+            ),
+            self._run,
+        )
+        self.cancel = self._run.cancel
+        self.close = self._run.close
+
+    def __iter__(self) -> Iterator[Completion]:
+        return self
+
+    def __next__(self) -> Completion:
+        return next(self._completions)
+
+
+def _unsaid(request: Request, number: int) -> Completion:
+    nothing = np.zeros(0, np.float32)
+    return Completion(
+        group=request.group,
+        sample=number,
+        text="",
+        token_ids=np.zeros(0, np.int32),
+        behavior_log_probs=nothing,
+        policy_log_probs=nothing,
+        finish_reason="too_long",
+    )
