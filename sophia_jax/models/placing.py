@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import math
+import os
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import jax
@@ -17,8 +20,8 @@ from sophia_jax.models.weights import (
     Layout,
     Weight,
     file_rows,
-    from_file,
     get_param,
+    patches_from_file,
     row_runs,
     tensor_names,
     weight_table,
@@ -27,7 +30,10 @@ from sophia_jax.types import Array, Track, untracked
 
 __all__ = ["Place", "ReadRows", "place_weights"]
 
-PIECE_BYTES = 64 << 20  # of a file that are on the way to a device at a time
+PIECE_BYTES = 16 << 20  # of weights that a worker brings to a device at a time
+WORKERS = min(4, os.cpu_count() or 1)
+TURNED_ROWS = 32
+ALIGNMENT = 64  # bytes, of memory that XLA uses on a CPU
 
 ReadRows = Callable[[str, slice], np.ndarray]
 """(name of `weight_table`, rows) -> those rows of the tensor, in the file's dtype."""
@@ -72,7 +78,7 @@ def place_weights(
 ) -> dict:
     """Parameters of a model, of which each device's share is read by itself.
 
-    Beyond the parameters, a few pieces of `PIECE_BYTES` are held at a time.
+    Beyond the parameters, each of `WORKERS` threads holds a piece of `PIECE_BYTES`.
 
     Args:
       read: gives rows of the tensors of `weight_table(config, layout)`.
@@ -91,7 +97,7 @@ def place_weights(
     sharding_of = {path: place(path, shape_of[path]) for path in paths}
     shares = {
         path: {
-            device: jnp.zeros(_sizes(index, shape_of[path]), dtype, device=device)
+            device: _share(_sizes(index), dtype, device)
             for device, index in _indices(sharding_of[path], shape_of[path])
         }
         for path in paths
@@ -103,22 +109,23 @@ def place_weights(
         for device, index in _indices(sharding_of[path], shape_of[path])
         for piece in _pieces(weight, part, device, index, config, shapes, dtype)
     ]
+
+    def fill(piece: _Piece) -> _Piece:
+        values = _cut(read(piece.name, piece.rows), piece)
+        shares[piece.path][piece.device].put(values, piece.start)
+        return piece
+
     total = sum(piece.nbytes for piece in pieces)
-    for piece in track(pieces, "weights", total, size_of=lambda piece: piece.nbytes):
-        share = shares[piece.path]
-        rows = _cut(read(piece.name, piece.rows), piece)
-        filled = _filled(
-            share.pop(piece.device),
-            jax.device_put(rows, piece.device),
-            piece.start,
-            transposed=piece.weight.layout == "transposed",
-        )
-        # Without waiting, the pieces of a whole model would queue up in memory.
-        share[piece.device] = filled.block_until_ready()
+    with ThreadPoolExecutor(WORKERS) as workers:
+        filled = workers.map(fill, pieces)
+        for _ in track(filled, "weights", total, size_of=lambda piece: piece.nbytes):
+            pass
     params: dict = {}
-    for path, share in shares.items():
+    for path in paths:
         array = jax.make_array_from_single_device_arrays(
-            shape_of[path], sharding_of[path], list(share.values())
+            shape_of[path],
+            sharding_of[path],
+            [share.array() for share in shares.pop(path).values()],
         )
         *parents, last = path.split(".")
         tree = params
@@ -145,7 +152,7 @@ def _indices(
     ]
 
 
-def _sizes(index: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+def _sizes(index: tuple[slice, ...]) -> tuple[int, ...]:
     return tuple(axis.stop - axis.start for axis in index)
 
 
@@ -191,17 +198,81 @@ def _pieces(
 
 
 def _cut(rows: np.ndarray, piece: _Piece) -> np.ndarray:
-    """What the device holds of them: only this is sent."""
+    """What the device holds of them, as ours has it: only this is sent."""
     if piece.weight.layout == "patches":
-        return from_file(rows, piece.weight)[piece.others]
-    return rows[(slice(None), *piece.others)]
+        return patches_from_file(rows)[piece.others]
+    held = rows[(slice(None), *piece.others)]
+    return _turned(held) if piece.weight.layout == "transposed" else held
 
 
-@functools.partial(jax.jit, donate_argnums=0, static_argnames="transposed")
-def _filled(
-    share: Array, rows: Array, start: tuple[int, ...], *, transposed: bool
-) -> Array:
-    """The share with some rows of a tensor, turned and converted on the device."""
-    rows = (rows.T if transposed else rows).astype(share.dtype)
-    rows = rows.reshape((1,) * (share.ndim - rows.ndim) + rows.shape)
-    return jax.lax.dynamic_update_slice(share, rows, start)
+def _turned(rows: np.ndarray) -> np.ndarray:
+    """The transposed matrix, copied a few rows at a time, which caches hold.
+
+    As a whole, NumPy takes three times as long, and so does XLA on a CPU.
+    """
+    bits = rows.view(f"u{rows.itemsize}")
+    turned = np.empty(bits.shape[::-1], bits.dtype)
+    for first in range(0, len(bits), TURNED_ROWS):
+        turned[:, first : first + TURNED_ROWS] = bits[first : first + TURNED_ROWS].T
+    return turned.view(rows.dtype)
+
+
+class _Share:
+    """What a device holds of a parameter, zeros at first, on the device itself."""
+
+    def __init__(
+        self, shape: tuple[int, ...], dtype: jax.typing.DTypeLike, device: jax.Device
+    ):
+        self._device = device
+        self._array = jnp.zeros(shape, dtype, device=device)
+        self._lock = threading.Lock()
+
+    def put(self, values: np.ndarray, start: tuple[int, ...]) -> None:
+        """Fill in a piece; several threads may do so."""
+        on_device = jax.device_put(values, self._device)
+        with self._lock:
+            filled = _filled(self._array, on_device, start)
+            # Waited for, or the pieces of a whole model would queue up in memory.
+            self._array = filled.block_until_ready()
+
+    def array(self) -> Array:
+        """The whole share."""
+        return self._array
+
+
+class _HostShare(_Share):
+    """The same in memory of this process, which a CPU device takes over as it stands.
+
+    For the sake of one piece, XLA on a CPU would convert all of a bfloat16 share.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], dtype: jax.typing.DTypeLike, device: jax.Device
+    ):
+        self._device = device
+        size = math.prod(shape) * jnp.dtype(dtype).itemsize
+        memory = np.zeros(size + ALIGNMENT, np.uint8)
+        first = -memory.ctypes.data % ALIGNMENT
+        self._held = memory[first : first + size].view(dtype).reshape(shape)
+
+    def put(self, values: np.ndarray, start: tuple[int, ...]) -> None:
+        values = values.reshape((1,) * (self._held.ndim - values.ndim) + values.shape)
+        place = zip(start, values.shape, strict=True)
+        self._held[tuple(slice(first, first + size) for first, size in place)] = values
+
+    def array(self) -> Array:
+        return jax.device_put(self._held, self._device)
+
+
+def _share(
+    shape: tuple[int, ...], dtype: jax.typing.DTypeLike, device: jax.Device
+) -> _Share:
+    kind = _HostShare if device.platform == "cpu" else _Share
+    return kind(shape, dtype, device)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _filled(share: Array, values: Array, start: tuple[int, ...]) -> Array:
+    values = values.astype(share.dtype)
+    values = values.reshape((1,) * (share.ndim - values.ndim) + values.shape)
+    return jax.lax.dynamic_update_slice(share, values, start)

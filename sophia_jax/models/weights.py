@@ -19,10 +19,10 @@ __all__ = [
     "Weight",
     "file_names",
     "file_rows",
-    "from_file",
     "get_param",
     "head_names",
     "mismatches",
+    "patches_from_file",
     "row_runs",
     "tensor_names",
     "to_hf",
@@ -260,11 +260,9 @@ def get_param(tree: dict, path: str) -> Array:
     return tree
 
 
-def from_file(rows: np.ndarray, weight: Weight) -> np.ndarray:
-    """Some rows of a tensor, as ours has them."""
-    if weight.layout == "patches":
-        return rows.transpose(2, 3, 1, 0).reshape(-1, rows.shape[0])
-    return rows.T if weight.layout == "transposed" else rows
+def patches_from_file(rows: np.ndarray) -> np.ndarray:
+    """Some rows of a convolution's kernel, as ours has them."""
+    return rows.transpose(2, 3, 1, 0).reshape(-1, rows.shape[0])
 
 
 def _to_file(value: np.ndarray, weight: Weight) -> np.ndarray:

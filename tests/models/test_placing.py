@@ -30,6 +30,14 @@ def test_pieces_of_any_size_make_the_same_weights(
     )
 
 
+def test_shares_on_devices_are_filled_as_those_on_a_host(folders, monkeypatch):
+    on_host = load_model(folders["layer_norm"], dtype=jnp.bfloat16).params
+    monkeypatch.setattr(placing, "_share", placing._Share)
+    monkeypatch.setattr(placing, "PIECE_BYTES", 100)
+    on_device = load_model(folders["layer_norm"], dtype=jnp.bfloat16).params
+    jax.tree.map(np.testing.assert_array_equal, on_device, on_host)
+
+
 def test_rows_of_a_packed_tensor_are_found_group_by_group():
     # Two groups of 2 + 1 rows: those of the first parameter are 0, 1, 3, 4 of six.
     weight = Weight("packed", ("query", "key"), "transposed", groups=2)
