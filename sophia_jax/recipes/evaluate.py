@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from sophia_jax.recipes.questions import (
 )
 from sophia_jax.recipes.run_folder import (
     check_run_folder,
+    count_reasons,
     open_run_folder,
     write_skipped,
 )
@@ -43,7 +44,7 @@ class EvaluateConfig:
 
     Attributes:
       model: folder or repository.
-      data: a question file, or the folder of one.
+      data: a source of questions, as of `read_source`.
       answer: how answers are sampled, one for each question.
       caption: how captions are sampled, where the true ones are known.
       system: the system prompt of the answers, or None.
@@ -78,6 +79,7 @@ def evaluate(
     resume: bool = False,
     force: bool = False,
     track: Track = untracked,
+    say: Callable[[str], None] = print,
 ) -> dict:
     """Ask every question once, and judge the answers.
 
@@ -90,6 +92,7 @@ def evaluate(
       resume: keep what an evaluation of the same settings left.
       force: delete what an earlier one left in the folder.
       track: shows how far the sampling is.
+      say: prints how much was unpacked of the source.
 
     Returns:
       What is written to `summary.json`.
@@ -98,7 +101,11 @@ def evaluate(
       InputError: something that was given cannot be used.
     """
     questions = read_questions(
-        config.data, limit=config.limit, skip_bad_rows=skip_bad_rows
+        config.data,
+        limit=config.limit,
+        skip_bad_rows=skip_bad_rows,
+        track=track,
+        say=say,
     )
     settings = asdict(config) | {"questions": digest(questions.items)}
     check_run_folder(folder, settings, resume=resume, force=force)
@@ -113,6 +120,7 @@ def evaluate(
     rows = _ask(model, questions.items, config, track)
     summary = summarize(rows) | {
         "skipped": len(questions.skipped),
+        "skipped_by_reason": count_reasons(questions.skipped),
         "versions": versions(),
         "machine": machine(),
     }

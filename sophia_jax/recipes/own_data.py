@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from sophia_jax.config import SamplingConfig, SophiaConfig
-from sophia_jax.data.items import ItemFile
-from sophia_jax.data.prompts import Prompts, encode_prompt, encode_target
+from sophia_jax.data.good_rows import ItemFile
+from sophia_jax.data.prompts import Prompts, encode_prompt
 from sophia_jax.generation.engine import Engine
 from sophia_jax.models.folder import load_model, save_model
 from sophia_jax.models.model import Model
 from sophia_jax.models.tokenizer import token_counter
+from sophia_jax.recipes.leak_check import drop_leaks
+from sophia_jax.recipes.lessons import read_lessons
 from sophia_jax.recipes.machine import machine, versions
 from sophia_jax.recipes.phases import UpdateConfig, imitate
 from sophia_jax.recipes.questions import (
@@ -28,6 +30,7 @@ from sophia_jax.recipes.questions import (
 )
 from sophia_jax.recipes.run_folder import (
     check_run_folder,
+    count_reasons,
     open_run_folder,
     read_seconds,
     stopwatch,
@@ -56,7 +59,7 @@ class WarmUp:
     """Supervised tuning before the collection.
 
     Attributes:
-      data: a question file whose answers are the texts to be learnt.
+      data: a source of questions whose answers are the texts to be learnt.
       phase: of the updates.
     """
 
@@ -71,7 +74,7 @@ class CollectConfig:
     Attributes:
       policy: folder or repository of the model being trained.
       reasoner: folder or repository of the frozen model that is told the captions.
-      data: a question file, or the folder of one.
+      data: a source of questions, as of `read_source`.
       caption: how captions are sampled.
       answer: how reasonings are sampled.
       prompts: for both models.
@@ -81,6 +84,8 @@ class CollectConfig:
       slots: sequences that are sampled together.
       cache_gib: memory for keys and values, as in `Engine`.
       warm_up: of the policy, or None.
+      exclude: benchmarks, whose questions and pictures are left out of all that is
+        learnt from.
     """
 
     policy: str
@@ -95,6 +100,7 @@ class CollectConfig:
     slots: int = 256
     cache_gib: float | None = None
     warm_up: WarmUp | None = None
+    exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("questions_per_shard", "slots"):
@@ -134,10 +140,22 @@ def collect(
       InputError: something that was given cannot be used.
     """
     questions = read_questions(
-        config.data, limit=config.limit, skip_bad_rows=skip_bad_rows
+        config.data,
+        limit=config.limit,
+        skip_bad_rows=skip_bad_rows,
+        track=track,
+        say=say,
     )
     settings = asdict(config) | {"questions": digest(questions.items)}
     check_run_folder(run, settings, resume=resume, force=force)
+    questions = drop_leaks(
+        questions,
+        config.exclude,
+        config.data,
+        skip_bad_rows=skip_bad_rows,
+        track=track,
+        say=say,
+    )
     policy, reasoner = load_vision_model(config.policy), load_model(config.reasoner)
     questions = keep_fitting(
         questions,
@@ -145,7 +163,16 @@ def collect(
         config.data,
         skip_bad_rows=skip_bad_rows,
     )
-    lessons = _lessons(policy, config.warm_up, skip_bad_rows=skip_bad_rows)
+    lessons = ItemFile(items=(), skipped=())
+    if config.warm_up is not None:
+        lessons = read_lessons(
+            policy,
+            config.warm_up.data,
+            exclude=config.exclude,
+            skip_bad_rows=skip_bad_rows,
+            track=track,
+            say=say,
+        )
     open_run_folder(run, settings, resume=resume, force=force)
     skipped = questions.skipped + lessons.skipped
     write_skipped(run, skipped)
@@ -171,7 +198,7 @@ def collect(
             config.sophia,
             track=track,
         )
-    summary = _summary(run, tables, config, len(skipped))
+    summary = _summary(run, tables, config, skipped)
     write_json(run / "summary.json", summary)
     return summary
 
@@ -190,19 +217,6 @@ def _checks(policy: Model, reasoner: Model, config: CollectConfig) -> list:
             pictures=False,
         ),
     ]
-
-
-def _lessons(policy: Model, warm_up: WarmUp | None, *, skip_bad_rows: bool) -> ItemFile:
-    """What the warm-up learns from; nothing without one."""
-    if warm_up is None:
-        return ItemFile(items=(), skipped=())
-
-    def check(item: Item) -> None:
-        length = len(encode_target(policy.tokenizer, item.answer))
-        room_for(policy, length, lambda item: item.question)(item)
-
-    lessons = read_questions(warm_up.data, skip_bad_rows=skip_bad_rows)
-    return keep_fitting(lessons, [check], warm_up.data, skip_bad_rows=skip_bad_rows)
 
 
 def _warmed_up(
@@ -279,12 +293,13 @@ def _captions_too_long(tables: RolloutTables) -> int:
 
 
 def _summary(
-    run: Path, tables: RolloutTables, config: CollectConfig, num_skipped: int
+    run: Path, tables: RolloutTables, config: CollectConfig, skipped: Sequence[str]
 ) -> dict:
     too_long = {"captions_too_long_for_reasoner": _captions_too_long(tables)}
     return {
         "rollouts": rollout_summary(tables) | too_long,
-        "skipped": num_skipped,
+        "skipped": len(skipped),
+        "skipped_by_reason": count_reasons(skipped),
         "seconds": read_seconds(run),
         "versions": versions(),
         "machine": machine(),

@@ -7,19 +7,23 @@ import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from sophia_jax.data.good_rows import ItemFile
 from sophia_jax.data.images import load_image, tile_grid
-from sophia_jax.data.items import ItemFile, read_items
 from sophia_jax.data.prompts import encode_prompt
+from sophia_jax.data.sources import read_source
 from sophia_jax.models.folder import load_model
 from sophia_jax.models.model import Model
 from sophia_jax.rewards.answers import MAX_ANSWER_CHARS
 from sophia_jax.tiles import TileGeometry
-from sophia_jax.types import InputError, Item
+from sophia_jax.types import InputError, Item, Track, untracked
 
 __all__ = [
     "Check",
     "can_be_judged",
     "digest",
+    "encode_question",
     "keep_fitting",
     "load_vision_model",
     "read_questions",
@@ -31,24 +35,39 @@ Check = Callable[[Item], object]
 
 
 def read_questions(
-    path: str | Path, *, limit: int | None = None, skip_bad_rows: bool = False
+    source: str | Path,
+    *,
+    limit: int | None = None,
+    skip_bad_rows: bool = False,
+    to_imitate: bool = False,
+    track: Track = untracked,
+    say: Callable[[str], None] = lambda line: None,
 ) -> ItemFile:
-    """The first good rows of a question file.
+    """The first good rows of a source.
 
     Args:
-      path: an `items.jsonl` file, or the folder of one.
+      source: of any form that `read_source` knows.
       limit: how many are taken at most; None for all.
-      skip_bad_rows: leave bad rows out and list them, instead of refusing the file.
+      skip_bad_rows: leave bad rows out and list them, instead of refusing the source.
+      to_imitate: answers are texts to be learnt, and rows need no picture.
+      track: shows how many pictures were read.
+      say: prints how much was unpacked.
 
     Returns:
-      The questions, and one line for each bad row of the file.
+      The questions, and one line for each bad row of the source.
 
     Raises:
-      InputError: limit is not positive, or as `read_items`.
+      InputError: limit is not positive, or as `read_source`.
     """
     if limit is not None and limit < 1:
         raise InputError(f"limit: expected >= 1, got {limit}")
-    read = read_items(path, skip_bad_rows=skip_bad_rows)
+    read = read_source(
+        source,
+        skip_bad_rows=skip_bad_rows,
+        to_imitate=to_imitate,
+        track=track,
+        say=say,
+    )
     return ItemFile(items=read.items[:limit], skipped=read.skipped)
 
 
@@ -116,17 +135,34 @@ def room_for(
     """
 
     def check(item: Item) -> None:
-        paths = item.images if pictures else ()
-        encode_prompt(
-            model.tokenizer,
-            model.config,
+        encode_question(
+            model,
             text(item),
+            item.images if pictures else (),
             system=system,
-            tiles_per_image=[_count_tiles(path, model.tiles) for path in paths],
             max_new_tokens=max_new_tokens,
         )
 
     return check
+
+
+def encode_question(
+    model: Model,
+    text: str,
+    images: Sequence[str],
+    *,
+    system: str | None = None,
+    max_new_tokens: int = 0,
+) -> np.ndarray:
+    """`encode_prompt` for the paths of pictures, whose sizes alone are needed."""
+    return encode_prompt(
+        model.tokenizer,
+        model.config,
+        text,
+        system=system,
+        tiles_per_image=[_count_tiles(path, model.tiles) for path in images],
+        max_new_tokens=max_new_tokens,
+    )
 
 
 def keep_fitting(
