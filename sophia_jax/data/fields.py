@@ -46,12 +46,12 @@ def is_number(value: Any) -> bool:
 
 
 def first_given(row: Mapping[str, Any], names: Iterable[str]) -> tuple[str, Any]:
-    """The first of these fields that holds something, and what; else the first."""
+    """The first of these fields that holds something, and what; else that is there."""
     names = tuple(names)
-    for name in names:
-        if row.get(name) not in (None, ""):
-            return name, row[name]
-    return names[0], row.get(names[0])
+    there = [name for name in names if name in row] or names[:1]
+    filled = [name for name in there if row.get(name) not in (None, "")]
+    name = (filled or there)[0]
+    return name, row.get(name)
 
 
 def optional_text(row: Mapping[str, Any], *names: str) -> str | None:

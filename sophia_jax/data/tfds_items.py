@@ -153,8 +153,8 @@ def _found(name: str, data_dir: Path) -> Any:
 
 def _plain(value: Any) -> Any:
     """Text, numbers and lists of them in place of bytes and arrays."""
-    if isinstance(value, np.ndarray):
-        return [_plain(each) for each in value.tolist()]
+    if isinstance(value, np.ndarray | list):
+        return [_plain(each) for each in value]
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, bytes):
