@@ -25,9 +25,11 @@ from sophia_jax.data.markers import resolve_markers
 from sophia_jax.types import Item
 
 __all__ = [
+    "ANSWERS",
     "COLUMNS",
     "IMAGES",
     "OPTIONS",
+    "QUESTIONS",
     "image_paths",
     "local_path",
     "make_item",
@@ -35,14 +37,15 @@ __all__ = [
 ]
 
 QUESTIONS = ("question", "prompt")
+ANSWERS = ("answer", "final_answer")
 IMAGES = ("image", "images")
 IDS = ("id", "index")
 OPTIONS = ("choices", "options")
 KINDS = ("kind", "subject", "category", "l2-category")
 LEVELS = ("level", "difficulty", "grade")
 COLUMNS = (
-    *(*QUESTIONS, *IMAGES, *IDS, *OPTIONS, *KINDS, *LEVELS),
-    *("answer", "hint", "caption", *LETTERS),
+    *(*QUESTIONS, *ANSWERS, *IMAGES, *IDS, *OPTIONS, *KINDS, *LEVELS),
+    *("hint", "caption", *LETTERS),
 )
 """All fields that are looked at."""
 
@@ -81,7 +84,8 @@ def make_item(
 
     The text is `hint`, `question` (or `prompt`) and the options, these as lines "A.
     ..." unless all of them are drawn in the picture. Options are `choices` (or
-    `options`), a list, or the columns `A`, `B`, and so on.
+    `options`), a list, or the columns `A`, `B`, and so on. The answer is `answer` (or
+    `final_answer`), a text, a number, or a list of one of these.
 
     Args:
       row: its fields; others than `COLUMNS` are ignored.
@@ -187,9 +191,11 @@ def _id(row: Mapping[str, Any], row_name: str | None) -> str:
 
 
 def _answer(row: Mapping[str, Any]) -> str:
-    value = row.get("answer")
+    name, value = first_given(row, ANSWERS)
+    if isinstance(value, list) and len(value) == 1:
+        (value,) = value
     if not (is_text(value) or is_number(value)):
-        raise bad_field("answer", "a non-empty string or a number", value)
+        raise bad_field(name, "a non-empty string or a number", value)
     return str(value).strip()
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import grain.python as grain
 
+from sophia_jax.types import InputError
+
 __all__ = ["read_batches"]
 
 BATCHES_READ_AHEAD = 4
@@ -43,12 +45,13 @@ def read_batches(
       An iterable with `get_state` and `set_state` on its iterators.
 
     Raises:
-      ValueError: the hosts cannot share a batch evenly.
+      InputError: the hosts cannot share a batch evenly.
+      ValueError: there is no such host.
     """
     if not 0 <= host < num_hosts:
         raise ValueError(f"host: expected 0 to {num_hosts - 1}, got {host}")
     if batch_size % num_hosts:
-        raise ValueError(
+        raise InputError(
             f"batch_size: expected a multiple of {num_hosts} hosts, got {batch_size}"
         )
     if not isinstance(source, grain.MapDataset):

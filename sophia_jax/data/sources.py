@@ -43,7 +43,7 @@ def read_source(
         picture; otherwise they are what responses are compared with.
       check_pictures: whether every picture is decoded once.
       store: unpacks pictures that the source contains.
-      track: shows how many pictures were read.
+      track: shows how many rows and pictures were read.
       say: prints how much was unpacked.
 
     Returns:
@@ -54,10 +54,10 @@ def read_source(
         has no good one.
     """
     store = store or PictureStore()
-    rows = _rows(str(source), store, to_imitate)
+    rows, total = _rows(str(source), store, to_imitate)
     read = keep_good_rows(
         source,
-        rows,
+        track(rows, "rows", total),
         skip_bad_rows=skip_bad_rows,
         check_pictures=check_pictures,
         track=track,
@@ -76,28 +76,32 @@ def _is_name(source: str) -> bool:
     return source.startswith(TFDS)
 
 
-def _rows(source: str, store: PictureStore, to_imitate: bool) -> Iterator[Row]:
+def _rows(
+    source: str, store: PictureStore, to_imitate: bool
+) -> tuple[Iterator[Row], int]:
+    """All rows, and their number where it is known before they are read; else 0."""
     if _is_name(source):
-        from sophia_jax.data.tfds_items import read_tfds
+        from sophia_jax.data.tfds_items import open_tfds, read_tfds
 
-        return read_tfds(source, store, to_imitate=to_imitate)
+        opened = open_tfds(source)
+        return read_tfds(source, opened, store, to_imitate=to_imitate), len(opened)
     path = Path(source)
     if path.suffix == ".tsv":
         from sophia_jax.data.tsv_items import read_tsv
 
-        return read_tsv(path, store, to_imitate=to_imitate)
+        return read_tsv(path, store, to_imitate=to_imitate), 0
     if files := _tables(path):
-        from sophia_jax.data.table_items import read_tables
+        from sophia_jax.data.table_items import count_rows, read_tables
 
-        return read_tables(files, store, to_imitate=to_imitate)
+        rows = read_tables(files, store, to_imitate=to_imitate)
+        return rows, count_rows(files)
     if path.is_dir() and not (path / FILE_NAME).is_file():
         there = ", ".join(sorted(each.name for each in path.iterdir())[:8]) or "nothing"
         raise InputError(f"{path}: expected a folder with {FORMS}, got {there}")
     if path.suffix not in (".jsonl", ".json", "") and not path.is_dir():
         raise InputError(f"{path}: expected {FORMS}, got another form")
-    return read_lines(
-        path / FILE_NAME if path.is_dir() else path, to_imitate=to_imitate
-    )
+    path = path / FILE_NAME if path.is_dir() else path
+    return read_lines(path, to_imitate=to_imitate), 0
 
 
 def _tables(path: Path) -> list[Path]:

@@ -16,7 +16,9 @@ import pyarrow.parquet as pq
 from sophia_jax.data.fields import bad_field
 from sophia_jax.data.good_rows import Row
 from sophia_jax.data.item_rows import (
+    ANSWERS,
     COLUMNS,
+    QUESTIONS,
     image_paths,
     local_path,
     make_item,
@@ -24,7 +26,13 @@ from sophia_jax.data.item_rows import (
 from sophia_jax.data.picture_store import PictureStore
 from sophia_jax.types import InputError, Item
 
-__all__ = ["check_columns", "find_arrow_files", "find_parquet_files", "read_tables"]
+__all__ = [
+    "check_columns",
+    "count_rows",
+    "find_arrow_files",
+    "find_parquet_files",
+    "read_tables",
+]
 
 ROWS_AT_ONCE = 64  # which may hold pictures of megabytes
 _SHARD = re.compile(r"[-_.]?\d+(-of-\d+)?(-[0-9a-f]+)?$")
@@ -111,6 +119,16 @@ def read_tables(
             number += 1
 
 
+def count_rows(files: Sequence[Path]) -> int:
+    """Rows of Parquet files, as these note them; 0 where one does not."""
+    if any(file.suffix != ".parquet" for file in files):
+        return 0
+    try:
+        return sum(pq.read_metadata(file).num_rows for file in files)
+    except (pa.ArrowException, OSError):
+        return 0
+
+
 def check_columns(
     path: str | Path, names: Sequence[str], *, to_imitate: bool = False
 ) -> None:
@@ -120,8 +138,8 @@ def check_columns(
       InputError: names what is missing and what there is.
     """
     wanted = {
-        "question (or prompt)": {"question", "prompt"},
-        "answer": {"answer"},
+        "question (or prompt)": set(QUESTIONS),
+        "answer": set(ANSWERS),
         "image (or images)": {"image", "images", "image_path"},
     }
     if to_imitate:

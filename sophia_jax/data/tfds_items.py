@@ -73,26 +73,25 @@ def open_tfds(source: str, data_dir: str | Path | None = None) -> Sequence[dict]
 
 def read_tfds(
     source: str,
+    rows: Sequence[dict],
     store: PictureStore,
     *,
     to_imitate: bool = False,
-    data_dir: str | Path | None = None,
 ) -> Iterator[Row]:
     """Every row of a TFDS split, as it is or with what is wrong with it.
 
     Args:
-      source: as of `open_tfds`.
+      source: as of `open_tfds`, for messages.
+      rows: that it opened.
       store: unpacks the pictures.
       to_imitate: as of `make_item`.
-      data_dir: as of `open_tfds`.
 
     Yields:
       The rows, in the order in which TFDS stored them.
 
     Raises:
-      InputError: as `open_tfds`, or a column is missing.
+      InputError: a column is missing.
     """
-    rows = open_tfds(source, data_dir)
 
     def make(index: int) -> Item:
         row = {

@@ -85,6 +85,9 @@ def _maker(
         if not found and not to_imitate:
             raise bad_field("image", "base64, or the index of a row that has it", "")
         lists = {name: _as_list(name, row[name]) for name in OPTIONS if name in row}
+        if "final_answer" in row:
+            given = row["final_answer"]
+            lists["final_answer"] = _as_list("final_answer", given, alone=True)
         return make_item(
             row | lists, found, row_name=str(number), to_imitate=to_imitate
         )

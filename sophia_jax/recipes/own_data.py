@@ -139,23 +139,11 @@ def collect(
     Raises:
       InputError: something that was given cannot be used.
     """
-    questions = read_questions(
-        config.data,
-        limit=config.limit,
-        skip_bad_rows=skip_bad_rows,
-        track=track,
-        say=say,
-    )
+    reading = {"skip_bad_rows": skip_bad_rows, "track": track, "say": say}
+    questions = read_questions(config.data, limit=config.limit, **reading)
     settings = asdict(config) | {"questions": digest(questions.items)}
     check_run_folder(run, settings, resume=resume, force=force)
-    questions = drop_leaks(
-        questions,
-        config.exclude,
-        config.data,
-        skip_bad_rows=skip_bad_rows,
-        track=track,
-        say=say,
-    )
+    questions = drop_leaks(questions, config.exclude, config.data, **reading)
     policy, reasoner = load_vision_model(config.policy), load_model(config.reasoner)
     questions = keep_fitting(
         questions,
@@ -166,12 +154,7 @@ def collect(
     lessons = ItemFile(items=(), skipped=())
     if config.warm_up is not None:
         lessons = read_lessons(
-            policy,
-            config.warm_up.data,
-            exclude=config.exclude,
-            skip_bad_rows=skip_bad_rows,
-            track=track,
-            say=say,
+            policy, config.warm_up.data, exclude=config.exclude, **reading
         )
     open_run_folder(run, settings, resume=resume, force=force)
     skipped = questions.skipped + lessons.skipped

@@ -87,15 +87,9 @@ def update(
         raise InputError(_nothing_kept(run, collection.selection))
     model = load_vision_model(policy)
     fitting = _without_long(model, collection, kept, skip_bad_rows=skip_bad_rows)
+    reading = {"skip_bad_rows": skip_bad_rows, "track": track, "say": say}
     lessons = {
-        part: read_lessons(
-            model,
-            part.data,
-            exclude=collection.exclude,
-            skip_bad_rows=skip_bad_rows,
-            track=track,
-            say=say,
-        )
+        part: read_lessons(model, part.data, exclude=collection.exclude, **reading)
         for part in config.mix
     }
     if lessons:

@@ -76,7 +76,7 @@ def test_numbers_that_have_names_are_read_as_these(read, one):
     [
         ({"answer": [None]}, "answer: expected a non-empty string or a number, got No"),
         ({"answer": [float("nan")]}, "answer: expected a non-empty string or a numb"),
-        ({"answer": [["2"]]}, "answer: expected a non-empty string or a number, got ["),
+        ({"answer": [["2", "3"]]}, "answer: expected a non-empty string or a number"),
         ({"answer": [True]}, "answer: expected a non-empty string or a number, got Tr"),
         ({"prompt": [[{"role": "user"}]]}, "prompt: expected a non-empty string"),
         ({"prompt": [None]}, "prompt: expected a non-empty string, got None"),

@@ -87,6 +87,17 @@ def test_a_row_may_use_fewer_columns_of_options_or_none(read, row):
     assert (two.answer, none.answer) == ("(B) no", "B")
 
 
+def test_a_final_answer_is_a_list_of_one(read, row):
+    fields = {name: cell for name, cell in row.items() if name != "answer"}
+    one, plain = (
+        fields | {"index": "1", "final_answer": r"['$\\frac{1}{2}$']"},
+        fields | {"index": "2", "final_answer": "7"},
+    )
+    found = read(one, plain, fields | {"index": "3", "final_answer": "['1', '2']"})
+    assert [item.answer for item in found.items] == [r"$\frac{1}{2}$", "7"]
+    assert "final_answer: expected a non-empty string or a number" in found.skipped[0]
+
+
 def test_a_hint_stands_before_the_question(read, row):
     (item,) = read(
         row | {"hint": "Answer with a number.", "category": "counting"}
