@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sophia_jax.data.choices import (
     LETTERS,
@@ -30,6 +30,7 @@ __all__ = [
     "IMAGES",
     "OPTIONS",
     "QUESTIONS",
+    "Use",
     "image_paths",
     "local_path",
     "make_item",
@@ -43,6 +44,11 @@ IDS = ("id", "index")
 OPTIONS = ("choices", "options")
 KINDS = ("kind", "subject", "category", "l2-category")
 LEVELS = ("level", "difficulty", "grade")
+Use = Literal["ask", "imitate", "compare"]
+"""What rows are for: to be asked, with an answer to judge by (of a multiple choice its
+letter and value) and a picture; to be imitated, with an answer that is a text to learn,
+taken as it stands; or to be compared with, in which case no answer is looked at."""
+
 COLUMNS = (
     *(*QUESTIONS, *ANSWERS, *IMAGES, *IDS, *OPTIONS, *KINDS, *LEVELS),
     *("hint", "caption", *LETTERS),
@@ -50,13 +56,13 @@ COLUMNS = (
 """All fields that are looked at."""
 
 
-def parse_row(line: bytes, folder: Path, *, to_imitate: bool = False) -> Item:
+def parse_row(line: bytes, folder: Path, *, use: Use = "ask") -> Item:
     """Read one line of a question file; its pictures are not looked at.
 
     Args:
       line: a JSON object in UTF-8.
       folder: what picture paths are relative to.
-      to_imitate: as of `make_item`.
+      use: as of `make_item`.
 
     Returns:
       The question.
@@ -69,8 +75,8 @@ def parse_row(line: bytes, folder: Path, *, to_imitate: bool = False) -> Item:
     def locate(field: str, value: Any) -> str:
         return local_path(field, value, folder)
 
-    images = image_paths(row, locate, required=not to_imitate)
-    return make_item(row, images, to_imitate=to_imitate)
+    images = image_paths(row, locate, required=use == "ask")
+    return make_item(row, images, use=use)
 
 
 def make_item(
@@ -78,7 +84,7 @@ def make_item(
     images: Sequence[str],
     *,
     row_name: str | None = None,
-    to_imitate: bool = False,
+    use: Use = "ask",
 ) -> Item:
     """A question from the fields of a row, whatever kind of file it stood in.
 
@@ -91,8 +97,7 @@ def make_item(
       row: its fields; others than `COLUMNS` are ignored.
       images: paths of its pictures, in their order.
       row_name: the id where the row has no field `id` (or `index`).
-      to_imitate: the answer is a text to be learnt and taken as it stands, instead of
-        the option that it means.
+      use: what the row is for.
 
     Returns:
       The question, without image markers.
@@ -100,9 +105,10 @@ def make_item(
     Raises:
       InputError: a field is missing, has another type, or breaks its rule.
     """
-    answer, options = _answer(row), _options(row)
+    answer = "" if use == "compare" else _answer(row)
+    options = _options(row)
     question, options = _texts(row, options, len(images))
-    if not to_imitate:
+    if use == "ask":
         found = options or inline_options(question)
         # Without a list of options, a letter that no such text has may be a variable.
         if options or (found and answer in LETTERS[: len(found)]):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from sophia_jax.data.fields import bad_field
 from sophia_jax.data.good_rows import ItemFile, Row, keep_good_rows
-from sophia_jax.data.item_rows import parse_row
+from sophia_jax.data.item_rows import Use, parse_row
 from sophia_jax.types import InputError, Item
 
 __all__ = ["FILE_NAME", "ItemFile", "read_items", "read_lines", "write_items"]
@@ -43,12 +43,12 @@ def read_items(path: str | Path, *, skip_bad_rows: bool = False) -> ItemFile:
     return keep_good_rows(path, read_lines(path), skip_bad_rows=skip_bad_rows)
 
 
-def read_lines(path: Path, *, to_imitate: bool = False) -> Iterator[Row]:
+def read_lines(path: Path, *, use: Use = "ask") -> Iterator[Row]:
     """Every line of an `items.jsonl` file, as it is or with what is wrong with it.
 
     Args:
       path: of the file.
-      to_imitate: as of `make_item`.
+      use: as of `make_item`.
 
     Yields:
       A row for each line that is not empty.
@@ -58,7 +58,7 @@ def read_lines(path: Path, *, to_imitate: bool = False) -> Iterator[Row]:
     """
 
     def parse(line: bytes) -> Item:
-        return parse_row(line, path.parent, to_imitate=to_imitate)
+        return parse_row(line, path.parent, use=use)
 
     for number, line in _lines(path):
         yield Row.of(f"{path}:{number}", f"line {number}", parse, line)

@@ -111,8 +111,8 @@ def _same_pictures(
             likeness = float(np.vdot(small(path), small(their_path)))
             if likeness >= MIN_CORRELATION:
                 found[name] = (
-                    f"picture: expected another than that of row {row}, got a "
-                    f"correlation of {likeness:.3f}"
+                    "picture: expected none of a benchmark's, got that of row "
+                    f"{row} (correlation {likeness:.3f})"
                 )
     return found
 
@@ -154,7 +154,7 @@ def _same_questions(items: Sequence[Item], benchmark: Sequence[Item]) -> dict[st
         whole.setdefault(" ".join(said), item.id)
         for ngram in _ngrams(said):
             rows_of[ngram].add(item.id)
-    found = {}
+    found, fault = {}, "question: expected none of a benchmark's, got"
     for item in items:
         said = words(item.question)
         text = " ".join(said)
@@ -168,11 +168,10 @@ def _same_questions(items: Sequence[Item], benchmark: Sequence[Item]) -> dict[st
         )
         if text in whole:
             row = whole[text]
-            found[item.id] = f"question: expected one of its own, got that of row {row}"
+            found[item.id] = f"{fault} that of row {row}"
         elif shared is not None:
             found[item.id] = (
-                f"question: expected one of its own, got {NGRAM} words of row "
-                f"{min(rows_of[shared])} ({shared!r})"
+                f"{fault} {NGRAM} words of row {min(rows_of[shared])} ({shared!r})"
             )
     return found
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sophia_jax.data.good_rows import ItemFile, Row, keep_good_rows
+from sophia_jax.data.item_rows import Use
 from sophia_jax.data.items import FILE_NAME, read_lines
 from sophia_jax.data.picture_store import PictureStore
 from sophia_jax.types import InputError, Track, untracked
@@ -23,7 +24,7 @@ def read_source(
     source: str | Path,
     *,
     skip_bad_rows: bool = False,
-    to_imitate: bool = False,
+    use: Use = "ask",
     check_pictures: bool = True,
     store: PictureStore | None = None,
     track: Track = untracked,
@@ -39,8 +40,7 @@ def read_source(
     Args:
       source: path of a file or folder, or a name with its prefix.
       skip_bad_rows: leave bad rows out and list them, instead of refusing the source.
-      to_imitate: answers are texts to be learnt, taken as they stand, and rows need no
-        picture; otherwise they are what responses are compared with.
+      use: what the rows are for, as of `make_item`.
       check_pictures: whether every picture is decoded once.
       store: unpacks pictures that the source contains.
       track: shows how many rows and pictures were read.
@@ -54,7 +54,7 @@ def read_source(
         has no good one.
     """
     store = store or PictureStore()
-    rows, total = _rows(str(source), store, to_imitate)
+    rows, total = _rows(str(source), store, use)
     read = keep_good_rows(
         source,
         track(rows, "rows", total),
@@ -76,24 +76,22 @@ def _is_name(source: str) -> bool:
     return source.startswith(TFDS)
 
 
-def _rows(
-    source: str, store: PictureStore, to_imitate: bool
-) -> tuple[Iterator[Row], int]:
+def _rows(source: str, store: PictureStore, use: Use) -> tuple[Iterator[Row], int]:
     """All rows, and their number where it is known before they are read; else 0."""
     if _is_name(source):
         from sophia_jax.data.tfds_items import open_tfds, read_tfds
 
         opened = open_tfds(source)
-        return read_tfds(source, opened, store, to_imitate=to_imitate), len(opened)
+        return read_tfds(source, opened, store, use=use), len(opened)
     path = Path(source)
     if path.suffix == ".tsv":
         from sophia_jax.data.tsv_items import read_tsv
 
-        return read_tsv(path, store, to_imitate=to_imitate), 0
+        return read_tsv(path, store, use=use), 0
     if files := _tables(path):
         from sophia_jax.data.table_items import count_rows, read_tables
 
-        rows = read_tables(files, store, to_imitate=to_imitate)
+        rows = read_tables(files, store, use=use)
         return rows, count_rows(files)
     if path.is_dir() and not (path / FILE_NAME).is_file():
         there = ", ".join(sorted(each.name for each in path.iterdir())[:8]) or "nothing"
@@ -101,7 +99,7 @@ def _rows(
     if path.suffix not in (".jsonl", ".json", "") and not path.is_dir():
         raise InputError(f"{path}: expected {FORMS}, got another form")
     path = path / FILE_NAME if path.is_dir() else path
-    return read_lines(path, to_imitate=to_imitate), 0
+    return read_lines(path, use=use), 0
 
 
 def _tables(path: Path) -> list[Path]:

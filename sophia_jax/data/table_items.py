@@ -19,6 +19,7 @@ from sophia_jax.data.item_rows import (
     ANSWERS,
     COLUMNS,
     QUESTIONS,
+    Use,
     image_paths,
     local_path,
     make_item,
@@ -90,7 +91,7 @@ _FILES = "_data_files"
 
 
 def read_tables(
-    files: Sequence[Path], store: PictureStore, *, to_imitate: bool = False
+    files: Sequence[Path], store: PictureStore, *, use: Use = "ask"
 ) -> Iterator[Row]:
     """Every row of Parquet or Arrow files, as it is or with what is wrong with it.
 
@@ -101,7 +102,7 @@ def read_tables(
     Args:
       files: of one data set, in its order.
       store: unpacks the pictures.
-      to_imitate: as of `make_item`.
+      use: as of `make_item`.
 
     Yields:
       The rows.
@@ -111,11 +112,9 @@ def read_tables(
     """
     number = 0
     for file in files:
-        for row in _rows(file, to_imitate):
+        for row in _rows(file, use):
             name = f"row {number}"
-            yield Row.of(
-                f"{file}: {name}", name, _item, row, file, number, store, to_imitate
-            )
+            yield Row.of(f"{file}: {name}", name, _item, row, file, number, store, use)
             number += 1
 
 
@@ -129,9 +128,7 @@ def count_rows(files: Sequence[Path]) -> int:
         return 0
 
 
-def check_columns(
-    path: str | Path, names: Sequence[str], *, to_imitate: bool = False
-) -> None:
+def check_columns(path: str | Path, names: Sequence[str], *, use: Use = "ask") -> None:
     """Refuse a table that has no column for a question, an answer or its picture.
 
     Raises:
@@ -142,8 +139,10 @@ def check_columns(
         "answer": set(ANSWERS),
         "image (or images)": {"image", "images", "image_path"},
     }
-    if to_imitate:
+    if use != "ask":
         del wanted["image (or images)"]
+    if use == "compare":
+        del wanted["answer"]
     missing = [name for name, columns in wanted.items() if not columns & set(names)]
     if missing:
         raise InputError(
@@ -157,7 +156,7 @@ def _item(
     file: Path,
     number: int,
     store: PictureStore,
-    to_imitate: bool,
+    use: Use,
 ) -> Item:
     if isinstance(row, InputError):
         raise row
@@ -170,15 +169,15 @@ def _item(
             return store.path_of(field, value)
         return local_path(field, value, file.parent)
 
-    images = image_paths(row, locate, required=not to_imitate)
-    return make_item(row, images, row_name=str(number), to_imitate=to_imitate)
+    images = image_paths(row, locate, required=use == "ask")
+    return make_item(row, images, row_name=str(number), use=use)
 
 
-def _rows(file: Path, to_imitate: bool) -> Iterator[Mapping[str, Any] | InputError]:
+def _rows(file: Path, use: Use) -> Iterator[Mapping[str, Any] | InputError]:
     try:
         with contextlib.ExitStack() as stack:
             schema, batches = _open(file, stack)
-            check_columns(file, schema.names, to_imitate=to_imitate)
+            check_columns(file, schema.names, use=use)
             names = _class_labels(schema)
             for batch in batches:
                 for row in _to_python(batch):

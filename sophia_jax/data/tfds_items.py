@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from sophia_jax.data.good_rows import Row
-from sophia_jax.data.item_rows import IMAGES, image_paths, make_item
+from sophia_jax.data.item_rows import IMAGES, Use, image_paths, make_item
 from sophia_jax.data.picture_store import PictureStore
 from sophia_jax.data.table_items import check_columns
 from sophia_jax.types import InputError, Item
@@ -76,7 +76,7 @@ def read_tfds(
     rows: Sequence[dict],
     store: PictureStore,
     *,
-    to_imitate: bool = False,
+    use: Use = "ask",
 ) -> Iterator[Row]:
     """Every row of a TFDS split, as it is or with what is wrong with it.
 
@@ -84,7 +84,7 @@ def read_tfds(
       source: as of `open_tfds`, for messages.
       rows: that it opened.
       store: unpacks the pictures.
-      to_imitate: as of `make_item`.
+      use: as of `make_item`.
 
     Yields:
       The rows, in the order in which TFDS stored them.
@@ -100,14 +100,14 @@ def read_tfds(
         }
         if row.get("images") is not None:
             row["images"] = list(row["images"])
-        images = image_paths(row, locate, required=not to_imitate)
-        return make_item(row, images, row_name=str(index), to_imitate=to_imitate)
+        images = image_paths(row, locate, required=use == "ask")
+        return make_item(row, images, row_name=str(index), use=use)
 
     def locate(field: str, value: Any) -> str:
         return store.path_of(field, _encoded(value))
 
     if len(rows):
-        check_columns(source, list(rows[0]), to_imitate=to_imitate)
+        check_columns(source, list(rows[0]), use=use)
     for index in range(len(rows)):
         name = f"row {index}"
         yield Row.of(f"{source}: {name}", name, make, index)

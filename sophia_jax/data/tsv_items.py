@@ -14,7 +14,7 @@ from typing import Any
 
 from sophia_jax.data.fields import bad_field
 from sophia_jax.data.good_rows import Row
-from sophia_jax.data.item_rows import OPTIONS, local_path, make_item
+from sophia_jax.data.item_rows import OPTIONS, Use, local_path, make_item
 from sophia_jax.data.picture_store import PictureStore
 from sophia_jax.data.table_items import check_columns
 from sophia_jax.types import InputError, Item
@@ -29,9 +29,7 @@ _DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,")
 Pictures = tuple[str, ...] | str | InputError  # paths, another row's index, or a fault
 
 
-def read_tsv(
-    path: Path, store: PictureStore, *, to_imitate: bool = False
-) -> Iterator[Row]:
+def read_tsv(path: Path, store: PictureStore, *, use: Use = "ask") -> Iterator[Row]:
     """Every row of a TSV file, as it is or with what is wrong with it.
 
     Columns are `index`, `question`, `answer` and `image`; and as there are any, `A`,
@@ -43,7 +41,7 @@ def read_tsv(
     Args:
       path: of the file.
       store: unpacks the pictures.
-      to_imitate: as of `make_item`.
+      use: as of `make_item`.
 
     Yields:
       The rows, once the whole file has been read: a row may refer to a later one.
@@ -53,14 +51,14 @@ def read_tsv(
     """
     rows = [
         (line, row, row if isinstance(row, InputError) else _pictures(row, path, store))
-        for line, row in _records(path, to_imitate)
+        for line, row in _records(path, use)
     ]
     by_index: dict[str, Pictures] = {}
     for _, row, pictures in rows:
         if not isinstance(row, InputError) and "index" in row:
             by_index.setdefault(row["index"], pictures)
     for number, (line, row, pictures) in enumerate(rows):
-        make = _maker(row, pictures, by_index, number, to_imitate)
+        make = _maker(row, pictures, by_index, number, use)
         yield Row.of(f"{path}:{line}", f"line {line}", make)
 
 
@@ -69,7 +67,7 @@ def _maker(
     pictures: Pictures,
     by_index: Mapping[str, Pictures],
     number: int,
-    to_imitate: bool,
+    use: Use,
 ) -> Callable[[], Item]:
     def make() -> Item:
         if isinstance(row, InputError):
@@ -82,22 +80,18 @@ def _maker(
                 raise bad_field("image", rule, pictures)
         if isinstance(found, InputError):
             raise found
-        if not found and not to_imitate:
+        if not found and use == "ask":
             raise bad_field("image", "base64, or the index of a row that has it", "")
         lists = {name: _as_list(name, row[name]) for name in OPTIONS if name in row}
         if "final_answer" in row:
             given = row["final_answer"]
             lists["final_answer"] = _as_list("final_answer", given, alone=True)
-        return make_item(
-            row | lists, found, row_name=str(number), to_imitate=to_imitate
-        )
+        return make_item(row | lists, found, row_name=str(number), use=use)
 
     return make
 
 
-def _records(
-    path: Path, to_imitate: bool
-) -> Iterator[tuple[int, dict[str, Any] | InputError]]:
+def _records(path: Path, use: Use) -> Iterator[tuple[int, dict[str, Any] | InputError]]:
     """The first line of each row, and its cells that hold something, by column."""
     limit = csv.field_size_limit(MAX_FIELD)
     reader = None
@@ -107,7 +101,7 @@ def _records(
         ) as file:
             reader = csv.reader(file, delimiter="\t", strict=True)
             columns = next(reader, [])
-            check_columns(path, columns, to_imitate=to_imitate)
+            check_columns(path, columns, use=use)
             if twice := {name for name in columns if columns.count(name) > 1}:
                 raise InputError(f"{path}: expected each column once, got {min(twice)}")
             line = reader.line_num + 1

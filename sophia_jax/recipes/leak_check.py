@@ -40,7 +40,7 @@ def drop_leaks(
     """
     for benchmark in benchmarks:
         read = read_questions(
-            benchmark, skip_bad_rows=skip_bad_rows, to_imitate=True, track=track
+            benchmark, skip_bad_rows=skip_bad_rows, use="compare", track=track, say=say
         )
         leaks = find_leaks(questions.items, read.items, track=track)
         left = tuple(item for item in questions.items if item.id not in leaks)

@@ -70,7 +70,7 @@ def read_lessons(
       InputError: the source or a benchmark cannot be used.
     """
     lessons = read_questions(
-        data, skip_bad_rows=skip_bad_rows, to_imitate=True, track=track, say=say
+        data, skip_bad_rows=skip_bad_rows, use="imitate", track=track, say=say
     )
     lessons = drop_leaks(
         lessons, exclude, data, skip_bad_rows=skip_bad_rows, track=track, say=say

@@ -11,6 +11,7 @@ import numpy as np
 
 from sophia_jax.data.good_rows import ItemFile
 from sophia_jax.data.images import load_image, tile_grid
+from sophia_jax.data.item_rows import Use
 from sophia_jax.data.prompts import encode_prompt
 from sophia_jax.data.sources import read_source
 from sophia_jax.models.folder import load_model
@@ -39,7 +40,7 @@ def read_questions(
     *,
     limit: int | None = None,
     skip_bad_rows: bool = False,
-    to_imitate: bool = False,
+    use: Use = "ask",
     track: Track = untracked,
     say: Callable[[str], None] = lambda line: None,
 ) -> ItemFile:
@@ -49,7 +50,7 @@ def read_questions(
       source: of any form that `read_source` knows.
       limit: how many are taken at most; None for all.
       skip_bad_rows: leave bad rows out and list them, instead of refusing the source.
-      to_imitate: answers are texts to be learnt, and rows need no picture.
+      use: what the rows are for, as of `make_item`.
       track: shows how many pictures were read.
       say: prints how much was unpacked.
 
@@ -64,7 +65,7 @@ def read_questions(
     read = read_source(
         source,
         skip_bad_rows=skip_bad_rows,
-        to_imitate=to_imitate,
+        use=use,
         track=track,
         say=say,
     )

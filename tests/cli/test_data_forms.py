@@ -130,21 +130,16 @@ def test_rows_of_a_benchmark_are_left_out_and_listed(
         picture.resize((70, 70)).save(benchmark / "a.png")
     clouds(100).save(benchmark / "b.png")
     theirs = [
-        {"id": "x", "question": "Another one?", "answer": "1", "image": "a.png"},
-        {"id": "y", "question": "what is SUM number 4", "answer": "", "image": "b.png"},
-        {
-            "id": "z",
-            "question": "what is sum number 3",
-            "answer": "1",
-            "image": "b.png",
-        },
+        {"id": "x", "question": "Another one?", "image": "a.png"},
+        {"id": "y", "question": "what is SUM number 4", "image": "none.png"},
+        {"id": "z", "question": "what is sum number 3", "image": "b.png"},
     ]
     (benchmark / "items.jsonl").write_text("\n".join(map(json.dumps, theirs)))
     run = tmp_path / "run"
     options = (*collecting, "--exclude", benchmark, "--out", run)
     code, _, errors = cli("train", *options)
     assert code == 2
-    assert f"{benchmark}/items.jsonl:2: answer: expected" in errors[0]
+    assert f"{benchmark}/items.jsonl:2: image: expected" in errors[0]
     code, printed, _ = cli("train", *options, "--skip-bad-rows")
     assert code == 0
     said = (
@@ -152,9 +147,15 @@ def test_rows_of_a_benchmark_are_left_out_and_listed(
     )
     assert said in printed
     first, second = (run / "skipped.txt").read_text().splitlines()
-    assert "id q1: picture: expected another than that of row x" in first
-    assert "id q3: question: expected one of its own, got that of row z" in second
+    assert "id q1: picture: expected none of a benchmark's, got that of row x" in first
+    assert (
+        "id q3: question: expected none of a benchmark's, got that of row z" in second
+    )
     assert first.endswith(f"of {benchmark}")
+    assert read_json(run / "summary.json")["skipped_by_reason"] == {
+        "picture: none of a benchmark's": 1,
+        "question: none of a benchmark's": 1,
+    }
     asked = pq.read_table(run / "rollouts" / "selection").to_pylist()
     assert [row["question_id"] for row in asked] == ["q0", "q2", "q4", "q5"]
     # What is mixed in is checked against the same benchmark.

@@ -54,7 +54,7 @@ def test_a_changed_picture_is_found(item, change):
     found = find_leaks([item("mine", picture=changed), item("own")], benchmark)
     assert list(found) == ["mine"]
     assert found["mine"].startswith(
-        "picture: expected another than that of row theirs, got a correlation of "
+        "picture: expected none of a benchmark's, got that of row theirs (correlation "
     )
 
 
@@ -111,7 +111,7 @@ def test_other_numbers_make_another_question():
 def test_a_short_question_must_be_the_same_as_a_whole():
     theirs = [ask("theirs", "Find the area of the blue square.")]
     assert find_leaks([ask("mine", "find the area of the blue square")], theirs) == {
-        "mine": "question: expected one of its own, got that of row theirs"
+        "mine": "question: expected none of a benchmark's, got that of row theirs"
     }
     assert find_leaks([ask("mine", "Find the area of the blue circle.")], theirs) == {}
 
@@ -165,4 +165,4 @@ def test_real_pictures_are_found_when_made_smaller_and_not_taken_for_others(tmp_
     benchmark = [Item(item.id, "?", "1", item.images) for item in items]
     found = find_leaks(changed, benchmark)
     assert len(found) >= 59
-    assert all(f"of row {name}, " in reason for name, reason in found.items())
+    assert all(f"of row {name} " in reason for name, reason in found.items())

@@ -6,6 +6,8 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from sophia_jax.data import tfds_items
@@ -137,7 +139,7 @@ def test_texts_to_imitate_are_taken_as_they_stand(form, forms, rows, tmp_path, s
     source = getattr(forms, form)(name, texts)
     with pytest.raises(InputError, match="answer: expected a letter of A to D"):
         read_source(source, store=store)
-    read = read_source(source, store=store, to_imitate=True)
+    read = read_source(source, store=store, use="imitate")
     assert [item.answer for item in read.items] == ["First, \\boxed{B}"] * 2
     assert "\nB. 12 cm\n" in read.items[0].question
 
@@ -145,10 +147,20 @@ def test_texts_to_imitate_are_taken_as_they_stand(form, forms, rows, tmp_path, s
 def test_texts_to_imitate_need_no_picture(tmp_path):
     path = tmp_path / "items.jsonl"
     path.write_text('{"id": 1, "question": "2 + 2?", "answer": "It is 4."}')
-    (item,) = read_source(path, to_imitate=True).items
+    (item,) = read_source(path, use="imitate").items
     assert item.images == ()
     with pytest.raises(InputError, match="image: expected a path, or `images`"):
         read_source(path)
+
+
+def test_rows_to_compare_with_need_no_answer(forms, tmp_path, store):
+    path = tmp_path / "all.parquet"
+    columns = {"question": ["Why?"], "image": [forms.encode(1)]}
+    pq.write_table(pa.table(columns), path)
+    (item,) = read_source(path, store=store, use="compare").items
+    assert (item.question, item.answer, len(item.images)) == ("Why?", "", 1)
+    with pytest.raises(InputError, match="got no answer among 'question', 'image'"):
+        read_source(path, store=store, use="imitate")
 
 
 def test_a_source_is_found_from_elsewhere(tmp_path, monkeypatch):
