@@ -18,6 +18,7 @@ from sophia_jax.data.good_rows import Row
 from sophia_jax.data.item_rows import (
     ANSWERS,
     COLUMNS,
+    IMAGES,
     QUESTIONS,
     Use,
     image_paths,
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 ROWS_AT_ONCE = 64  # which may hold pictures of megabytes
+_FILES = "_data_files"  # of a saved folder's state
 _SHARD = re.compile(r"[-_.]?\d+(-of-\d+)?(-[0-9a-f]+)?$")
 
 
@@ -54,11 +56,7 @@ def find_parquet_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     files = sorted(path.glob("*.parquet")) or sorted(path.glob("data/*.parquet"))
-    splits = {file.parent / _SHARD.sub("", file.stem) for file in files}
-    if len(splits) > 1:
-        each = ", ".join(f"{split}*.parquet" for split in sorted(splits))
-        raise InputError(f"{path}: expected Parquet files of one split, got {each}")
-    return files
+    return _of_one_split(path, files)
 
 
 def find_arrow_files(path: Path) -> list[Path]:
@@ -74,7 +72,7 @@ def find_arrow_files(path: Path) -> list[Path]:
         )
     state = path / "state.json"
     if not state.is_file():
-        return sorted(path.glob("*.arrow"))
+        return _of_one_split(path, sorted(path.glob("*.arrow")))
     try:
         names = [each["filename"] for each in json.loads(state.read_bytes())[_FILES]]
         if not all(name == Path(name).name for name in names):
@@ -87,7 +85,15 @@ def find_arrow_files(path: Path) -> list[Path]:
     return [path / name for name in names]
 
 
-_FILES = "_data_files"
+def _of_one_split(path: Path, files: list[Path]) -> list[Path]:
+    """The files, whose names differ in their numbers alone."""
+    splits = {
+        f"{file.parent / _SHARD.sub('', file.stem)}*{file.suffix}" for file in files
+    }
+    if len(splits) > 1:
+        each = ", ".join(sorted(splits))
+        raise InputError(f"{path}: expected files of one split, got {each}")
+    return files
 
 
 def read_tables(
@@ -128,21 +134,28 @@ def count_rows(files: Sequence[Path]) -> int:
         return 0
 
 
-def check_columns(path: str | Path, names: Sequence[str], *, use: Use = "ask") -> None:
+def check_columns(
+    path: str | Path,
+    names: Sequence[str],
+    *,
+    use: Use = "ask",
+    images: Sequence[str] = IMAGES,
+) -> None:
     """Refuse a table that has no column for a question, an answer or its picture.
+
+    Args:
+      path: of the table, for messages.
+      names: of its columns.
+      use: as of `make_item`.
+      images: the columns that may hold pictures.
 
     Raises:
       InputError: names what is missing and what there is.
     """
-    wanted = {
-        "question (or prompt)": set(QUESTIONS),
-        "answer": set(ANSWERS),
-        "image (or images)": {"image", "images", "image_path"},
-    }
-    if use != "ask":
-        del wanted["image (or images)"]
-    if use == "compare":
-        del wanted["answer"]
+    wanted = [QUESTIONS]
+    wanted += [ANSWERS] if use != "compare" else []
+    wanted += [images] if use == "ask" else []
+    wanted = {" or ".join(columns): set(columns) for columns in wanted}
     missing = [name for name, columns in wanted.items() if not columns & set(names)]
     if missing:
         raise InputError(

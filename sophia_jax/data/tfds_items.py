@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from sophia_jax.data.fields import bad_field
 from sophia_jax.data.good_rows import Row
 from sophia_jax.data.item_rows import IMAGES, Use, image_paths, make_item
 from sophia_jax.data.picture_store import PictureStore
@@ -104,7 +105,7 @@ def read_tfds(
         return make_item(row, images, row_name=str(index), use=use)
 
     def locate(field: str, value: Any) -> str:
-        return store.path_of(field, _encoded(value))
+        return store.path_of(field, _encoded(field, value))
 
     if len(rows):
         check_columns(source, list(rows[0]), use=use)
@@ -161,10 +162,13 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _encoded(picture: Any) -> Any:
+def _encoded(field: str, picture: Any) -> bytes:
     """The bytes of a picture file: as stored, or a PNG file of what was decoded."""
-    if isinstance(picture, np.ndarray):
+    if isinstance(picture, bytes):
+        return picture
+    try:
         file = io.BytesIO()
-        Image.fromarray(picture.squeeze()).save(file, "PNG")
-        return file.getvalue()
-    return picture
+        Image.fromarray(np.asarray(picture).squeeze()).save(file, "PNG")
+    except (TypeError, ValueError, OSError) as error:
+        raise bad_field(field, "a picture", picture, str(error)) from error
+    return file.getvalue()

@@ -101,7 +101,7 @@ def _records(path: Path, use: Use) -> Iterator[tuple[int, dict[str, Any] | Input
         ) as file:
             reader = csv.reader(file, delimiter="\t", strict=True)
             columns = next(reader, [])
-            check_columns(path, columns, use=use)
+            check_columns(path, columns, use=use, images=("image", "image_path"))
             if twice := {name for name in columns if columns.count(name) > 1}:
                 raise InputError(f"{path}: expected each column once, got {min(twice)}")
             line = reader.line_num + 1

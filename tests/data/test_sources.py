@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image, ImageColor
 
 from sophia_jax.data import tfds_items
 from sophia_jax.data.sources import read_source, resolve_source
@@ -111,6 +112,44 @@ def test_tfds_gives_the_same_items(expected, rows, tmp_path, home, monkeypatch):
     assert half == read.items[:5]
 
 
+def test_several_decoded_pictures_of_tfds_are_encoded_anew(tmp_path, home, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    colours = ("red", "lime")
+
+    class Several(tfds.core.GeneratorBasedBuilder):
+        name = "several"
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            text = tfds.features.Text()
+            picture = tfds.features.Image(shape=(None, None, 3), encoding_format="png")
+            features = {"question": text, "answer": text}
+            features |= {"images": tfds.features.Sequence(picture)}
+            return tfds.core.DatasetInfo(
+                builder=self, features=tfds.features.FeaturesDict(features)
+            )
+
+        def _split_generators(self, dl_manager):
+            return {"test": self._generate_examples()}
+
+        def _generate_examples(self):
+            files = [io.BytesIO() for _ in colours]
+            for colour, file in zip(colours, files, strict=True):
+                Image.new("RGB", (4, 3), colour).save(file, "PNG")
+                file.seek(0)
+            yield 0, {"question": "Which?", "answer": "2", "images": files}
+
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    builder = Several(data_dir=tmp_path / "tfds", file_format="array_record")
+    builder.download_and_prepare()
+    (item,) = read_source("tfds:several/test").items
+    assert item.id == "0"
+    for colour, path in zip(colours, item.images, strict=True):
+        with Image.open(path) as picture:
+            assert picture.getcolors() == [(12, ImageColor.getrgb(colour))]
+
+
 def test_an_unknown_tfds_name_or_split_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     known = ", ".join(tfds_items.BUILDERS)
@@ -159,7 +198,7 @@ def test_rows_to_compare_with_need_no_answer(forms, tmp_path, store):
     pq.write_table(pa.table(columns), path)
     (item,) = read_source(path, store=store, use="compare").items
     assert (item.question, item.answer, len(item.images)) == ("Why?", "", 1)
-    with pytest.raises(InputError, match="got no answer among 'question', 'image'"):
+    with pytest.raises(InputError, match="got no answer or final_answer among 'q"):
         read_source(path, store=store, use="imitate")
 
 

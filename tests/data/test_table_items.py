@@ -157,6 +157,13 @@ def test_a_folder_of_several_splits_is_not_mixed_together(forms, store, rows, tm
     (tmp_path / "saved" / "dataset_dict.json").write_text('{"splits": ["train"]}')
     with pytest.raises(InputError, match="the folder of one split, got one of train"):
         read_source(tmp_path / "saved")
+    for name in ("a-train", "a-test"):
+        forms.arrow(tmp_path / name, rows, parts=1)
+        (tmp_path / "loose").mkdir(exist_ok=True)
+        part = tmp_path / name / "data-00000-of-00001.arrow"
+        part.rename(tmp_path / "loose" / f"{name}.arrow")
+    with pytest.raises(InputError, match=r"of one split, got .*a-test\*\.arrow, .*tra"):
+        read_source(tmp_path / "loose")
 
 
 @pytest.mark.parametrize(
