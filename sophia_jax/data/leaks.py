@@ -6,7 +6,7 @@ import functools
 import os
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -35,8 +35,11 @@ _WORD = re.compile(rf"\d+(?:[.,]\d+)*|[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W\d_]
 
 
 def find_leaks(
-    items: Sequence[Item], benchmark: Sequence[Item], *, track: Track = untracked
-) -> dict[str, str]:
+    items: Sequence[Item],
+    benchmarks: Mapping[str, Sequence[Item]],
+    *,
+    track: Track = untracked,
+) -> dict[str, dict[str, str]]:
     """Which rows share a picture or the words of their question with a benchmark.
 
     A picture is the same when the hashes of `picture_hash` differ in at most
@@ -46,21 +49,26 @@ def find_leaks(
 
     Args:
       items: the rows to be checked.
-      benchmark: the rows that must not be learnt.
+      benchmarks: by name, the rows that must not be learnt.
       track: shows how many pictures were read.
 
     Returns:
-      What is the same and in which row of the benchmark, by the ids of the rows that
-      leak.
+      For each benchmark, by the ids of the rows that leak: what is the same, and in
+      which of its rows.
     """
-    pictures = _same_pictures(items, benchmark, track)
-    questions = _same_questions(items, benchmark)
-    reasons = {}
-    for item in items:
-        found = [each[item.id] for each in (pictures, questions) if item.id in each]
-        if found:
-            reasons[item.id] = "; ".join(found)
-    return reasons
+    hashed = _hashes(items, track)
+    found = {}
+    for name, benchmark in benchmarks.items():
+        pictures = _same_pictures(hashed, _hashes(benchmark, track))
+        questions = _same_questions(items, benchmark)
+        found[name] = {
+            item.id: "; ".join(
+                each[item.id] for each in (pictures, questions) if item.id in each
+            )
+            for item in items
+            if item.id in pictures or item.id in questions
+        }
+    return found
 
 
 def words(text: str) -> list[str]:
@@ -94,11 +102,11 @@ _COSINES = np.cos(
 )
 
 
-def _same_pictures(
-    items: Sequence[Item], benchmark: Sequence[Item], track: Track
-) -> dict[str, str]:
-    ours, our_hashes = _hashes(items, track)
-    theirs, their_hashes = _hashes(benchmark, track)
+Hashed = tuple[list[tuple[str, str]], np.ndarray]  # (id, path), and the hash of each
+
+
+def _same_pictures(items: Hashed, benchmark: Hashed) -> dict[str, str]:
+    (ours, our_hashes), (theirs, their_hashes) = items, benchmark
     small = functools.cache(lambda path: _thumbnail(load_image(path)))
     found: dict[str, str] = {}
     for start in range(0, len(ours) if len(theirs) else 0, ROWS_AT_ONCE):
@@ -125,10 +133,8 @@ def _thumbnail(image: Image.Image) -> np.ndarray:
     return grey / np.linalg.norm(grey)
 
 
-def _hashes(
-    items: Sequence[Item], track: Track
-) -> tuple[list[tuple[str, str]], np.ndarray]:
-    """(id, path) and hash of all pictures that have one; each file is read once."""
+def _hashes(items: Sequence[Item], track: Track) -> Hashed:
+    """All pictures that have a hash; each file is read once."""
     paths = list(dict.fromkeys(path for item in items for path in item.images))
 
     def read(path: str) -> np.uint64 | None:

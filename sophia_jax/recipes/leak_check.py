@@ -38,25 +38,29 @@ def drop_leaks(
     Raises:
       InputError: a benchmark cannot be read, or nothing is left.
     """
-    for benchmark in benchmarks:
-        read = read_questions(
+    if not benchmarks:
+        return questions
+    read = {
+        benchmark: read_questions(
             benchmark, skip_bad_rows=skip_bad_rows, use="compare", track=track, say=say
         )
-        leaks = find_leaks(questions.items, read.items, track=track)
-        left = tuple(item for item in questions.items if item.id not in leaks)
-        listed = tuple(
-            f"{where}: id {name}: {leak}, of {benchmark}"
-            for name, leak in leaks.items()
-        )
-        unread = f"; {len(read.skipped)} bad rows not compared" if read.skipped else ""
+        for benchmark in benchmarks
+    }
+    theirs = {benchmark: each.items for benchmark, each in read.items()}
+    listed: dict[str, str] = {}
+    for benchmark, leaks in find_leaks(questions.items, theirs, track=track).items():
+        for name, leak in leaks.items():
+            listed.setdefault(name, f"{where}: id {name}: {leak}, of {benchmark}")
+        bad = len(read[benchmark].skipped)
+        unread = f"; {bad} bad rows not compared" if bad else ""
         say(
             f"exclude    {len(leaks)} rows that stand in {benchmark} "
-            f"({len(read.items)} rows{unread})"
+            f"({len(theirs[benchmark])} rows{unread})"
         )
-        if not left:
-            raise InputError(
-                f"{where}: expected a row that stands in no benchmark, got none; the "
-                f"first: {listed[0]}"
-            )
-        questions = ItemFile(items=left, skipped=questions.skipped + listed)
-    return questions
+    left = tuple(item for item in questions.items if item.id not in listed)
+    if not left:
+        raise InputError(
+            f"{where}: expected a row that stands in no benchmark, got none; the "
+            f"first: {next(iter(listed.values()))}"
+        )
+    return ItemFile(items=left, skipped=questions.skipped + tuple(listed.values()))

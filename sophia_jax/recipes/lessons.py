@@ -35,13 +35,11 @@ class Lessons:
     """What one source gives to learn.
 
     Attributes:
-      data: the source.
       items: whose answers are the texts to be learnt; with pictures or without.
       skipped: one line for each row that was left out.
       longest: tokens of the longest example.
     """
 
-    data: str
     items: tuple[Item, ...]
     skipped: tuple[str, ...]
     longest: int
@@ -86,7 +84,6 @@ def read_lessons(
 
     fitting = keep_fitting(lessons, [check], data, skip_bad_rows=skip_bad_rows)
     return Lessons(
-        data=data,
         items=fitting.items,
         skipped=fitting.skipped,
         longest=max(lengths[item.id] for item in fitting.items),

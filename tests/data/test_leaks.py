@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from sophia_jax.data import leaks
-from sophia_jax.data.leaks import find_leaks, picture_hash, words
+from sophia_jax.data.leaks import picture_hash, words
 from sophia_jax.data.sources import read_source
 from sophia_jax.types import Item
 
@@ -21,6 +21,10 @@ def recompressed(picture):
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=50)
     return Image.open(file)
+
+
+def leaks_of(items, benchmark):
+    return leaks.find_leaks(items, {"theirs": benchmark})["theirs"]
 
 
 CHANGES = {
@@ -51,7 +55,7 @@ def item(tmp_path, forms):
 def test_a_changed_picture_is_found(item, change):
     benchmark = [item("other"), item("theirs"), item("third")]
     changed = CHANGES[change](Image.open(benchmark[1].images[0]))
-    found = find_leaks([item("mine", picture=changed), item("own")], benchmark)
+    found = leaks_of([item("mine", picture=changed), item("own")], benchmark)
     assert list(found) == ["mine"]
     assert found["mine"].startswith(
         "picture: expected none of a benchmark's, got that of row theirs (correlation "
@@ -61,13 +65,13 @@ def test_a_changed_picture_is_found(item, change):
 def test_one_of_several_pictures_is_enough(item):
     theirs = item("theirs")
     both = Item("both", "Which?", "1", item("own").images + theirs.images)
-    assert "picture" in find_leaks([both], [theirs])["both"]
+    assert "picture" in leaks_of([both], [theirs])["both"]
 
 
 def test_pictures_of_one_colour_are_not_all_the_same(item):
     blank = [item(c, picture=Image.new("RGB", (90, 60), c)) for c in ("red", "white")]
     assert picture_hash(Image.new("L", (90, 60), 200)) is None
-    assert find_leaks(blank[:1], blank[1:]) == {}
+    assert leaks_of(blank[:1], blank[1:]) == {}
 
 
 def test_the_hash_tells_which_of_the_lowest_frequencies_are_strong():
@@ -99,21 +103,21 @@ def ask(name, question):
     ],
 )
 def test_thirteen_words_of_a_question_in_a_row_are_enough(changed):
-    found = find_leaks([ask("mine", changed)], [ask("theirs", QUESTION)])
+    found = leaks_of([ask("mine", changed)], [ask("theirs", QUESTION)])
     assert "row theirs" in found["mine"]
 
 
 def test_other_numbers_make_another_question():
     changed = QUESTION.replace("12", "13").replace("14", "15")
-    assert find_leaks([ask("mine", changed)], [ask("theirs", QUESTION)]) == {}
+    assert leaks_of([ask("mine", changed)], [ask("theirs", QUESTION)]) == {}
 
 
 def test_a_short_question_must_be_the_same_as_a_whole():
     theirs = [ask("theirs", "Find the area of the blue square.")]
-    assert find_leaks([ask("mine", "find the area of the blue square")], theirs) == {
+    assert leaks_of([ask("mine", "find the area of the blue square")], theirs) == {
         "mine": "question: expected none of a benchmark's, got that of row theirs"
     }
-    assert find_leaks([ask("mine", "Find the area of the blue circle.")], theirs) == {}
+    assert leaks_of([ask("mine", "Find the area of the blue circle.")], theirs) == {}
 
 
 def test_what_a_benchmark_says_with_each_question_is_not_a_question():
@@ -121,9 +125,9 @@ def test_what_a_benchmark_says_with_each_question_is_not_a_question():
     assert len(words(hint)) >= leaks.NGRAM
     theirs = [ask(f"t{n}", f"{hint} How much is {n} + {n}?") for n in range(11)]
     mine = [ask("mine", f"{hint} How many cats?"), ask("same", theirs[3].question)]
-    assert list(find_leaks(mine, theirs)) == ["same"]
+    assert list(leaks_of(mine, theirs)) == ["same"]
     # Of ten rows or fewer it may as well be the question, with other numbers.
-    assert list(find_leaks(mine, theirs[:10])) == ["mine", "same"]
+    assert list(leaks_of(mine, theirs[:10])) == ["mine", "same"]
 
 
 def test_words_are_numbers_letters_and_signs_of_scripts_without_blanks():
@@ -131,6 +135,16 @@ def test_words_are_numbers_letters_and_signs_of_scripts_without_blanks():
         *("the", "1,200", "cats", "area", "2", "is", "x", "3")
     ]
     assert words("求面积 ABC") == ["求", "面", "积", "abc"]
+
+
+def test_each_of_several_benchmarks_is_named(item):
+    mine, theirs = item("mine"), ask("x", "Find the area.")
+    benchmarks = {"pictures": [mine], "questions": [theirs]}
+    found = leaks.find_leaks([mine, ask("short", "find the area")], benchmarks)
+    assert {name: list(rows) for name, rows in found.items()} == {
+        "pictures": ["mine"],
+        "questions": ["short"],
+    }
 
 
 @pytest.mark.skipif(
@@ -143,7 +157,7 @@ def test_real_benchmarks_share_no_picture_and_one_question():
         read_source(SHARED / name, check_pictures=False).items
         for name in ("mathvision", "dynamath")
     )
-    found = find_leaks(programs, geometry)
+    found = leaks_of(programs, geometry)
     assert list(found) == ["dynamath_191_v1", "dynamath_191_v2"]
     assert all("row mathvision_2454 " in reason for reason in found.values())
     assert all("picture" not in reason for reason in found.values())
@@ -163,6 +177,6 @@ def test_real_pictures_are_found_when_made_smaller_and_not_taken_for_others(tmp_
             picture.convert("RGB").resize(size).save(path, quality=60)
         changed.append(Item(item.id, item.id, "1", (str(path),)))
     benchmark = [Item(item.id, "?", "1", item.images) for item in items]
-    found = find_leaks(changed, benchmark)
+    found = leaks_of(changed, benchmark)
     assert len(found) >= 59
     assert all(f"of row {name} " in reason for name, reason in found.items())
