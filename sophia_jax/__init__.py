@@ -39,6 +39,7 @@ _HOME = {
     "load_model": "sophia_jax.models.folder",
     "pack_examples": "sophia_jax.data.packing",
     "read_items": "sophia_jax.data.items",
+    "read_source": "sophia_jax.data.sources",
     "save_model": "sophia_jax.models.folder",
     "token_counter": "sophia_jax.models.tokenizer",
     "train": "sophia_jax.training.loop",

@@ -32,8 +32,9 @@ class Evaluate:
 
     model: str
     """Folder (or owner/name on the Hugging Face Hub) of the vision-language model."""
-    data: Path
-    """items.jsonl with id, question, answer and image in each row, or its folder."""
+    data: str
+    """items.jsonl, Parquet, a folder that Hugging Face datasets saved, a TSV file of
+    VLMEvalKit, or tfds:NAME/SPLIT; each row with question, answer and image."""
     out: Path
     """Folder of the results; must not exist, or see --resume and --force."""
     num_samples: int = 1
@@ -85,6 +86,7 @@ class Evaluate:
             self._config(),
             **asdict(self.restart),
             track=display.track,
+            say=display.say,
         )
         display.say(evaluation_table(Path(self.model).name, summary))
         display.say(answers_line(summary, self.max_new_tokens))
@@ -96,6 +98,7 @@ class Evaluate:
 
     def _config(self) -> EvaluateConfig:
         from sophia_jax.config import SamplingConfig
+        from sophia_jax.data.sources import resolve_source
         from sophia_jax.evaluation.summary import usual_pass_k
         from sophia_jax.recipes.evaluate import EvaluateConfig
 
@@ -108,7 +111,7 @@ class Evaluate:
             )
             return EvaluateConfig(
                 model=model_path(self.model),
-                data=str(self.data.resolve()),
+                data=resolve_source(self.data),
                 answer=answer,
                 caption=caption,
                 system=None if system == "none" else system,

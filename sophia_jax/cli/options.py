@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sophia_jax.cli.progress import Display
     from sophia_jax.data.prompts import Prompts
     from sophia_jax.recipes.own_data import CollectConfig, WarmUp
-    from sophia_jax.recipes.phases import UpdateConfig
+    from sophia_jax.recipes.phases import MixPart, UpdateConfig
 
 __all__ = [
     "PromptSet",
@@ -42,10 +42,14 @@ class RolloutOptions:
     reasoner: str
     """Folder (or owner/name) of the frozen model that answers from captions, or
     openai:URL#MODEL on a server, as in openai:http://localhost:8000/v1#Qwen/QwQ-32B."""
-    data: Path
-    """items.jsonl with id, question, answer and image in each row, or its folder."""
+    data: str
+    """items.jsonl, Parquet, a folder that Hugging Face datasets saved, a TSV file of
+    VLMEvalKit, or tfds:NAME/SPLIT; each row with question, answer and image."""
     limit: int | None = None
     """Take the first so many good rows; None for all."""
+    exclude: tuple[str, ...] = ()
+    """Benchmarks, in any form of --data: rows with a question or a picture of theirs
+    are left out of all that is learnt from, and listed in skipped.txt."""
     prompts: PromptSet = "paper"
     """Long ones after the paper, or the short ones of the quickstart's small models."""
     num_captions: int = SophiaConfig.num_captions
@@ -78,6 +82,7 @@ class RolloutOptions:
     def config(self, seed: int, warm_up: WarmUp | None = None) -> CollectConfig:
         """The settings that these options mean."""
         from sophia_jax.config import SamplingConfig
+        from sophia_jax.data.sources import resolve_source
         from sophia_jax.recipes.own_data import CollectConfig
 
         with checked_options():
@@ -88,7 +93,7 @@ class RolloutOptions:
             return CollectConfig(
                 policy=model_path(self.policy),
                 reasoner=model_path(self.reasoner),
-                data=str(self.data.resolve()),
+                data=resolve_source(self.data),
                 caption=caption,
                 answer=answer,
                 prompts=prompt_set(self.prompts),
@@ -106,6 +111,7 @@ class RolloutOptions:
                 warm_up=warm_up,
                 server=self.servers.config(),
                 **self.routing.config(self.servers),
+                exclude=tuple(map(resolve_source, self.exclude)),
             )
 
 
@@ -113,6 +119,11 @@ class RolloutOptions:
 class UpdateOptions:
     """How the decoder learns; the rest of the model is frozen, as in the paper."""
 
+    mix: tuple[str, ...] = ()
+    """SOURCE=WEIGHT of texts to learn beside the trajectories, in any form of --data;
+    their answers are learnt as they stand, and they need no image."""
+    trajectory_weight: int = 1
+    """Trajectories beside WEIGHT rows of a source of --mix; shares are exact."""
     num_steps: int | None = None
     """Updates; None for one pass over what was kept."""
     batch_size: int | None = None
@@ -137,7 +148,8 @@ class UpdateOptions:
         from sophia_jax.recipes.phases import UpdateConfig
 
         with checked_options():
-            return UpdateConfig(seed=seed, **asdict(self))
+            options = asdict(self) | {"mix": tuple(map(_mix_part, self.mix))}
+            return UpdateConfig(seed=seed, **options)
 
 
 @dataclass(frozen=True)
@@ -160,6 +172,17 @@ class TraceOptions:
     """Seconds of the run that are traced to OUT/profile, for XProf or Perfetto."""
     profile_after_seconds: float = 60.0
     """Seconds until the trace begins: by then most programs are compiled."""
+
+
+def _mix_part(given: str) -> MixPart:
+    from sophia_jax.data.sources import resolve_source
+    from sophia_jax.recipes.phases import MixPart
+    from sophia_jax.types import InputError
+
+    source, _, weight = given.rpartition("=")
+    if not source or not weight.isdecimal():
+        raise InputError(f"--mix: expected SOURCE=WEIGHT, a whole number, got {given}")
+    return MixPart(resolve_source(source), int(weight))
 
 
 def prompt_set(name: PromptSet) -> Prompts:

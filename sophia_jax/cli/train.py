@@ -34,8 +34,8 @@ class Train:
     phase: Annotated[UpdateOptions, tyro.conf.OmitArgPrefixes]
     out: Path
     """Folder of the run; must not exist, or see --resume and --force."""
-    warm_up: Path | None = None
-    """items.jsonl whose answers are texts to imitate first; None for no warm-up."""
+    warm_up: str | None = None
+    """Texts to imitate first, in any form of --data; None for no warm-up."""
     warm_up_num_steps: int | None = None
     """Updates of the warm-up; None for one pass."""
     warm_up_batch_size: int | None = None
@@ -81,15 +81,18 @@ class Train:
             return None
         import dataclasses
 
+        from sophia_jax.data.sources import resolve_source
         from sophia_jax.recipes.own_data import WarmUp
 
         with checked_options():
             return WarmUp(
-                data=str(self.warm_up.resolve()),
+                data=resolve_source(self.warm_up),
                 phase=dataclasses.replace(
                     phase,
                     num_steps=self.warm_up_num_steps,
                     batch_size=self.warm_up_batch_size,
                     row_length=None,
+                    mix=(),
+                    trajectory_weight=1,
                 ),
             )

@@ -1,64 +1,173 @@
-"""One row of a question file: its fields checked and read as an `Item`."""
+"""One row of questions, in whatever form it came: checked and read as an `Item`."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
-import re
-import reprlib
-import string
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from sophia_jax.types import InputError, Item
+from sophia_jax.data.choices import (
+    LETTERS,
+    choice_answer,
+    inline_options,
+    option_lines,
+)
+from sophia_jax.data.fields import (
+    bad_field,
+    first_given,
+    is_number,
+    is_text,
+    optional_text,
+)
+from sophia_jax.data.markers import resolve_markers
+from sophia_jax.types import Item
 
-__all__ = ["bad_field", "parse_row"]
+__all__ = [
+    "ANSWERS",
+    "COLUMNS",
+    "IMAGES",
+    "OPTIONS",
+    "QUESTIONS",
+    "Use",
+    "image_paths",
+    "local_path",
+    "make_item",
+    "parse_row",
+]
 
-_LINE_MARKER = re.compile(r"^(?:[ \t]*<image\d*>)+[ \t]*\n", re.MULTILINE)
-_MARKER = re.compile(r"[ \t]*<image\d*>")
-_VALUE = reprlib.Repr()
-_VALUE.maxstring = _VALUE.maxother = 80
+QUESTIONS = ("question", "prompt")
+ANSWERS = ("answer", "final_answer")
+IMAGES = ("image", "images")
+IDS = ("id", "index")
+OPTIONS = ("choices", "options")
+KINDS = ("kind", "subject", "category", "l2-category")
+LEVELS = ("level", "difficulty", "grade")
+Use = Literal["ask", "imitate", "compare"]
+"""What rows are for: to be asked, with an answer to judge by (of a multiple choice its
+letter and value) and a picture; to be imitated, with an answer that is a text to learn,
+taken as it stands; or to be compared with, in which case no answer is looked at."""
+
+COLUMNS = (
+    *(*QUESTIONS, *ANSWERS, *IMAGES, *IDS, *OPTIONS, *KINDS, *LEVELS),
+    *("hint", "caption", *LETTERS),
+)
+"""All fields that are looked at."""
 
 
-def parse_row(line: bytes, folder: Path) -> Item:
+def parse_row(line: bytes, folder: Path, *, use: Use = "ask") -> Item:
     """Read one line of a question file; its pictures are not looked at.
 
     Args:
       line: a JSON object in UTF-8.
       folder: what picture paths are relative to.
+      use: as of `make_item`.
 
     Returns:
-      The question, its choices appended and its image markers removed.
+      The question.
 
     Raises:
       InputError: a field is missing, has another type, or breaks its rule.
     """
     row = _parse(line)
+
+    def locate(field: str, value: Any) -> str:
+        return local_path(field, value, folder)
+
+    images = image_paths(row, locate, required=use == "ask")
+    return make_item(row, images, use=use)
+
+
+def make_item(
+    row: Mapping[str, Any],
+    images: Sequence[str],
+    *,
+    row_name: str | None = None,
+    use: Use = "ask",
+) -> Item:
+    """A question from the fields of a row, whatever kind of file it stood in.
+
+    The text is `hint`, `question` (or `prompt`) and the options, these as lines "A.
+    ..." unless all of them are drawn in the picture. Options are `choices` (or
+    `options`), a list, or the columns `A`, `B`, and so on. The answer is `answer` (or
+    `final_answer`), a text, a number, or a list of one of these.
+
+    Args:
+      row: its fields; others than `COLUMNS` are ignored.
+      images: paths of its pictures, in their order.
+      row_name: the id where the row has no field `id` (or `index`).
+      use: what the row is for.
+
+    Returns:
+      The question, without image markers.
+
+    Raises:
+      InputError: a field is missing, has another type, or breaks its rule.
+    """
+    answer = "" if use == "compare" else _answer(row)
+    options = _options(row)
+    question, options = _texts(row, options, len(images))
+    if use == "ask":
+        found = options or inline_options(question)
+        # Without a list of options, a letter that no such text has may be a variable.
+        if options or (found and answer in LETTERS[: len(found)]):
+            answer = choice_answer(answer, found)
     return Item(
-        id=_id(row),
-        question=_question(row),
-        answer=_answer(row),
-        images=_images(row, folder),
-        kind=_optional_text(row, "kind") or _optional_text(row, "subject") or "",
-        caption=_optional_text(row, "caption"),
+        id=_id(row, row_name),
+        question="\n".join([question, *option_lines(options)]),
+        answer=answer,
+        images=tuple(images),
+        kind=optional_text(row, *KINDS) or "",
+        caption=optional_text(row, "caption"),
+        level=_level(row),
     )
 
 
-def bad_field(field: str, rule: str, value: Any, note: str = "") -> InputError:
-    """The error that names a row's field, its rule and its value in one line.
+def image_paths(
+    row: Mapping[str, Any], locate: Callable[[str, Any], str], *, required: bool = True
+) -> tuple[str, ...]:
+    """Where the pictures of a row are: of `image`, or of `images`, a list.
 
     Args:
-      field: its name in the row.
-      rule: what was expected of it.
-      value: what it holds; a long one is shown shortened.
-      note: what else there is to say.
+      row: its fields.
+      locate: gives the path for (name of the field, what it holds), or refuses it.
+      required: whether a row without a picture is refused.
 
     Returns:
-      The error, to be raised.
+      The paths, in the row's order.
+
+    Raises:
+      InputError: there is none, both fields are given, or one is refused.
     """
-    tail = f" ({note})" if note else ""
-    return InputError(f"{field}: expected {rule}, got {_VALUE.repr(value)}{tail}")
+    given = [name for name in IMAGES if row.get(name) is not None]
+    if not given and not required:
+        return ()
+    if len(given) != 1:
+        value = [row[name] for name in given]
+        raise bad_field("image", "a path, or `images` as a list of paths", value)
+    (name,) = given
+    value = row[name]
+    if name == "image" and not isinstance(value, list):
+        return (locate(name, value),)
+    if not isinstance(value, list) or not value:
+        rule = "a path" if name == "image" else "a list of paths"
+        raise bad_field(name, rule, value)
+    return tuple(locate(name, each) for each in value)
+
+
+def local_path(field: str, value: Any, folder: Path) -> str:
+    """A picture's path, as given or in the file's folder, never elsewhere beside it.
+
+    Raises:
+      InputError: it is no path, or one that leads out of the folder.
+    """
+    if not is_text(value):
+        rule = "a path" if field == "image" else "a list of paths"
+        raise bad_field(field, rule, value)
+    if os.path.normpath(value).split(os.sep)[0] == os.pardir:
+        raise bad_field(field, "a path inside the file's folder", value)
+    return str(folder / value)
 
 
 def _no_constant(name: str) -> None:
@@ -78,83 +187,69 @@ def _parse(line: bytes) -> dict[str, Any]:
     return row
 
 
-def _is_text(value: Any) -> bool:
-    """Whether it is a string with something in it that UTF-8 can hold."""
-    if not isinstance(value, str) or not value.strip():
-        return False
-    return not any("\ud800" <= character <= "\udfff" for character in value)
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _id(row: dict[str, Any]) -> str:
-    value = row.get("id")
-    if isinstance(value, float) or not (_is_text(value) or _is_number(value)):
+def _id(row: Mapping[str, Any], row_name: str | None) -> str:
+    if row_name is not None and not any(name in row for name in IDS):
+        return row_name
+    _, value = first_given(row, IDS)
+    if isinstance(value, float) or not (is_text(value) or is_number(value)):
         raise bad_field("id", "a unique string", value)
     return str(value)
 
 
-def _answer(row: dict[str, Any]) -> str:
-    value = row.get("answer")
-    if not (_is_text(value) or _is_number(value)):
-        raise bad_field("answer", "a non-empty string or a number", value)
+def _answer(row: Mapping[str, Any]) -> str:
+    name, value = first_given(row, ANSWERS)
+    if isinstance(value, list) and len(value) == 1:
+        (value,) = value
+    if not (is_text(value) or is_number(value)):
+        raise bad_field(name, "a non-empty string or a number", value)
     return str(value).strip()
 
 
-def _optional_text(row: dict[str, Any], field: str) -> str | None:
-    value = row.get(field)
+def _level(row: Mapping[str, Any]) -> str:
+    name, value = first_given(row, LEVELS)
     if value is None or value == "":
-        return None
-    if not _is_text(value):
-        raise bad_field(field, "a string or nothing", value)
-    return value
+        return ""
+    if not (is_text(value) or is_number(value)):
+        raise bad_field(name, "a string, a number or nothing", value)
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value) if whole else value).strip()
 
 
-def _without_markers(text: str) -> str:
-    return _MARKER.sub("", _LINE_MARKER.sub("", text)).strip()
+def _options(row: Mapping[str, Any]) -> list[str]:
+    """The options as they are written; none where the question has none."""
+    name, options = first_given(row, OPTIONS)
+    if options is None or options == "":
+        return _lettered(row)
+    if not isinstance(options, list) or not all(map(is_text, options)):
+        raise bad_field(name, "a list of non-empty strings", options)
+    if len(options) > len(LETTERS):
+        raise bad_field(name, f"at most {len(LETTERS)} strings", options)
+    return options
 
 
-def _question(row: dict[str, Any]) -> str:
-    value = row.get("question")
-    if not _is_text(value):
-        raise bad_field("question", "a non-empty string", value)
-    question = _without_markers(value)
-    if not question:
-        raise bad_field("question", "words beside the image markers", value)
-    return "\n".join([question, *_choice_lines(row)])
-
-
-def _choice_lines(row: dict[str, Any]) -> list[str]:
-    choices = row.get("choices")
-    if choices is None:
+def _lettered(row: Mapping[str, Any]) -> list[str]:
+    """The options of columns A, B, and so on; a row need not fill all of them."""
+    if "A" not in row or "B" not in row:
         return []
-    letters = string.ascii_uppercase
-    if not isinstance(choices, list) or not all(map(_is_text, choices)):
-        raise bad_field("choices", "a list of non-empty strings", choices)
-    if len(choices) > len(letters):
-        raise bad_field("choices", f"at most {len(letters)} strings", choices)
-    texts = [_without_markers(choice) for choice in choices]
-    pairs = list(zip(letters, texts, strict=False))
-    if all(text in ("", letter) for letter, text in pairs):
-        return []
-    return [f"{letter}. {text}".rstrip() for letter, text in pairs]
+    given = [letter for letter in LETTERS if row.get(letter) not in (None, "")]
+    if given != list(LETTERS[: len(given)]):
+        raise bad_field("options", "columns without a gap from A", given)
+    options = [str(row[x]) if is_number(row[x]) else row[x] for x in given]
+    if not all(map(is_text, options)):
+        raise bad_field("options", "non-empty strings", options)
+    return options
 
 
-def _images(row: dict[str, Any], folder: Path) -> tuple[str, ...]:
-    given = [name for name in ("image", "images") if row.get(name) is not None]
-    if len(given) != 1:
-        value = [row[name] for name in given]
-        raise bad_field("image", "a path, or `images` as a list of paths", value)
-    value = row[given[0]]
-    paths = [value] if given[0] == "image" else value
-    if not isinstance(paths, list) or not paths or not all(map(_is_text, paths)):
-        rule = "a path" if given[0] == "image" else "a list of paths"
-        raise bad_field(given[0], rule, value)
-    for path in paths:
-        if os.path.normpath(path).split(os.sep)[0] == os.pardir:
-            raise bad_field(given[0], "a path inside the file's folder", path)
-    return tuple(str(folder / path) for path in paths)
+def _texts(
+    row: Mapping[str, Any], options: list[str], num_images: int
+) -> tuple[str, list[str]]:
+    """The question with its hint, and the options, all without markers."""
+    name, value = first_given(row, QUESTIONS)
+    if not is_text(value):
+        raise bad_field(name, "a non-empty string", value)
+    hint = optional_text(row, "hint")
+    texts = resolve_markers([value, *options], num_images)
+    if not texts[0]:
+        raise bad_field(name, "words beside the image markers", value)
+    question = texts[0] if hint is None else f"{hint.strip()}\n{texts[0]}"
+    return question, texts[1:]

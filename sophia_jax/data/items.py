@@ -4,46 +4,29 @@ from __future__ import annotations
 
 import codecs
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from PIL import Image
 
-from sophia_jax.data.images import load_image
-from sophia_jax.data.item_rows import bad_field, parse_row
+from sophia_jax.data.fields import bad_field
+from sophia_jax.data.good_rows import ItemFile, Row, keep_good_rows
+from sophia_jax.data.item_rows import Use, parse_row
 from sophia_jax.types import InputError, Item
 
-__all__ = ["ItemFile", "read_items", "write_items"]
+__all__ = ["FILE_NAME", "ItemFile", "read_items", "read_lines", "write_items"]
 
-_FILE_NAME = "items.jsonl"
-
-
-@dataclass(frozen=True)
-class ItemFile:
-    """What a question file holds.
-
-    Attributes:
-      items: the questions, in the file's order.
-      skipped: one line for each bad row: file, line, field, rule, value.
-    """
-
-    items: tuple[Item, ...]
-    skipped: tuple[str, ...]
+FILE_NAME = "items.jsonl"
 
 
 def read_items(path: str | Path, *, skip_bad_rows: bool = False) -> ItemFile:
     """Read questions with their pictures, and check every row and every picture.
 
     A row holds `id`, `question`, `answer` and `image` (or `images`, a list), and it
-    may hold `choices`, `kind` (or `subject`) and `caption`; other fields are ignored.
-    Picture paths are relative to the file's folder. Choices follow the question as
-    lines "A. ...", unless all of them are drawn in the picture: each its bare letter
-    or a mere `<image>` marker.
+    may hold what else `make_item` looks at. Picture paths are relative to the file's
+    folder.
 
     Args:
       path: an `items.jsonl` file, or the folder of one.
@@ -56,33 +39,29 @@ def read_items(path: str | Path, *, skip_bad_rows: bool = False) -> ItemFile:
       InputError: there is no such file, it has a bad row, or it has no good one.
     """
     path = Path(path)
-    path = path / _FILE_NAME if path.is_dir() else path
-    rows = _check_images(_read_rows(path))
-    items = tuple(row for _, row in rows if isinstance(row, Item))
-    bad = tuple(f"{path}:{line}: {row}" for line, row in rows if isinstance(row, str))
-    if bad and not skip_bad_rows:
-        others = f"and {len(bad) - 1} more bad rows; " if len(bad) > 1 else ""
-        raise InputError(f"{bad[0]} ({others}--skip-bad-rows skips and lists them)")
-    if not items:
-        first = f"; the first: {bad[0]}" if bad else ""
-        raise InputError(f"{path}: expected a good row, got {len(bad)} bad ones{first}")
-    return ItemFile(items=items, skipped=bad)
+    path = path / FILE_NAME if path.is_dir() else path
+    return keep_good_rows(path, read_lines(path), skip_bad_rows=skip_bad_rows)
 
 
-def _read_rows(path: Path) -> list[tuple[int, Item | str]]:
-    """The line number and the item, or what is wrong with it, of every row."""
-    rows: list[tuple[int, Item | str]] = []
-    first_lines: dict[str, int] = {}
-    for line_number, line in _lines(path):
-        try:
-            item = parse_row(line, path.parent)
-            first = first_lines.setdefault(item.id, line_number)
-            if first != line_number:
-                raise bad_field("id", "a unique string", item.id, f"as in line {first}")
-            rows.append((line_number, item))
-        except InputError as error:
-            rows.append((line_number, str(error)))
-    return rows
+def read_lines(path: Path, *, use: Use = "ask") -> Iterator[Row]:
+    """Every line of an `items.jsonl` file, as it is or with what is wrong with it.
+
+    Args:
+      path: of the file.
+      use: as of `make_item`.
+
+    Yields:
+      A row for each line that is not empty.
+
+    Raises:
+      InputError: the file cannot be read.
+    """
+
+    def parse(line: bytes) -> Item:
+        return parse_row(line, path.parent, use=use)
+
+    for number, line in _lines(path):
+        yield Row.of(f"{path}:{number}", f"line {number}", parse, line)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -93,30 +72,8 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 if line.strip():
                     yield line_number, line
     except OSError as error:
-        rule = f"{path}: expected an {_FILE_NAME} file or the folder of one"
+        rule = f"{path}: expected an {FILE_NAME} file or the folder of one"
         raise InputError(f"{rule} ({error.strerror})") from error
-
-
-def _check_images(rows: list[tuple[int, Item | str]]) -> list[tuple[int, Item | str]]:
-    """Replace the items whose pictures cannot be read by what is wrong with them."""
-    items = [row for _, row in rows if isinstance(row, Item)]
-    paths = list(dict.fromkeys(path for item in items for path in item.images))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        errors = dict(zip(paths, pool.map(_image_error, paths), strict=True))
-    checked: list[tuple[int, Item | str]] = []
-    for line_number, row in rows:
-        images = row.images if isinstance(row, Item) else ()
-        faults = [errors[path] for path in images if errors[path]]
-        checked.append((line_number, faults[0] if faults else row))
-    return checked
-
-
-def _image_error(path: str) -> str:
-    try:
-        load_image(path)
-    except InputError as error:
-        return str(error)
-    return ""
 
 
 def write_items(
@@ -154,14 +111,14 @@ def write_items(
         raise InputError(f"{folder}: expected to write it, got {reason}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return folder / _FILE_NAME
+    return folder / FILE_NAME
 
 
 def _write_rows(
     folder: Path, items_with_images: Iterable[tuple[Item, Image.Image]]
 ) -> None:
     ids: set[str] = set()
-    with (folder / _FILE_NAME).open("w", encoding="utf-8", newline="\n") as file:
+    with (folder / FILE_NAME).open("w", encoding="utf-8", newline="\n") as file:
         for item, image in items_with_images:
             if item.id in ids:
                 raise bad_field("id", "a unique string", item.id)
@@ -171,6 +128,7 @@ def _write_rows(
             row = {"id": item.id, "question": item.question, "answer": item.answer}
             row |= {"image": name, "kind": item.kind}
             row |= {} if item.caption is None else {"caption": item.caption}
+            row |= {"level": item.level} if item.level else {}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     if not ids:
         raise InputError("items_with_images: expected at least one question, got none")

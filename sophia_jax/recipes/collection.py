@@ -21,7 +21,8 @@ class Collection:
 
     Attributes:
       policy: the model that wrote the captions.
-      data: the question file.
+      data: the source of the questions.
+      exclude: benchmarks that nothing is to be learnt from.
       prompts: of the collection.
       items: the questions that were asked.
       selection: rows of the selection table, one for each of them.
@@ -29,6 +30,7 @@ class Collection:
 
     policy: str
     data: str
+    exclude: tuple[str, ...]
     prompts: Prompts
     items: tuple[Item, ...]
     selection: tuple[dict, ...]
@@ -59,6 +61,7 @@ def read_collection(run: Path) -> Collection:
     return Collection(
         policy=str(run / "warm_up") if warmed_up else settings["policy"],
         data=data,
+        exclude=tuple(settings.get("exclude", ())),
         prompts=Prompts(**settings["prompts"]),
         items=tuple(item for item in items if item.id in asked),
         selection=tuple(selection),

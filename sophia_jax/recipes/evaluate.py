@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from sophia_jax.recipes.questions import (
 )
 from sophia_jax.recipes.run_folder import (
     check_run_folder,
+    count_reasons,
     open_run_folder,
     write_json,
     write_skipped,
@@ -52,7 +53,7 @@ class EvaluateConfig:
 
     Attributes:
       model: folder or repository.
-      data: a question file, or the folder of one.
+      data: a source of questions, as of `read_source`.
       answer: how answers are sampled.
       caption: how captions are sampled, where the true ones are known.
       system: the system prompt of the answers, or None.
@@ -109,6 +110,7 @@ def evaluate(
     resume: bool = False,
     force: bool = False,
     track: Track = untracked,
+    say: Callable[[str], None] = print,
 ) -> dict:
     """Ask every question, judge the answers, and score them.
 
@@ -122,6 +124,7 @@ def evaluate(
       resume: keep what an evaluation of the same settings left.
       force: delete what an earlier one left in the folder.
       track: shows how far the sampling is.
+      say: prints how much was unpacked of the source.
 
     Returns:
       What is written to `summary.json`.
@@ -130,14 +133,18 @@ def evaluate(
       InputError: something that was given cannot be used.
     """
     questions = read_questions(
-        config.data, limit=config.limit, skip_bad_rows=skip_bad_rows
+        config.data,
+        limit=config.limit,
+        skip_bad_rows=skip_bad_rows,
+        track=track,
+        say=say,
     )
     settings = asdict(config) | {"questions": digest(questions.items)}
     check_run_folder(folder, settings, resume=resume, force=force)
     if resume and (folder / SUMMARY).exists():
         shutil.rmtree(folder / SHARDS, ignore_errors=True)
         return json.loads((folder / SUMMARY).read_text())
-    model = load_vision_model(config.model)
+    model = load_vision_model(config.model, track=track)
     questions = keep_fitting(
         questions, _checks(model, config), config.data, skip_bad_rows=skip_bad_rows
     )
@@ -155,6 +162,7 @@ def evaluate(
     rows = read_predictions(folder / "predictions.parquet", SUMMARY_COLUMNS)
     summary = summarize(rows, pass_k=config.pass_k, seed=config.seed) | {
         "skipped": len(questions.skipped),
+        "skipped_by_reason": count_reasons(questions.skipped),
         "versions": versions(),
         "machine": machine(),
     }

@@ -13,12 +13,14 @@ from sophia_jax.config import (
     ServerConfig,
     SophiaConfig,
 )
-from sophia_jax.data.items import ItemFile
-from sophia_jax.data.prompts import Prompts, encode_target
+from sophia_jax.data.good_rows import ItemFile
+from sophia_jax.data.prompts import Prompts
 from sophia_jax.generation.address import parse_address
 from sophia_jax.generation.engine import Engine
 from sophia_jax.models.folder import load_model, save_model
 from sophia_jax.models.model import Model
+from sophia_jax.recipes.leak_check import drop_leaks
+from sophia_jax.recipes.lessons import read_lessons
 from sophia_jax.recipes.machine import machine, versions
 from sophia_jax.recipes.phases import UpdateConfig, imitate
 from sophia_jax.recipes.questions import (
@@ -38,6 +40,7 @@ from sophia_jax.recipes.reasoners import (
 )
 from sophia_jax.recipes.run_folder import (
     check_run_folder,
+    count_reasons,
     open_run_folder,
     read_seconds,
     stopwatch,
@@ -58,7 +61,7 @@ class WarmUp:
     """Supervised tuning before the collection.
 
     Attributes:
-      data: a question file whose answers are the texts to be learnt.
+      data: a source of questions whose answers are the texts to be learnt.
       phase: of the updates.
     """
 
@@ -74,7 +77,7 @@ class CollectConfig:
       policy: folder or repository of the model being trained.
       reasoner: folder or repository of the frozen model that is told the captions, or
         `openai:URL#MODEL` of one on a server.
-      data: a question file, or the folder of one.
+      data: a source of questions, as of `read_source`.
       caption: how captions are sampled.
       answer: how reasonings are sampled.
       prompts: for both models.
@@ -88,6 +91,8 @@ class CollectConfig:
       hard_reasoner: of questions that the policy seldom solves; None: `reasoner`.
       hard_server: how that one is asked.
       routing: which questions are hard.
+      exclude: benchmarks, whose questions and pictures are left out of all that is
+        learnt from.
     """
 
     policy: str
@@ -106,6 +111,7 @@ class CollectConfig:
     hard_reasoner: str | None = None
     hard_server: ServerConfig = ServerConfig()
     routing: RoutingConfig = RoutingConfig()
+    exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("questions_per_shard", "slots"):
@@ -144,20 +150,24 @@ def collect(
     Raises:
       InputError: something that was given cannot be used.
     """
-    questions = read_questions(
-        config.data, limit=config.limit, skip_bad_rows=skip_bad_rows
-    )
+    reading = {"skip_bad_rows": skip_bad_rows, "track": track, "say": say}
+    questions = read_questions(config.data, limit=config.limit, **reading)
     settings = _settings(config) | {"questions": digest(questions.items)}
     check_run_folder(run, settings, resume=resume, force=force)
-    policy = load_vision_model(config.policy)
-    reasoners = open_reasoners(policy, config, run / "reasoner")
+    questions = drop_leaks(questions, config.exclude, config.data, **reading)
+    policy = load_vision_model(config.policy, track=track)
+    reasoners = open_reasoners(policy, config, run / "reasoner", track=track)
     questions = keep_fitting(
         questions,
         _checks(policy, reasoners, config),
         config.data,
         skip_bad_rows=skip_bad_rows,
     )
-    lessons = _lessons(policy, config.warm_up, skip_bad_rows=skip_bad_rows)
+    lessons = ItemFile(items=(), skipped=())
+    if config.warm_up is not None:
+        lessons = read_lessons(
+            policy, config.warm_up.data, exclude=config.exclude, **reading
+        )
     tables = RolloutTables(
         run / "rollouts", questions.items, config.questions_per_shard
     )
@@ -192,7 +202,7 @@ def collect(
             config.sophia,
             track=track,
         )
-    summary = _summary(run, tables, config, reasoners, len(skipped))
+    summary = _summary(run, tables, config, reasoners, skipped)
     write_json(run / "summary.json", summary)
     return summary
 
@@ -228,19 +238,6 @@ def _checks(
     ]
 
 
-def _lessons(policy: Model, warm_up: WarmUp | None, *, skip_bad_rows: bool) -> ItemFile:
-    """What the warm-up learns from; nothing without one."""
-    if warm_up is None:
-        return ItemFile(items=(), skipped=())
-
-    def check(item: Item) -> None:
-        length = len(encode_target(policy.tokenizer, item.answer))
-        room_for(policy, length, lambda item: item.question)(item)
-
-    lessons = read_questions(warm_up.data, skip_bad_rows=skip_bad_rows)
-    return keep_fitting(lessons, [check], warm_up.data, skip_bad_rows=skip_bad_rows)
-
-
 def _warmed_up(
     policy: Model,
     lessons: Sequence[Item],
@@ -272,7 +269,7 @@ def _summary(
     tables: RolloutTables,
     config: CollectConfig,
     reasoners: Mapping[str, Reasoner],
-    num_skipped: int,
+    skipped: Sequence[str],
 ) -> dict:
     too_long = {"captions_too_long_for_reasoner": _captions_too_long(tables)}
     servers = {
@@ -284,7 +281,8 @@ def _summary(
         "rollouts": rollout_summary(tables) | too_long,
         **({"servers": servers} if servers else {}),
         **({} if config.hard_reasoner is None else {"routes": route_summary(tables)}),
-        "skipped": num_skipped,
+        "skipped": len(skipped),
+        "skipped_by_reason": count_reasons(skipped),
         "seconds": read_seconds(run),
         "versions": versions(),
         "machine": machine(),

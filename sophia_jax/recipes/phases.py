@@ -17,13 +17,39 @@ from sophia_jax.models.model import Model
 from sophia_jax.training.loop import TrainingConfig, train
 from sophia_jax.types import Array, InputError, Item, Track, untracked
 
-__all__ = ["UpdateConfig", "imitate", "imitation_examples"]
+__all__ = [
+    "MixPart",
+    "UpdateConfig",
+    "imitate",
+    "imitation_examples",
+    "lesson_example",
+]
 
 PAPER_BATCH = 512
 SHORTEST_ROW = 2048  # tokens: many examples in a row leave little of it empty
 
 
-SIZES = ("num_steps", "batch_size", "row_length", "micro_batches", "checkpoint_every")
+SIZES = (
+    *("num_steps", "batch_size", "row_length", "micro_batches", "checkpoint_every"),
+    "trajectory_weight",
+)
+
+
+@dataclass(frozen=True)
+class MixPart:
+    """A source of texts that are learnt beside the trajectories.
+
+    Attributes:
+      data: the source, as of `read_source`.
+      weight: how many of its rows stand beside `trajectory_weight` trajectories.
+    """
+
+    data: str
+    weight: int = 1
+
+    def __post_init__(self) -> None:
+        if self.weight < 1:
+            raise ValueError(f"weight of {self.data}: expected >= 1, got {self.weight}")
 
 
 @dataclass(frozen=True)
@@ -42,6 +68,8 @@ class UpdateConfig:
       checkpoint_every: updates between checkpoints.
       remat: recompute activations in the backward pass, to save memory.
       seed: of the order of the examples.
+      mix: what is learnt beside the trajectories.
+      trajectory_weight: their share in that mix, as of `MixPart`.
     """
 
     num_steps: int | None = None
@@ -54,12 +82,17 @@ class UpdateConfig:
     checkpoint_every: int = TrainingConfig.checkpoint_every
     remat: bool = False
     seed: int = 0
+    mix: tuple[MixPart, ...] = ()
+    trajectory_weight: int = 1
 
     def __post_init__(self) -> None:
         for name in SIZES:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}: expected >= 1, got {value}")
+        sources = [part.data for part in self.mix]
+        if len(set(sources)) < len(sources):
+            raise ValueError(f"mix: expected each source once, got {sources}")
         self._optimizer(self.num_steps or self.warmup_steps + 1)
 
     def training(self, examples: Sequence[Example]) -> TrainingConfig:
@@ -76,18 +109,33 @@ class UpdateConfig:
             examples in an update, or too few updates for the warm-up of the rate.
         """
         longest = max(example.length for example in examples)
+        return self.sized(longest, len(examples))
+
+    def sized(self, longest: int, num_examples: int) -> TrainingConfig:
+        """The phase's sizes, for examples that need not be at hand.
+
+        Args:
+          longest: tokens of the longest one.
+          num_examples: of one pass.
+
+        Returns:
+          Every size, as a number.
+
+        Raises:
+          InputError: as `training`.
+        """
         if self.row_length is not None and longest > self.row_length:
             raise InputError(
                 f"row_length: expected >= {longest}, the tokens of the longest "
                 f"example, got {self.row_length}"
             )
-        batch_size = self.batch_size or min(PAPER_BATCH, len(examples))
+        batch_size = self.batch_size or min(PAPER_BATCH, num_examples)
         if self.micro_batches > batch_size:
             raise InputError(
                 f"micro_batches: expected <= {batch_size}, the examples in an update, "
                 f"got {self.micro_batches}"
             )
-        num_steps = self.num_steps or -(-len(examples) // batch_size)
+        num_steps = self.num_steps or -(-num_examples // batch_size)
         try:
             optimizer = self._optimizer(num_steps)
         except ValueError as error:
@@ -149,18 +197,31 @@ def imitate(
 def imitation_examples(policy: Model, items: Sequence[Item]) -> list[Example]:
     """(picture, question) -> answer, for plain imitation."""
     features = ImageEncoder(policy)([item.images for item in items])
+    return [
+        lesson_example(policy, item, each)
+        for item, each in zip(items, features, strict=True)
+    ]
 
-    def example(item: Item, tiles: Sequence[np.ndarray]) -> Example:
-        prompt_ids = encode_prompt(
-            policy.tokenizer,
-            policy.config,
-            item.question,
-            tiles_per_image=[len(each) for each in tiles],
-        )
-        target_ids = encode_target(policy.tokenizer, item.answer)
-        return Example(prompt_ids, target_ids, np.concatenate(tiles))
 
-    return list(map(example, items, features))
+def lesson_example(
+    policy: Model, item: Item, features: Sequence[np.ndarray]
+) -> Example:
+    """(pictures, question) -> answer, word for word.
+
+    Args:
+      policy: that learns.
+      item: with pictures or without.
+      features: of its pictures, as of `ImageEncoder`.
+    """
+    prompt_ids = encode_prompt(
+        policy.tokenizer,
+        policy.config,
+        item.question,
+        tiles_per_image=[len(each) for each in features],
+    )
+    target_ids = encode_target(policy.tokenizer, item.answer)
+    images = np.concatenate(features) if len(features) else None
+    return Example(prompt_ids, target_ids, images)
 
 
 def _imitation(log_probs: Array, mask: Array, reward: Array) -> Array:

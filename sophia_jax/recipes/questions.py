@@ -7,19 +7,24 @@ import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from sophia_jax.data.good_rows import ItemFile
 from sophia_jax.data.images import load_image, tile_grid
-from sophia_jax.data.items import ItemFile, read_items
+from sophia_jax.data.item_rows import Use
 from sophia_jax.data.prompts import encode_prompt
+from sophia_jax.data.sources import read_source
 from sophia_jax.models.folder import load_model
 from sophia_jax.models.model import Model
 from sophia_jax.rewards.answers import MAX_ANSWER_CHARS
 from sophia_jax.tiles import TileGeometry
-from sophia_jax.types import InputError, Item
+from sophia_jax.types import InputError, Item, Track, untracked
 
 __all__ = [
     "Check",
     "can_be_judged",
     "digest",
+    "encode_question",
     "keep_fitting",
     "load_vision_model",
     "read_questions",
@@ -31,24 +36,39 @@ Check = Callable[[Item], object]
 
 
 def read_questions(
-    path: str | Path, *, limit: int | None = None, skip_bad_rows: bool = False
+    source: str | Path,
+    *,
+    limit: int | None = None,
+    skip_bad_rows: bool = False,
+    use: Use = "ask",
+    track: Track = untracked,
+    say: Callable[[str], None] = lambda line: None,
 ) -> ItemFile:
-    """The first good rows of a question file.
+    """The first good rows of a source.
 
     Args:
-      path: an `items.jsonl` file, or the folder of one.
+      source: of any form that `read_source` knows.
       limit: how many are taken at most; None for all.
-      skip_bad_rows: leave bad rows out and list them, instead of refusing the file.
+      skip_bad_rows: leave bad rows out and list them, instead of refusing the source.
+      use: what the rows are for, as of `make_item`.
+      track: shows how many pictures were read.
+      say: prints how much was unpacked.
 
     Returns:
-      The questions, and one line for each bad row of the file.
+      The questions, and one line for each bad row of the source.
 
     Raises:
-      InputError: limit is not positive, or as `read_items`.
+      InputError: limit is not positive, or as `read_source`.
     """
     if limit is not None and limit < 1:
         raise InputError(f"limit: expected >= 1, got {limit}")
-    read = read_items(path, skip_bad_rows=skip_bad_rows)
+    read = read_source(
+        source,
+        skip_bad_rows=skip_bad_rows,
+        use=use,
+        track=track,
+        say=say,
+    )
     return ItemFile(items=read.items[:limit], skipped=read.skipped)
 
 
@@ -67,13 +87,17 @@ def digest(items: Sequence[Item]) -> str:
     return hashed.hexdigest()
 
 
-def load_vision_model(path: str | Path) -> Model:
+def load_vision_model(path: str | Path, *, track: Track = untracked) -> Model:
     """A model that can be shown pictures.
+
+    Args:
+      path: as of `load_model`.
+      track: shows how fast its weights come.
 
     Raises:
       InputError: it is text-only, or as `load_model`.
     """
-    model = load_model(path)
+    model = load_model(path, track=track)
     if model.tiles is None:
         raise InputError(
             f"{path}: expected a vision-language model, got a text-only one"
@@ -116,18 +140,35 @@ def room_for(
     """
 
     def check(item: Item) -> None:
-        paths = item.images if pictures else ()
-        tiles = model.tiles.shared_by(len(paths)) if paths else None
-        encode_prompt(
-            model.tokenizer,
-            model.config,
+        encode_question(
+            model,
             text(item),
+            item.images if pictures else (),
             system=system,
-            tiles_per_image=[_count_tiles(path, tiles) for path in paths],
             max_new_tokens=max_new_tokens,
         )
 
     return check
+
+
+def encode_question(
+    model: Model,
+    text: str,
+    images: Sequence[str],
+    *,
+    system: str | None = None,
+    max_new_tokens: int = 0,
+) -> np.ndarray:
+    """`encode_prompt` for the paths of pictures, whose sizes alone are needed."""
+    tiles = model.tiles.shared_by(len(images)) if images else None
+    return encode_prompt(
+        model.tokenizer,
+        model.config,
+        text,
+        system=system,
+        tiles_per_image=[_count_tiles(path, tiles) for path in images],
+        max_new_tokens=max_new_tokens,
+    )
 
 
 def keep_fitting(

@@ -28,6 +28,7 @@ from sophia_jax.types import (
     Request,
     RewardFn,
     Track,
+    untracked,
 )
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Reasoner:
 
 
 def open_reasoners(
-    policy: Model, config: CollectConfig, folder: Path
+    policy: Model, config: CollectConfig, folder: Path, *, track: Track = untracked
 ) -> dict[str, Reasoner]:
     """The reasoner, or the two of them.
 
@@ -66,6 +67,7 @@ def open_reasoners(
       policy: in whose tokens lengths are counted.
       config: where they are.
       folder: of the answers of servers, until they are stored elsewhere.
+      track: shows how fast weights are loaded.
 
     Returns:
       The reasoners by route, or the only one by the name "reasoner".
@@ -81,7 +83,7 @@ def open_reasoners(
     for name, (where, server) in asked.items():
         address = parse_address(where)
         if address is None:
-            reasoners[name] = _local(load_model(where), policy, config)
+            reasoners[name] = _local(load_model(where, track=track), policy, config)
         else:
             remote = RemoteModel(
                 address, config.answer, server, journal=folder / f"{name}.jsonl"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from sophia_jax.types import InputError
 
 __all__ = [
     "check_run_folder",
+    "count_reasons",
     "open_run_folder",
     "read_seconds",
     "stopwatch",
@@ -24,6 +27,7 @@ __all__ = [
 
 SETTINGS = "config.json"
 SECONDS = "seconds.json"
+_RULE = re.compile(r": ([\w-]+): expected (.+?), got ")
 
 
 def open_run_folder(
@@ -99,6 +103,20 @@ def write_skipped(folder: Path, lines: Sequence[str]) -> None:
         temporary = path.with_name(f".{path.name}.tmp")
         temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         os.replace(temporary, path)
+
+
+def count_reasons(lines: Sequence[str]) -> dict[str, int]:
+    """How many of the lines of `skipped.txt` name each field and rule.
+
+    Args:
+      lines: as they are written.
+
+    Returns:
+      Numbers by "answer: a non-empty string or a number", the most frequent first.
+    """
+    found = (_RULE.search(line) for line in lines)
+    reasons = Counter(f"{each[1]}: {each[2]}" if each else "other" for each in found)
+    return dict(reasons.most_common())
 
 
 @contextmanager

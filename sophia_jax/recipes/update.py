@@ -5,24 +5,32 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from sophia_jax.data.items import ItemFile
+from sophia_jax.data.good_rows import ItemFile
 from sophia_jax.data.packing import Example
 from sophia_jax.data.prompts import Prompts, encode_target
 from sophia_jax.models.folder import save_model
 from sophia_jax.models.model import Model
 from sophia_jax.recipes.collection import Collection, read_collection
-from sophia_jax.recipes.phases import UpdateConfig
-from sophia_jax.recipes.questions import keep_fitting, load_vision_model, room_for
+from sophia_jax.recipes.lessons import Lessons, mix_lessons, read_lessons
+from sophia_jax.recipes.phases import MixPart, UpdateConfig
+from sophia_jax.recipes.questions import (
+    digest,
+    keep_fitting,
+    load_vision_model,
+    room_for,
+)
 from sophia_jax.recipes.run_folder import (
     check_run_folder,
+    count_reasons,
     open_run_folder,
     read_seconds,
     stopwatch,
     write_json,
+    write_skipped,
 )
 from sophia_jax.sophia import trajectory_examples, update_policy
 from sophia_jax.training.loop import TrainingConfig
@@ -42,7 +50,7 @@ def update(
     track: Track = untracked,
     say: Callable[[str], None] = print,
 ) -> dict:
-    """Learn from what a collection kept.
+    """Learn from what a collection kept, and from what is mixed in.
 
     Leaves `model/`, checkpoints and metrics in `training/sophia/`, and what came of it
     under `update` in the collection's `summary.json`.
@@ -52,7 +60,8 @@ def update(
       config: of the phase.
       policy: folder of the model to start from; None for the one that wrote the
         captions, as the paper has it.
-      skip_bad_rows: leave out kept trajectories that are too long for the policy.
+      skip_bad_rows: leave out kept trajectories that are too long for the policy, and
+        bad rows of what is mixed in.
       resume: go on with an update of the same settings.
       force: delete what an earlier update left.
       track: shows the updates.
@@ -63,32 +72,47 @@ def update(
 
     Raises:
       InputError: the collection is not whole, nothing was kept, a trajectory is too
-        long, or there is an update already.
+        long, a source of the mix cannot be used, or there is an update already.
     """
     collection = read_collection(run)
     policy = policy or collection.policy
     settings = asdict(config) | {"policy": policy}
     phase, target = run / "training" / "sophia", run / "model"
-    check_run_folder(phase, settings, resume=resume, force=force)
+    if not (resume and config.mix):  # else once it is known what is mixed in
+        check_run_folder(phase, settings, resume=resume, force=force)
     if target.exists() and not (phase.exists() or force):
         raise InputError(f"{target}: expected no model of another update, got one")
     kept = [row for row in collection.selection if row["kept"]]
     if not kept:
         raise InputError(_nothing_kept(run, collection.selection))
-    model = load_vision_model(policy)
+    model = load_vision_model(policy, track=track)
     fitting = _without_long(model, collection, kept, skip_bad_rows=skip_bad_rows)
+    reading = {"skip_bad_rows": skip_bad_rows, "track": track, "say": say}
+    lessons = {
+        part: read_lessons(model, part.data, exclude=collection.exclude, **reading)
+        for part in config.mix
+    }
+    if lessons:
+        settings |= {"mixed_in": [digest(each.items) for each in lessons.values()]}
     open_run_folder(phase, settings, resume=resume, force=force)
     if force:
         shutil.rmtree(target, ignore_errors=True)
+    write_skipped(phase, fitting.skipped + _skipped(lessons))
     with stopwatch(run, "update"):
-        examples = _examples(model, fitting.items, kept, collection.prompts)
-        training = config.training(examples)
+        trajectories = _examples(model, fitting.items, kept, collection.prompts)
+        training, examples = _what_is_learnt(model, trajectories, lessons, config)
         if not target.exists():
-            say(f"update     {len(examples)} trajectories, {_sizes(training)}")
+            beside = sum(len(each.items) for each in lessons.values())
+            mixed = f" and {beside} rows beside them" if beside else ""
+            say(
+                f"update     {len(trajectories)} trajectories{mixed}, "
+                f"{_sizes(training)}"
+            )
             save_model(
                 update_policy(model, examples, training, phase, track=track), target
             )
-    return _add_to_summary(run, training, len(examples), fitting.skipped)
+    summary = _update_summary(training, len(trajectories), fitting.skipped)
+    return _add_to_summary(run, summary | _mix_summary(config, lessons))
 
 
 def _nothing_kept(run: Path, selection: Sequence[dict]) -> str:
@@ -141,20 +165,66 @@ def _sizes(training: TrainingConfig) -> str:
     )
 
 
-def _add_to_summary(
-    run: Path, training: TrainingConfig, num_examples: int, skipped: Sequence[str]
+def _what_is_learnt(
+    model: Model,
+    trajectories: Sequence[Example],
+    lessons: Mapping[MixPart, Lessons],
+    config: UpdateConfig,
+) -> tuple[TrainingConfig, Sequence[Example]]:
+    """The phase's sizes and its examples: a pass shows each trajectory once."""
+    if not lessons:
+        return config.training(trajectories), trajectories
+    weights = [part.weight for part in lessons]
+    longest = [example.length for example in trajectories]
+    longest += [each.longest for each in lessons.values()]
+    every = sum(weights) + config.trajectory_weight
+    num_examples = -(-len(trajectories) * every // config.trajectory_weight)
+    mixed = mix_lessons(
+        model,
+        trajectories,
+        lessons,
+        trajectory_weight=config.trajectory_weight,
+        seed=config.seed,
+    )
+    return config.sized(max(longest), num_examples), mixed
+
+
+def _skipped(lessons: Mapping[MixPart, Lessons]) -> tuple[str, ...]:
+    return tuple(line for each in lessons.values() for line in each.skipped)
+
+
+def _mix_summary(config: UpdateConfig, lessons: Mapping[MixPart, Lessons]) -> dict:
+    """Rows and share of each source that was mixed in; nothing without any."""
+    if not lessons:
+        return {}
+    total = config.trajectory_weight + sum(part.weight for part in lessons)
+    skipped = _skipped(lessons)
+    return {
+        "trajectory_share": config.trajectory_weight / total,
+        "mix": [
+            {"data": part.data, "rows": len(x.items), "share": part.weight / total}
+            for part, x in lessons.items()
+        ],
+        "mix_skipped": len(skipped),
+        "mix_skipped_by_reason": count_reasons(skipped),
+    }
+
+
+def _update_summary(
+    training: TrainingConfig, num_examples: int, skipped: Sequence[str]
 ) -> dict:
+    return {
+        "trajectories": num_examples,
+        "skipped": list(skipped),
+        "num_steps": training.optimizer.num_steps,
+        "batch_size": training.batch_size,
+        "row_length": training.row_length,
+    }
+
+
+def _add_to_summary(run: Path, update: dict) -> dict:
     path = run / "summary.json"
     before = json.loads(path.read_text()) if path.exists() else {}
-    summary = before | {
-        "update": {
-            "trajectories": num_examples,
-            "skipped": list(skipped),
-            "num_steps": training.optimizer.num_steps,
-            "batch_size": training.batch_size,
-            "row_length": training.row_length,
-        },
-        "seconds": read_seconds(run),
-    }
+    summary = before | {"update": update, "seconds": read_seconds(run)}
     write_json(path, summary)
     return summary

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import grain.python as grain
+import jax
 
 from sophia_jax.config import OptimizerConfig
 from sophia_jax.data.packing import Example, PackedBatch, pack_examples, pack_parts
+from sophia_jax.data.pipeline import read_batches
 from sophia_jax.models.model import Model
 from sophia_jax.training.checkpoint import Checkpoints
 from sophia_jax.training.metrics import MetricsWriter
@@ -23,8 +25,6 @@ from sophia_jax.training.step import LossFn, TrainState, init_state, train_step
 from sophia_jax.types import InputError, Track, untracked
 
 __all__ = ["TrainingConfig", "train"]
-
-BATCHES_READ_AHEAD = 4
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _batches(
     config: TrainingConfig,
     make_example: Callable[[Any], Example],
 ) -> grain.IterDataset:
-    """Packed batches, read ahead in threads."""
+    """Packed batches of this host, read ahead in threads."""
 
     def pack(batch: Sequence[Example]) -> PackedBatch:
         if config.micro_batches == 1:
@@ -159,16 +159,14 @@ def _batches(
             row_length=config.row_length,
         )
 
-    if not isinstance(examples, grain.MapDataset):
-        source = grain.MapDataset.source(examples)
-        examples = source.seed(config.seed).shuffle().repeat()
-    options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=BATCHES_READ_AHEAD)
-    return (
-        examples.map(make_example)
-        # The source is endless: there is no remainder, and grain's count of batches is
-        # exact only where it need not round up.
-        .batch(config.batch_size, drop_remainder=True, batch_fn=pack)
-        .to_iter_dataset(options)
+    return read_batches(
+        examples,
+        pack,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        make_example=make_example,
+        host=jax.process_index(),
+        num_hosts=jax.process_count(),
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from sophia_jax.data.item_rows import parse_row
-from sophia_jax.types import InputError, Item
+from sophia_jax.data.sources import read_source
+from sophia_jax.types import Item
 from sophia_jax.viz.pictures import Picture, embed_picture
 
 __all__ = ["find_picture", "read_questions"]
@@ -24,21 +25,10 @@ def read_questions(run_folder: Path, data: str | None) -> dict[str, Item]:
     Raises:
       InputError: the question file is there and cannot be read.
     """
-    path = _question_file(run_folder, data)
-    if path is None:
-        return {}
-    questions = {}
-    try:
-        with path.open("rb") as file:
-            for line in file:
-                item = _item(line, path.parent)
-                if item is not None:
-                    questions[item.id] = item
-    except OSError as error:
-        raise InputError(
-            f"{path}: expected a question file, got {error.strerror}"
-        ) from error
-    return questions
+    for source in _sources(run_folder, data):
+        read = read_source(source, skip_bad_rows=True, check_pictures=False)
+        return {item.id: item for item in read.items}
+    return {}
 
 
 def find_picture(run_folder: Path, path: str) -> Picture | None:
@@ -62,18 +52,13 @@ def find_picture(run_folder: Path, path: str) -> Picture | None:
     return None
 
 
-def _question_file(run_folder: Path, data: str | None) -> Path | None:
-    places = [run_folder / "data" / "train"]
-    places += [Path(data), run_folder / data] if data else []
-    for place in places:
-        path = place / "items.jsonl" if place.is_dir() else place
-        if path.is_file():
-            return path
-    return None
-
-
-def _item(line: bytes, folder: Path) -> Item | None:
-    try:
-        return parse_row(line, folder)
-    except InputError:
-        return None
+def _sources(run_folder: Path, data: str | None) -> Iterator[str | Path]:
+    """Where the questions may be, as far as something is there."""
+    train = run_folder / "data" / "train"
+    if (train / "items.jsonl").is_file():
+        yield train
+    for source in (Path(data), run_folder / data) if data else ():
+        if source.exists() or "*" in source.name:
+            yield source
+    if data and data.startswith("tfds:"):
+        yield data

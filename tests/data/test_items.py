@@ -43,6 +43,7 @@ def test_row_becomes_an_item(folder):
         images=(str(folder / "a.png"),),
         kind="count",
         caption="Two dots.",
+        level="3",
     )
     path = write_lines(folder, row)
     assert read_items(path) == ItemFile(items=(expected,), skipped=())
@@ -88,20 +89,22 @@ def test_image_markers_are_removed(folder, written, read):
 
 
 def test_choices_follow_the_question(folder):
-    question = read_one(folder, choices=["1 and 2", "A", "none"]).question
-    assert question == "How many?\nA. 1 and 2\nB. A\nC. none"
+    item = read_one(folder, choices=["1 and 2", "A", "none"], answer="C")
+    assert item.question == "How many?\nA. 1 and 2\nB. A\nC. none"
+    assert item.answer == "(C) none"
 
 
 @pytest.mark.parametrize(
     "choices", [None, [], ["A", "B", "C"], ["<image2>", "<image3>"], ["A", "<image3>"]]
 )
 def test_choices_drawn_in_the_picture_are_not_repeated(folder, choices):
-    assert read_one(folder, choices=choices).question == "How many?"
+    item = read_one(folder, choices=choices, answer="B")
+    assert (item.question, item.answer) == ("How many?", "B")
 
 
 def test_drawn_choice_among_written_ones_keeps_its_letter(folder):
-    question = read_one(folder, choices=["red <image2>", "<image3>"]).question
-    assert question == "How many?\nA. red\nB."
+    item = read_one(folder, choices=["red <image2>", "<image3>"], answer="B")
+    assert (item.question, item.answer) == ("How many?\nA. red\nB.", "B")
 
 
 @pytest.mark.parametrize(
