@@ -245,3 +245,41 @@ def test_a_head_of_another_width_is_refused(scene):
     hidden, head, ids = scene
     with pytest.raises(TypeError, match="head"):
         chunked_token_log_probs(hidden, head[:4], ids, chunk=4)
+
+
+def test_padded_columns_of_a_head_are_no_tokens():
+    keys = jax.random.split(jax.random.key(0), 3)
+    hidden = jax.random.normal(keys[0], (2, 5, 4))
+    head = jax.random.normal(keys[1], (4, 7))
+    padded = jnp.pad(head, [(0, 0), (0, 5)])  # a logit of 0, which would count
+    token_ids = jax.random.randint(keys[2], (2, 5), 0, 7)
+
+    def summed(head, vocab_size):
+        return jnp.sum(
+            chunked_token_log_probs(
+                hidden, head, token_ids, chunk=4, vocab_size=vocab_size
+            )
+        )
+
+    value, gradient = jax.value_and_grad(summed)(head, None)
+    found, found_gradient = jax.value_and_grad(summed)(padded, 7)
+    np.testing.assert_allclose(found, value, rtol=1e-6)
+    np.testing.assert_allclose(found_gradient[:, :7], gradient, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(found_gradient[:, 7:], 0)
+
+    beyond = chunked_token_log_probs(
+        hidden, padded, jnp.full((2, 5), 7), chunk=4, vocab_size=7
+    )
+    assert jnp.all(jnp.isnan(beyond))
+
+
+@pytest.mark.parametrize("vocab_size", [0, 8])
+def test_more_tokens_than_columns_are_refused(vocab_size):
+    with pytest.raises(ValueError, match=f"expected 1 to 7 tokens, got {vocab_size}"):
+        chunked_token_log_probs(
+            jnp.zeros((1, 2, 4)),
+            jnp.zeros((4, 7)),
+            jnp.zeros((1, 2), int),
+            chunk=2,
+            vocab_size=vocab_size,
+        )

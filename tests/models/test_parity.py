@@ -163,3 +163,19 @@ def test_greedy_decoding_equals_that_of_transformers(variant, folders, torch_mod
         )[0, len(prompt) :]
     assert ours.token_ids.tolist() == theirs.tolist()
     assert len(prompt) + len(theirs) > 12
+
+
+def test_a_padded_vocabulary_samples_the_same_tokens(folders):
+    sampling = SamplingConfig(16, temperature=1.5)
+    request = Request(group="q", text=QUESTION, num_samples=4, seed=3)
+    plain, padded = (
+        sorted(
+            (completion.sample, completion.text, *completion.policy_log_probs.tolist())
+            for completion in Engine(model, sampling, slots=4, page=8)([request])
+        )
+        for model in (
+            load_model(folders["untied"]),
+            load_model(folders["untied"], vocab_multiple=128),
+        )
+    )
+    assert plain == padded
