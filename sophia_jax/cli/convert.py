@@ -37,6 +37,7 @@ class Convert:
         return self.out
 
     def run(self, display: Display) -> None:
+        from sophia_jax.cli.progress import size_unit
         from sophia_jax.models.checkpoint_folder import save_checkpoint
         from sophia_jax.models.folder import load_model, save_model, stored_dtype
 
@@ -54,7 +55,8 @@ class Convert:
             shutil.rmtree(self.out)
         written.rename(self.out)
         size = sum(file.stat().st_size for file in self.out.rglob("*"))
-        display.say(f"model      {self.out}, {size / 1e9:.2f} GB, {self.to}")
+        unit, name = size_unit(size)
+        display.say(f"model      {self.out}, {size / unit:.1f} {name}, {self.to}")
 
     def _check_out(self) -> None:
         """Only a model's folder is ever replaced, and only when that is asked for."""

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-__all__ = ["Display"]
+__all__ = ["Display", "size_unit"]
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -145,5 +145,11 @@ def _amount(done: int, total: int, elapsed: float, in_bytes: bool) -> str:
     """ "3/7", or "0.5/1.2 GB, 0.25 GB/s"."""
     if not in_bytes:
         return f"{done}/{total}"
+    unit, name = size_unit(total)
     rate = done / elapsed / 1e9 if elapsed else 0
-    return f"{done / 1e9:.2f}/{total / 1e9:.2f} GB, {rate:.2f} GB/s"
+    return f"{done / unit:.1f}/{total / unit:.1f} {name}, {rate:.2f} GB/s"
+
+
+def size_unit(size: int) -> tuple[float, str]:
+    """The unit in which a number of bytes is told, and its name."""
+    return (1e9, "GB") if size >= 1e9 else (1e6, "MB")

@@ -65,3 +65,27 @@ def test_a_loop_that_is_broken_off_leaves_room_for_another():
     display.close()
     assert list(display.track(range(2), "second", 2)) == [0, 1]
     loop.close()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_bytes_are_shown_with_their_rate(terminal, monkeypatch):
+    display, file = display_on(terminal)
+    sizes = [400_000_000, 800_000_000]
+    if not terminal:
+        seconds = iter([0, 12, 24])
+        monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
+    list(display.track(sizes, "weights", sum(sizes), size_of=lambda size: size))
+    shown = file.getvalue()
+    assert "1.2/1.2 GB, " in shown
+    if not terminal:
+        # 0.4 GB in 12 s, so that twice as much is left for 24 s; then 1.2 GB in 24 s.
+        assert shown.splitlines() == [
+            "weights    0.4/1.2 GB, 0.03 GB/s, 12 s, 24 s left",
+            "weights    1.2/1.2 GB, 0.05 GB/s, 24 s, 0 s left",
+        ]
+
+
+def test_few_bytes_are_told_in_megabytes():
+    display, file = display_on(False)
+    list(display.track([2_500_000], "weights", 2_500_000, size_of=lambda size: size))
+    assert "2.5/2.5 MB, " in file.getvalue()
