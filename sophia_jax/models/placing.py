@@ -30,7 +30,7 @@ from sophia_jax.types import Array, Track, untracked
 
 __all__ = ["Place", "ReadRows", "place_weights"]
 
-PIECE_BYTES = 16 << 20  # of weights that a worker brings to a device at a time
+PIECE_BYTES = 4 << 20  # of weights that a worker brings to a device at a time
 WORKERS = min(4, os.cpu_count() or 1)
 TURNED_ROWS = 32
 ALIGNMENT = 64  # bytes, of memory that XLA uses on a CPU
