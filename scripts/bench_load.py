@@ -66,13 +66,6 @@ def write_model(folder: Path, num_layers: int) -> None:
         save_model(model, folder / layout, layout=layout)
 
 
-ENGINES = {
-    "sophia_jax, original layout": "load_ours:original",
-    "sophia_jax, transformers' layout": "load_ours:transformers",
-    "transformers": "load_theirs:transformers",
-}
-
-
 def load_ours(folder: Path) -> tuple[float, int]:
     """Seconds, and bytes of the weights."""
     import jax
@@ -102,9 +95,16 @@ def load_theirs(folder: Path) -> tuple[float, int]:
     return seconds, sum(w.numel() * w.element_size() for w in model.parameters())
 
 
+ENGINES = {
+    "sophia_jax, original layout": (load_ours, "original"),
+    "sophia_jax, transformers' layout": (load_ours, "transformers"),
+    "transformers": (load_theirs, "transformers"),
+}
+
+
 def load_in_this_process(engine: str, folder: Path) -> dict:
     """Load once, and watch the memory every few milliseconds meanwhile."""
-    name, _, layout = ENGINES[engine].partition(":")
+    load, layout = ENGINES[engine]
     most, done = 0, threading.Event()
 
     def watch() -> None:
@@ -116,7 +116,7 @@ def load_in_this_process(engine: str, folder: Path) -> dict:
     before = anonymous_bytes()
     watcher = threading.Thread(target=watch)
     watcher.start()
-    seconds, weights = globals()[name](folder / layout)
+    seconds, weights = load(folder / layout)
     done.set()
     watcher.join()
     return {"seconds": seconds, "weights": weights, "beyond": most - before - weights}
