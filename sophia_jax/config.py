@@ -80,7 +80,8 @@ class TextConfig:
     vocab_multiple: int = 1  # rows of embedding and head are padded to such a number
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "hidden_size", "num_layers", "mlp_size"):
+        positive = ("vocab_size", "hidden_size", "num_layers", "num_heads", "mlp_size")
+        for name in positive:
             _require(getattr(self, name) > 0, name, "> 0", getattr(self, name))
         _require(
             self.num_kv_heads > 0 and self.num_heads % self.num_kv_heads == 0,
@@ -88,7 +89,12 @@ class TextConfig:
             f"a divisor of num_heads={self.num_heads}",
             self.num_kv_heads,
         )
-        _require(self.head_dim % 2 == 0, "head_dim", "an even number", self.head_dim)
+        _require(
+            self.head_dim > 0 and self.head_dim % 2 == 0,
+            "head_dim",
+            "an even number > 0",
+            self.head_dim,
+        )
         _require(self.max_length > 0, "max_length", "> 0", self.max_length)
         _require(self.vocab_multiple > 0, "vocab_multiple", "> 0", self.vocab_multiple)
 
@@ -117,7 +123,7 @@ class VisionConfig:
 
     def __post_init__(self) -> None:
         _require(
-            self.hidden_size % self.num_heads == 0,
+            self.num_heads > 0 and self.hidden_size % self.num_heads == 0,
             "vision num_heads",
             f"a divisor of hidden_size={self.hidden_size}",
             self.num_heads,

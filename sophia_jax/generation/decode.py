@@ -119,7 +119,7 @@ def fill_prompts(
 @functools.partial(
     jax.jit,
     static_argnums=0,
-    static_argnames=("num_steps", "sampling", "end_id", "banned_ids"),
+    static_argnames=("num_steps", "sampling", "end_ids", "banned_ids"),
     donate_argnames=("open_pages",),
 )
 def decode_chunk(
@@ -134,7 +134,7 @@ def decode_chunk(
     open_pages: Rows,
     num_steps: int,
     sampling: SamplingConfig,
-    end_id: int,
+    end_ids: tuple[int, ...],
     banned_ids: tuple[int, ...],
 ) -> tuple[Rows, Drawn]:
     """Draw up to `num_steps` tokens in every slot; ends early when all have stopped.
@@ -152,7 +152,7 @@ def decode_chunk(
       open_pages: one for each slot, with room for the tokens; donated.
       num_steps: tokens for each slot at most.
       sampling: temperature, top-k, top-p.
-      end_id: the token that ends an answer.
+      end_ids: tokens that end an answer.
       banned_ids: tokens that are never drawn.
 
     Returns:
@@ -186,7 +186,9 @@ def decode_chunk(
         drawn_now = draw_tokens(step_keys, logits, sampling, banned_ids)
         drawn = jax.tree.map(lambda all, now: all.at[step].set(now), drawn, drawn_now)
         latest = drawn_now[0]
-        is_last = (latest == end_id) | (slots.index + step + 1 >= slots.limit)
+        is_last = slots.index + step + 1 >= slots.limit
+        for end_id in end_ids:
+            is_last |= latest == end_id
         return step + 1, running & ~is_last, latest, open_pages, drawn
 
     shape = (num_steps, len(slots.latest))

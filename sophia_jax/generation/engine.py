@@ -220,7 +220,7 @@ class Lane:
 
     def __init__(self, engine: Engine, stops: dict[str, int]):
         self.scheduler = Scheduler(
-            engine.layout, engine.model.tokenizer.eos_token_id, stops, engine.shapes
+            engine.layout, engine.model.end_ids, stops, engine.shapes
         )
         self._engine = engine
         self._pages = engine.take_pages()
@@ -267,7 +267,7 @@ class Lane:
             open_pages=self._open_pages,
             num_steps=self._engine.layout.chunk,
             sampling=self._engine.sampling,
-            end_id=model.tokenizer.eos_token_id,
+            end_ids=model.end_ids,
             banned_ids=self._engine.banned_ids,
         )
         return drawn

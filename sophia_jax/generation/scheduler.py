@@ -60,7 +60,7 @@ class Scheduler:
 
     Args:
       layout: sizes.
-      end_id: the token that ends an answer.
+      end_ids: tokens that end an answer.
       stops: groups that are to stop once each unfinished sample has so many tokens;
         may change.
       shapes: that are known; grows.
@@ -69,13 +69,13 @@ class Scheduler:
     def __init__(
         self,
         layout: Layout,
-        end_id: int,
+        end_ids: Sequence[int],
         stops: Mapping[str, int],
         shapes: Shapes,
     ):
         self._stops = stops
         self._layout = layout
-        self._end_id = end_id
+        self._end_ids = list(end_ids)
         self._pool = PagePool(layout.num_pages)
         self._groups: dict[str, Group] = {}
         self._queue: deque[Group] = deque()  # groups with waiting samples
@@ -121,7 +121,7 @@ class Scheduler:
                 continue
             left = sample.group.limits[sample.number] - sample.num_tokens
             ids = drawn.token_ids[: min(num_steps, left), slot]
-            ends = np.flatnonzero(ids == self._end_id)
+            ends = np.flatnonzero(np.isin(ids, self._end_ids))
             num_tokens = ends[0] + 1 if ends.size else len(ids)
             sample.num_tokens += num_tokens
             sample.drawn.append(

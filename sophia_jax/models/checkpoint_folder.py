@@ -57,6 +57,7 @@ def save_checkpoint(model: Model, path: str | Path) -> None:
         "config": dataclasses.asdict(model.config),
         "tiles": None if model.tiles is None else dataclasses.asdict(model.tiles),
         "dtype": jax.tree.leaves(model.params)[0].dtype.name,
+        "other_end_ids": list(model.other_end_ids),
     }
     try:
         temporary.mkdir(parents=True)
@@ -93,7 +94,7 @@ def load_checkpoint(
       InputError: the folder is damaged, or of another version.
     """
     folder = Path(folder).absolute()
-    config, tiles, _ = _description(folder)
+    config, tiles, _, ends = _description(folder)
 
     def abstract(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         name = jax.tree_util.keystr(path, simple=True, separator=".")
@@ -113,7 +114,8 @@ def load_checkpoint(
         raise InputError(
             f"{folder / WEIGHTS}: expected the checkpoint of this model ({reason})"
         ) from error
-    return Model(config, model_graph(config), params, load_tokenizer(folder), tiles)
+    tokenizer = load_tokenizer(folder)
+    return Model(config, model_graph(config), params, tokenizer, tiles, ends)
 
 
 def _check_shapes(stored: Any, wanted: dict, folder: Path) -> None:
@@ -135,7 +137,9 @@ def _check_shapes(stored: Any, wanted: dict, folder: Path) -> None:
         raise InputError(f"{folder / WEIGHTS}: {'; '.join(differences)}")
 
 
-def _description(folder: Path) -> tuple[ModelConfig, TileGeometry | None, jnp.dtype]:
+def _description(
+    folder: Path,
+) -> tuple[ModelConfig, TileGeometry | None, jnp.dtype, tuple[int, ...]]:
     described = read_json(folder / MODEL)
     try:
         tiles = described["tiles"]
@@ -143,6 +147,7 @@ def _description(folder: Path) -> tuple[ModelConfig, TileGeometry | None, jnp.dt
             _config(described["config"]),
             tiles and TileGeometry(**_tuples(tiles)),
             jnp.dtype(described["dtype"]),
+            tuple(map(int, described["other_end_ids"])),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(

@@ -37,12 +37,12 @@ from sophia_jax.models.original_config import (
 )
 from sophia_jax.models.original_tiles import tiles_from_internvl_config
 from sophia_jax.models.placing import Place, place_weights
+from sophia_jax.models.problems import Problems
 from sophia_jax.models.safetensors import (
     TensorHeader,
     read_headers,
     read_json,
     read_rows,
-    read_tensor,
     write_tensors,
 )
 from sophia_jax.models.tokenizer import IMAGE_CONTEXT, load_tokenizer
@@ -60,6 +60,7 @@ __all__ = ["load_model", "local_folder", "replicated", "save_model", "stored_dty
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
 PREPROCESSOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
+ROWS_COMPARED = 1024
 DTYPES = {"F32": jnp.float32, "BF16": jnp.bfloat16, "F16": jnp.float16}
 DOWNLOADED = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")  # never code
 
@@ -107,24 +108,30 @@ def load_model(
     if is_checkpoint(folder):
         return load_checkpoint(folder, place, dtype=dtype)
     values = read_json(folder / CONFIG)
-    where = str(folder / CONFIG)
-    tokenizer = load_tokenizer(folder)
     original = values.get("model_type") in ORIGINAL_KINDS
     layout: Layout = "original" if original else "transformers"
-    config = (
-        original_config(values, where, tokenizer.get_vocab())
-        if original
-        else config_from_hf(values, where)
-    )
-    headers, problems, unread = read_headers(folder)
-    if "tie_word_embeddings" not in values.get("llm_config", values):
-        config = _with_stored_head(config, headers, layout)
-    tiles = None if config.vision is None else _read_tiles(folder, values, original)
-    headers, untied = _without_tied_head(config, headers, layout)
-    problems += untied + mismatches(config, headers, layout, unread=unread)
-    problems += _conflicts(config, tokenizer, tiles)
-    if problems:
-        raise InputError(f"{folder}: {'; '.join(problems)}")
+    problems = Problems(folder)
+    tokenizer = problems.attempt(load_tokenizer, folder)
+    where = str(folder / CONFIG)
+    if original:
+        config = problems.attempt(original_config, values, where, tokenizer)
+    else:
+        config = problems.attempt(config_from_hf, values, where)
+    headers, damaged, unread = problems.attempt(read_headers, folder) or ({}, [], set())
+    problems.found += damaged
+    tiles = None
+    if "vision_config" in values:
+        tiles = problems.attempt(_read_tiles, folder, values, original)
+    ends = problems.attempt(_other_end_ids, folder, tokenizer)
+    if config is not None and headers:
+        if "tie_word_embeddings" not in values.get("llm_config", values):
+            config = _with_stored_head(config, headers, layout)
+        headers, untied = _without_tied_head(config, headers, layout)
+        problems.found += untied
+        problems.found += mismatches(config, headers, layout, unread=unread)
+    if None not in (config, tokenizer):
+        problems.found += _conflicts(config, tokenizer, tiles)
+    problems.refuse()
     config = _padded(config, vocab_multiple)
     names = file_names(config, headers, layout)
 
@@ -139,7 +146,7 @@ def load_model(
         dtype=dtype,
         track=track,
     )
-    return Model(config, model_graph(config), params, tokenizer, tiles)
+    return Model(config, model_graph(config), params, tokenizer, tiles, ends)
 
 
 def save_model(
@@ -165,10 +172,10 @@ def save_model(
         raise InputError(f"{target}: expected a folder that does not exist, got one")
     dtype = jax.tree.leaves(model.params)[0].dtype.name
     files = {CONFIG: _config_file(model, layout, dtype)}
-    ids = {"eos": model.tokenizer.eos_token_id, "pad": model.tokenizer.pad_token_id}
-    files[GENERATION] = {
-        f"{name}_token_id": id_ for name, id_ in ids.items() if id_ is not None
-    }
+    ends, pad = model.end_ids, model.tokenizer.pad_token_id
+    files[GENERATION] = {"eos_token_id": list(ends) if ends[1:] else ends[0]}
+    if pad is not None:
+        files[GENERATION]["pad_token_id"] = pad
     if model.tiles is not None and layout == "transformers":
         files[PREPROCESSOR] = tiles_to_hf(model.tiles)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
@@ -244,6 +251,21 @@ def replicated(mesh: jax.sharding.Mesh | None) -> Place:
     return lambda path, shape: everywhere
 
 
+def _other_end_ids(folder: Path, tokenizer: Any) -> tuple[int, ...]:
+    """Ends of an answer that the generation settings name beside the template's.
+
+    Ordinary tokens are passed over: these are left over from another model's defaults.
+    """
+    file = folder / GENERATION
+    found = read_json(file).get("eos_token_id") if file.exists() else None
+    ids = found if isinstance(found, list) else [] if found is None else [found]
+    if any(type(id_) is not int or id_ < 0 for id_ in ids):
+        raise InputError(f"{file}: eos_token_id: expected token ids, got {found!r}")
+    added = tokenizer.added_tokens_decoder
+    special = [id_ for id_ in dict.fromkeys(ids) if id_ in added and added[id_].special]
+    return tuple(id_ for id_ in special if id_ != tokenizer.eos_token_id)
+
+
 def _config_file(model: Model, layout: Layout, dtype: str) -> dict:
     if layout == "original":
         template = template_name(model.tokenizer)
@@ -295,12 +317,29 @@ def _without_tied_head(
     if not config.text.tied_head or head is None or embedding is None:
         return headers, []
     others = {name: header for name, header in headers.items() if name != head}
-    if headers[embedding].shape == headers[head].shape and np.array_equal(
-        read_tensor(embedding, headers[embedding]), read_tensor(head, headers[head])
-    ):
+    if _equal(embedding, headers[embedding], head, headers[head]):
         return others, []
     rule = f"expected {embedding}, since tie_word_embeddings is true"
     return others, [f"{head}: {rule}, got other values"]
+
+
+def _equal(
+    first: str, first_header: TensorHeader, second: str, second_header: TensorHeader
+) -> bool:
+    """Whether two tensors are one, compared a few rows at a time."""
+    if first_header.shape != second_header.shape:
+        return False
+    num_rows = first_header.shape[0]
+    blocks = (
+        slice(start, min(start + ROWS_COMPARED, num_rows))
+        for start in range(0, num_rows, ROWS_COMPARED)
+    )
+    return all(
+        np.array_equal(
+            read_rows(first, first_header, rows), read_rows(second, second_header, rows)
+        )
+        for rows in blocks
+    )
 
 
 def _conflicts(
@@ -323,7 +362,7 @@ def _conflicts(
             f"image_token_id: expected the tokenizer's {IMAGE_CONTEXT}={placeholder}, "
             f"got {config.image_token_id}"
         )
-    if tiles.tile_size != config.vision.image_size:
+    if tiles is not None and tiles.tile_size != config.vision.image_size:
         problems.append(
             f"size: expected image_size={config.vision.image_size}, "
             f"got {tiles.tile_size}"

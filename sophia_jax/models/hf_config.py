@@ -268,9 +268,10 @@ def _rope(text: Fields) -> tuple[float, RopeScaling | None]:
     )
     if kind == "default":
         return theta, None
+    rope.only("partial_rotary_factor", None, 1, 1.0)
     longest = text.integer("max_position_embeddings")
     original = longest
-    if kind == "yarn" and "original_max_position_embeddings" in rope.fields:
+    if kind == "yarn" and rope.fields.get("original_max_position_embeddings"):
         original = rope.integer("original_max_position_embeddings")
     if kind == "yarn" and rope.fields.get("factor") is None:
         factor = longest / max(original, 1)
@@ -300,7 +301,8 @@ def _yarn(rope: Fields, scaling: RopeScaling) -> RopeScaling:
 
 def _refuse_sliding_window(text: Fields) -> None:
     kinds = text.fields.get("layer_types")
-    if kinds is not None and set(kinds) - {"full_attention"}:
+    full_only = isinstance(kinds, list) and all(k == "full_attention" for k in kinds)
+    if kinds is not None and not full_only:
         raise text.error("layer_types", "full_attention in every layer")
     if kinds is None and text.flag("use_sliding_window", default=False):
         full = text.integer("max_window_layers") >= text.integer("num_hidden_layers")

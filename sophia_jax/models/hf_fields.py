@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from sophia_jax.types import InputError
@@ -46,7 +47,8 @@ class Fields:
     def number(self, name: str) -> float:
         """A number > 0."""
         value = self.fields.get(name)
-        if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not 0 < value < math.inf:
             raise self.error(name, "a number > 0")
         return float(value)
 

@@ -24,6 +24,7 @@ class Model:
         `projector`.
       tokenizer: of `transformers`, with a chat template.
       tiles: how pictures are cut; None for a text-only model.
+      other_end_ids: tokens that end an answer beside the tokenizer's `eos_token`.
     """
 
     config: ModelConfig
@@ -31,3 +32,9 @@ class Model:
     params: dict
     tokenizer: Any
     tiles: TileGeometry | None = None
+    other_end_ids: tuple[int, ...] = ()
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """Tokens that end an answer; the first is the one that is learnt."""
+        return (self.tokenizer.eos_token_id, *self.other_end_ids)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 from sophia_jax.config import ModelConfig, TextConfig, VisionConfig
 from sophia_jax.models.hf_config import rope_to_hf, text_config
@@ -17,9 +17,7 @@ IMAGE_CONTEXT = "<IMG_CONTEXT>"
 VISION_KIND = "intern_vit_6b"  # that of the 300M tower too
 
 
-def original_config(
-    config: dict, where: str, vocabulary: Mapping[str, int]
-) -> ModelConfig:
+def original_config(config: dict, where: str, tokenizer: Any) -> ModelConfig:
     """Our configuration of an original `config.json`.
 
     The code that the file's `auto_map` names is never asked for.
@@ -28,7 +26,7 @@ def original_config(
       config: its content, of an `InternVLChatModel` with a decoder of Qwen2.5 or
         InternLM2, or of a text-only `InternLM2ForCausalLM`.
       where: the file's name, for messages.
-      vocabulary: the tokenizer's, which alone knows the image placeholder.
+      tokenizer: which alone knows the image placeholder.
 
     Returns:
       The model's configuration.
@@ -43,7 +41,7 @@ def original_config(
     kind = top.only("model_type", *ORIGINAL_KINDS)
     top.only("quantization_config", None)
     try:
-        return _text_only(top) if kind == TEXT_ONLY else _multimodal(top, vocabulary)
+        return _text_only(top) if kind == TEXT_ONLY else _multimodal(top, tokenizer)
     except InputError:
         raise
     except ValueError as error:
@@ -113,7 +111,8 @@ def _text_only(top: Fields) -> ModelConfig:
     )
 
 
-def _multimodal(top: Fields, vocabulary: Mapping[str, int]) -> ModelConfig:
+def _multimodal(top: Fields, tokenizer: Any) -> ModelConfig:
+    vocabulary = tokenizer.get_vocab()
     top.only("ps_version", "v2")
     top.only("select_layer", -1)
     top.only("pad2square", False, default=False)

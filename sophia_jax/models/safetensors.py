@@ -97,6 +97,10 @@ def read_headers(
             f"{file.name}: expected {name}, as the index says"
             for name in sorted(promised - found.keys())
         ]
+        problems += [
+            f"{file.name}: {name} is in {headers[name].file.name} too"
+            for name in sorted(found.keys() & headers.keys())
+        ]
         headers |= found
     return headers, problems, unread
 

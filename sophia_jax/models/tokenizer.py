@@ -59,6 +59,10 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     folder = Path(folder)
     try:
         tokenizer = _read(folder)
+        processor = folder / "chat_template.json"
+        if processor.exists() and not (folder / "chat_template.jinja").exists():
+            # Older processors keep it there; the tokenizer's is the decoder's own.
+            tokenizer.chat_template = read_json(processor).get("chat_template")
         name = _original_template(folder / "config.json")
         if name is not None:
             start = tokenizer.decode(tokenizer("").input_ids)

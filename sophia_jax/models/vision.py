@@ -80,6 +80,7 @@ class InternViT(nnx.Module):
         self, tiles: Float[Array, "tile height width channel"]
     ) -> Float[Array, "tile patch hidden"]:
         """One vector per patch, row by row; the class token is dropped."""
+        tiles = tiles.astype(self.patch.kernel.dtype)
         x = self.patch(fold_patches(tiles, self.patch_size))
         class_token = jnp.broadcast_to(
             self.class_token[...], (x.shape[0], 1, x.shape[2])

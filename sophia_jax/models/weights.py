@@ -35,6 +35,9 @@ Layout = Literal["transformers", "original"]
 
 READABLE = ("F32", "BF16", "F16")
 
+# Tables of angles that old files hold, and that everyone forms anew.
+COMPUTED = ".rotary_emb.inv_freq"
+
 # How transformers names these in memory, and in some files -> in most files.
 SPELLINGS = (
     ("model.vision_tower.", "vision_tower."),
@@ -250,7 +253,11 @@ def mismatches(
                 rule = " or ".join(READABLE)
                 problems.append(f"{name}: expected {rule}, got {header.dtype}")
     extra = sorted(found.keys() - known)
-    return problems + [f"{name} is not expected" for name in extra]
+    problems += [
+        f"{name} is not expected" for name in extra if not name.endswith(COMPUTED)
+    ]
+    doubles = sorted(set(headers) - set(found.values()))
+    return problems + [f"{name} is there in another spelling too" for name in doubles]
 
 
 def get_param(tree: dict, path: str) -> Array:

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from flax import nnx
 
 # Asked of `transformers` itself, some versions demand torchvision for it.
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from sophia_jax.config import ModelConfig, RopeScaling, TextConfig, VisionConfig
+from sophia_jax.models.checkpoint_folder import save_checkpoint
 from sophia_jax.models.folder import load_model, replicated, save_model
 from sophia_jax.models.internvl import abstract_params
 from sophia_jax.models.placing import place_weights
@@ -269,3 +271,44 @@ def test_a_repository_is_downloaded_without_its_code(folders, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
     with pytest.raises(InputError, match=r"owner/name: .*Hub \(no connection\)"):
         load_model("owner/name")
+
+
+def test_tables_of_angles_in_old_files_are_passed_over(folders, copy):
+    folder = copy("llama")
+    tensors = read_all(folder)
+    tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = np.ones(4, np.float32)
+    write_tensors(tensors.items(), folder)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        load_model(folder).params,
+        load_model(folders["llama"]).params,
+    )
+
+
+def test_every_end_token_is_known_and_kept(folders, copy, tmp_path):
+    folder = copy("untied")
+    ends = [load_model(folder).tokenizer.convert_tokens_to_ids("<|endoftext|>")]
+    settings = {"eos_token_id": [*ends, 7, load_model(folder).tokenizer.eos_token_id]}
+    (folder / "generation_config.json").write_text(json.dumps(settings))
+    model = load_model(folder)
+    # The template's comes first; 7 is a byte, and can end nothing.
+    assert model.end_ids == (model.tokenizer.eos_token_id, *ends)
+    save_model(model, tmp_path / "saved")
+    assert load_model(tmp_path / "saved").end_ids == model.end_ids
+    save_checkpoint(model, tmp_path / "checkpoint")
+    assert load_model(tmp_path / "checkpoint").end_ids == model.end_ids
+
+
+def test_a_processors_chat_template_goes_before_the_tokenizers(folders, copy):
+    folder = copy("layer_norm")
+    template = load_model(folder).tokenizer.chat_template
+    (folder / "chat_template.jinja").rename(tmp := folder / "elsewhere")
+    tmp.unlink()
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": template}))
+    assert load_model(folder).tokenizer.chat_template == template
+
+
+def test_the_vision_tower_computes_in_the_weights_dtype(folders):
+    model = load_model(folders["layer_norm"], dtype=jnp.bfloat16)
+    module = nnx.merge(model.graphdef, model.params)
+    assert module.encode_images(jnp.zeros((1, 28, 28, 3))).dtype == jnp.bfloat16

@@ -36,6 +36,11 @@ MODELS = {
 }
 
 
+class Vocabulary(dict):
+    def get_vocab(self):
+        return self
+
+
 @pytest.mark.skipif(SHARED is None, reason="SOPHIA_SHARED: published configs wanted")
 @pytest.mark.parametrize("name", MODELS)
 def test_every_tensor_of_a_published_model_is_known_with_its_shape(name):
@@ -46,9 +51,8 @@ def test_every_tensor_of_a_published_model_is_known_with_its_shape(name):
         tensor: TensorHeader(Path("model"), tuple(shape), "BF16")
         for tensor, shape in shapes.items()
     }
-    config = original_config(
-        json.loads((folder / file).read_text()), file, {IMAGE_CONTEXT: placeholder}
-    )
+    tokenizer = Vocabulary({IMAGE_CONTEXT: placeholder})
+    config = original_config(json.loads((folder / file).read_text()), file, tokenizer)
 
     assert len(headers) == count
     assert mismatches(config, headers, "original") == []
@@ -120,4 +124,4 @@ def test_what_the_original_layout_cannot_say_is_refused(folders, tmp_path):
 def test_a_tokenizer_without_the_placeholder_is_refused():
     values = {"model_type": "internvl_chat", "ps_version": "v2", "select_layer": -1}
     with pytest.raises(ValueError, match=r"config.json: tokenizer: expected <IMG_CON"):
-        original_config(values, "config.json", {})
+        original_config(values, "config.json", Vocabulary({}))

@@ -1,5 +1,7 @@
 """Logits and image features equal those of transformers for the same folder."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -163,6 +165,19 @@ def test_greedy_decoding_equals_that_of_transformers(variant, folders, torch_mod
         )[0, len(prompt) :]
     assert ours.token_ids.tolist() == theirs.tolist()
     assert len(prompt) + len(theirs) > 12
+
+
+def test_an_answer_ends_at_any_of_its_end_tokens(folders):
+    model = load_model(folders["qwen3"])
+    sampling = SamplingConfig(24, temperature=0.0)
+    request = Request(group="q", text=QUESTION)
+    [long] = Engine(model, sampling, slots=4, page=8)([request])
+    assert len(long.token_ids) > 4
+    ending = dataclasses.replace(model, other_end_ids=(int(long.token_ids[3]),))
+    [short] = Engine(ending, sampling, slots=4, page=8)([request])
+    first = long.token_ids.tolist().index(long.token_ids[3])
+    assert short.token_ids.tolist() == long.token_ids[: first + 1].tolist()
+    assert short.finish_reason == "stop"
 
 
 def test_a_padded_vocabulary_samples_the_same_tokens(folders):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import transformers
+from safetensors.numpy import load_file, save_file
 
 from sophia_jax.models import folder as folder_module
 from sophia_jax.models.folder import load_model, save_model
@@ -120,6 +121,19 @@ def test_a_tokenizer_larger_than_the_vocabulary_is_refused(copy, tokenizer, refu
         ("layer_norm", {"projector_hidden_act": "silu"}, "expected 'gelu', got 'silu'"),
         ("layer_norm", {"vision_feature_layer": -2}, "expected -1, got -2"),
         ("layer_norm", {"vision_feature_select_strategy": "full"}, "got 'full'"),
+        ("untied", {"head_dim": 0}, "head_dim: expected an even number > 0, got 0"),
+        ("untied", {"rms_norm_eps": float("nan")}, "rms_norm_eps: expected a number"),
+        ("untied", {"layer_types": 3}, "layer_types: expected full_attention in every"),
+        (
+            "yarn",
+            {"rope_parameters__partial_rotary_factor": 0.5},
+            "rope_parameters.partial_rotary_factor: expected None or 1",
+        ),
+        (
+            "layer_norm",
+            {"vision_config__num_attention_heads": 0},
+            "vision num_heads: expected a divisor of hidden_size=32, got 0",
+        ),
         (
             "layer_norm",
             {"image_token_id": 300},
@@ -214,6 +228,45 @@ def test_damaged_files_of_several_are_refused_with_all_else(folders, copy, refus
     )
     # What stands in those files is not said to be missing as well.
     assert "is missing" not in message
+
+
+def test_what_is_wrong_with_several_files_is_told_at_once(copy, change_json, refusal):
+    folder = copy("layer_norm")
+    change_json(folder / "config.json", text_config__hidden_act="relu")
+    (folder / "preprocessor_config.json").unlink()
+    (folder / "chat_template.jinja").unlink()
+    (folder / "model.safetensors").write_bytes(b"short")
+    (folder / "generation_config.json").write_text('{"eos_token_id": "<|im_end|>"}')
+    message = refusal(folder)
+    for problem in (
+        "hidden_act: expected 'silu', got 'relu'",
+        "preprocessor_config.json: expected a readable JSON file",
+        "chat_template: expected one",
+        "model.safetensors: expected a whole safetensors file",
+    ):
+        assert problem in message
+
+
+def test_a_tensor_that_is_there_twice_is_refused(copy, refusal):
+    folder = copy("layer_norm")
+    headers, _, _ = read_headers(folder)
+    tensors = {name: read_tensor(name, header) for name, header in headers.items()}
+    head = tensors["language_model.lm_head.weight"]
+    tensors["lm_head.weight"] = np.zeros_like(head)
+    write_tensors(tensors.items(), folder)
+    assert "lm_head.weight is there in another spelling too" in refusal(folder)
+
+
+def test_a_tensor_in_two_files_is_refused(copy, refusal):
+    folder = copy("untied")
+    headers, _, _ = read_headers(folder)
+    tensors = [(name, read_tensor(name, header)) for name, header in headers.items()]
+    (folder / "model.safetensors").unlink()
+    write_tensors(iter(tensors), folder, shard_bytes=20_000)
+    first, *_, last = sorted(folder.glob("model-*.safetensors"))
+    doubled = tensors[0][0]
+    save_file(load_file(last) | {doubled: np.zeros(1, np.float32)}, last)
+    assert f"{last.name}: {doubled} is in {first.name} too" in refusal(folder)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
