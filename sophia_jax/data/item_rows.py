@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -44,6 +45,7 @@ IDS = ("id", "index")
 OPTIONS = ("choices", "options")
 KINDS = ("kind", "subject", "category", "l2-category")
 LEVELS = ("level", "difficulty", "grade")
+_NUMBER = re.compile(r"\$?\s*[-+]?(?:\d[\d,]*)?\.?\d+(?:[eE][-+]?\d+)?\s*\$?")
 Use = Literal["ask", "imitate", "compare"]
 """What rows are for: to be asked, with an answer to judge by (of a multiple choice its
 letter and value) and a picture; to be imitated, with an answer that is a text to learn,
@@ -51,7 +53,7 @@ taken as it stands; or to be compared with, in which case no answer is looked at
 
 COLUMNS = (
     *(*QUESTIONS, *ANSWERS, *IMAGES, *IDS, *OPTIONS, *KINDS, *LEVELS),
-    *("hint", "caption", *LETTERS),
+    *("hint", "context", "unit", "caption", *LETTERS),
 )
 """All fields that are looked at."""
 
@@ -88,10 +90,11 @@ def make_item(
 ) -> Item:
     """A question from the fields of a row, whatever kind of file it stood in.
 
-    The text is `hint`, `question` (or `prompt`) and the options, these as lines "A.
-    ..." unless all of them are drawn in the picture. Options are `choices` (or
-    `options`), a list, or the columns `A`, `B`, and so on. The answer is `answer` (or
-    `final_answer`), a text, a number, or a list of one of these.
+    The text is `hint`, `context`, `question` (or `prompt`) and the options, these as
+    lines "A. ..." unless all of them are drawn in the picture. Options are `choices`
+    (or `options`), a list, or the columns `A`, `B`, and so on. The answer is `answer`
+    (or `final_answer`), a text, a number, or a list of one of these; of a question to
+    be asked, a `final_answer` that is a number is followed by its `unit`.
 
     Args:
       row: its fields; others than `COLUMNS` are ignored.
@@ -109,6 +112,7 @@ def make_item(
     options = _options(row)
     question, options = _texts(row, options, len(images))
     if use == "ask":
+        answer = _with_unit(row, answer)
         found = options or inline_options(question)
         # Without a list of options, a letter that no such text has may be a variable.
         if options or (found and answer in LETTERS[: len(found)]):
@@ -205,6 +209,19 @@ def _answer(row: Mapping[str, Any]) -> str:
     return str(value).strip()
 
 
+def _with_unit(row: Mapping[str, Any], answer: str) -> str:
+    """A `final_answer` that is a bare number, with its `unit` behind it.
+
+    Beside `answer`, as in TabMWP, a unit tells how the answer is written: there it
+    stays as it is.
+    """
+    name, _ = first_given(row, ANSWERS)
+    unit = optional_text(row, "unit") if name == "final_answer" else None
+    if unit is None or not _NUMBER.fullmatch(answer):
+        return answer
+    return f"{answer} {unit.strip()}"
+
+
 def _level(row: Mapping[str, Any]) -> str:
     name, value = first_given(row, LEVELS)
     if value is None or value == "":
@@ -243,13 +260,17 @@ def _lettered(row: Mapping[str, Any]) -> list[str]:
 def _texts(
     row: Mapping[str, Any], options: list[str], num_images: int
 ) -> tuple[str, list[str]]:
-    """The question with its hint, and the options, all without markers."""
+    """The question with its hint and context, and the options, all without markers."""
     name, value = first_given(row, QUESTIONS)
     if not is_text(value):
         raise bad_field(name, "a non-empty string", value)
     hint = optional_text(row, "hint")
-    texts = resolve_markers([value, *options], num_images)
-    if not texts[0]:
+    context = optional_text(row, "context")
+    context, question, *options = resolve_markers(
+        [context or "", value, *options], num_images
+    )
+    if not question:
         raise bad_field(name, "words beside the image markers", value)
-    question = texts[0] if hint is None else f"{hint.strip()}\n{texts[0]}"
-    return question, texts[1:]
+    before = [] if hint is None else [hint.strip()]
+    before += [context] if context else []
+    return "\n".join([*before, question]), options

@@ -88,6 +88,38 @@ def test_image_markers_are_removed(folder, written, read):
     assert read_one(folder, question=written).question == read
 
 
+def test_a_context_stands_between_hint_and_question(folder):
+    item = read_one(folder, context="Two balls <image1>collide.\n", hint="In m/s.")
+    assert item.question == "In m/s.\nTwo balls collide.\nHow many?"
+    assert read_one(folder, context="<image1>").question == "How many?"
+    assert read_one(folder, context=None).question == "How many?"
+
+
+@pytest.mark.parametrize(
+    ("final_answer", "unit", "answer"),
+    [
+        ("5", "m/s", "5 m/s"),
+        (["-1,200.5"], " m/s ", "-1,200.5 m/s"),
+        (2.5e-07, "V", "2.5e-07 V"),
+        ("$5$", "m/s", "$5$ m/s"),
+        ("5 cm", "cm", "5 cm"),
+        ("1, 2", "cm", "1, 2"),
+        ("5", None, "5"),
+        ("5", "", "5"),
+    ],
+)
+def test_a_final_answer_that_is_a_number_has_its_unit(
+    folder, final_answer, unit, answer
+):
+    row = {name: value for name, value in ROW.items() if name != "answer"}
+    path = write_lines(folder, row | {"final_answer": final_answer, "unit": unit})
+    assert read_items(path).items[0].answer == answer
+
+
+def test_a_unit_beside_an_answer_is_how_it_is_written(folder):
+    assert read_one(folder, answer="5", unit="$").answer == "5"
+
+
 def test_choices_follow_the_question(folder):
     item = read_one(folder, choices=["1 and 2", "A", "none"], answer="C")
     assert item.question == "How many?\nA. 1 and 2\nB. A\nC. none"
