@@ -14,6 +14,7 @@ from sophia_jax.data.choices import (
     choice_answer,
     inline_options,
     option_lines,
+    without_letters,
 )
 from sophia_jax.data.fields import (
     bad_field,
@@ -91,8 +92,9 @@ def make_item(
     """A question from the fields of a row, whatever kind of file it stood in.
 
     The text is `hint`, `context`, `question` (or `prompt`) and the options, these as
-    lines "A. ..." unless all of them are drawn in the picture. Options are `choices`
-    (or `options`), a list, or the columns `A`, `B`, and so on. The answer is `answer`
+    lines "A. ..." unless all of them are drawn in the picture, or the question ends
+    with them as "(A) ... (B) ...". Options are `choices` (or `options`), a list, or the
+    columns `A`, `B`, and so on, and lose a letter of their own. The answer is `answer`
     (or `final_answer`), a text, a number, or a list of one of these; of a question to
     be asked, a `final_answer` that is a number is followed by its `unit`.
 
@@ -117,9 +119,10 @@ def make_item(
         # Without a list of options, a letter that no such text has may be a variable.
         if options or (found and answer in LETTERS[: len(found)]):
             answer = choice_answer(answer, found)
+    lines = [] if _is_inline(options, question) else option_lines(options)
     return Item(
         id=_id(row, row_name),
-        question="\n".join([question, *option_lines(options)]),
+        question="\n".join([question, *lines]),
         answer=answer,
         images=tuple(images),
         kind=optional_text(row, *KINDS) or "",
@@ -136,7 +139,8 @@ def image_paths(
     Args:
       row: its fields.
       locate: gives the path for (name of the field, what it holds), or refuses it.
-      required: whether a row without a picture is refused.
+      required: whether a row without a picture is refused; else an empty text or
+        list is no picture either.
 
     Returns:
       The paths, in the row's order.
@@ -145,8 +149,10 @@ def image_paths(
       InputError: there is none, both fields are given, or one is refused.
     """
     given = [name for name in IMAGES if row.get(name) is not None]
-    if not given and not required:
-        return ()
+    if not required:
+        given = [name for name in given if not _is_empty(row[name])]
+        if not given:
+            return ()
     if len(given) != 1:
         value = [row[name] for name in given]
         raise bad_field("image", "a path, or `images` as a list of paths", value)
@@ -172,6 +178,10 @@ def local_path(field: str, value: Any, folder: Path) -> str:
     if os.path.normpath(value).split(os.sep)[0] == os.pardir:
         raise bad_field(field, "a path inside the file's folder", value)
     return str(folder / value)
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, str | bytes | list) and not value
 
 
 def _no_constant(name: str) -> None:
@@ -241,7 +251,7 @@ def _options(row: Mapping[str, Any]) -> list[str]:
         raise bad_field(name, "a list of non-empty strings", options)
     if len(options) > len(LETTERS):
         raise bad_field(name, f"at most {len(LETTERS)} strings", options)
-    return options
+    return without_letters(options)
 
 
 def _lettered(row: Mapping[str, Any]) -> list[str]:
@@ -254,7 +264,13 @@ def _lettered(row: Mapping[str, Any]) -> list[str]:
     options = [str(row[x]) if is_number(row[x]) else row[x] for x in given]
     if not all(map(is_text, options)):
         raise bad_field("options", "non-empty strings", options)
-    return options
+    return without_letters(options)
+
+
+def _is_inline(options: list[str], question: str) -> bool:
+    """Whether a question ends with these options, whatever blanks are in them."""
+    found = [option.split() for option in inline_options(question)]
+    return bool(found) and found == [option.split() for option in options]
 
 
 def _texts(
