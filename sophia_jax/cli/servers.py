@@ -61,10 +61,11 @@ class RoutingOptions:
 
     hard_reasoner: str | None = None
     """Folder, owner/name or openai:URL#MODEL; None asks --reasoner all questions."""
-    hard_server_key_variable: str = ServerConfig.key_variable
-    """Environment variable with the key of its server; all else is as --server-..."""
+    hard_server_key_variable: str | None = None
+    """Environment variable with the key of its server; None means that of
+    --server-key-variable. All else is as --server-... says."""
     hard_server_prices: Prices | None = None
-    """Of a million of its tokens, as --server-prices."""
+    """Of a million of its tokens; None means those of --server-prices."""
     route_samples: int = RoutingConfig.num_samples
     """Answers of the policy to each question, to see how hard it is."""
     easy_above: float = RoutingConfig.easy_above
@@ -73,11 +74,12 @@ class RoutingOptions:
     def config(self, servers: ServerOptions) -> dict[str, Any]:
         """The settings that these options mean: fields of a `CollectConfig`."""
         hard = self.hard_reasoner
-        manner = replace(
-            servers,
-            server_key_variable=self.hard_server_key_variable,
-            server_prices=self.hard_server_prices,
-        )
+        own = {
+            "server_key_variable": self.hard_server_key_variable,
+            "server_prices": self.hard_server_prices,
+        }
+        given = {name: value for name, value in own.items() if value is not None}
+        manner = replace(servers, **given)
         with checked_options():
             return {
                 "hard_reasoner": None if hard is None else model_path(hard),

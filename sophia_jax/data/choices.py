@@ -8,11 +8,20 @@ from collections.abc import Sequence
 
 from sophia_jax.data.fields import bad_field
 
-__all__ = ["LETTERS", "are_drawn", "choice_answer", "inline_options", "option_lines"]
+__all__ = [
+    "LETTERS",
+    "are_drawn",
+    "choice_answer",
+    "inline_options",
+    "option_lines",
+    "without_letters",
+]
 
 LETTERS = string.ascii_uppercase
 _LETTER = re.compile(r"\(?([A-Z])[).:]?")
 _LABELLED = re.compile(r"(?:\(([A-Z])\)|([A-Z])[).:])\s+(\S.*)", re.DOTALL)
+# A blank must follow "A." and "A:", which may begin a name or a ratio: "A.M.", "A:B".
+_OWN_LETTER = re.compile(r"\s*(?:(?:\(([A-Z])\)|([A-Z])\))\s*|([A-Z])[.:]\s+)(?=\S)")
 _INLINE = re.compile(r"\(([A-Z])\)")
 
 
@@ -29,6 +38,15 @@ def option_lines(options: Sequence[str]) -> list[str]:
         return []
     pairs = zip(LETTERS, options, strict=False)
     return [f"{letter}. {option}".rstrip() for letter, option in pairs]
+
+
+def without_letters(options: Sequence[str]) -> list[str]:
+    """Options as "A. 3" or "(A) 3" without the letters, where each bears its own."""
+    found = [_OWN_LETTER.match(option) for option in options]
+    letters = [match and (match[1] or match[2] or match[3]) for match in found]
+    if letters != list(LETTERS[: len(options)]):
+        return list(options)
+    return [option[match.end() :] for option, match in zip(options, found, strict=True)]
 
 
 def inline_options(question: str) -> list[str]:

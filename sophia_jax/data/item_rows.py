@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from sophia_jax.data.choices import (
     choice_answer,
     inline_options,
     option_lines,
+    without_letters,
 )
 from sophia_jax.data.fields import (
     bad_field,
@@ -44,6 +46,7 @@ IDS = ("id", "index")
 OPTIONS = ("choices", "options")
 KINDS = ("kind", "subject", "category", "l2-category")
 LEVELS = ("level", "difficulty", "grade")
+_NUMBER = re.compile(r"\$?\s*[-+]?(?:\d[\d,]*)?\.?\d+(?:[eE][-+]?\d+)?\s*\$?")
 Use = Literal["ask", "imitate", "compare"]
 """What rows are for: to be asked, with an answer to judge by (of a multiple choice its
 letter and value) and a picture; to be imitated, with an answer that is a text to learn,
@@ -51,7 +54,7 @@ taken as it stands; or to be compared with, in which case no answer is looked at
 
 COLUMNS = (
     *(*QUESTIONS, *ANSWERS, *IMAGES, *IDS, *OPTIONS, *KINDS, *LEVELS),
-    *("hint", "caption", *LETTERS),
+    *("hint", "context", "unit", "caption", *LETTERS),
 )
 """All fields that are looked at."""
 
@@ -88,10 +91,12 @@ def make_item(
 ) -> Item:
     """A question from the fields of a row, whatever kind of file it stood in.
 
-    The text is `hint`, `question` (or `prompt`) and the options, these as lines "A.
-    ..." unless all of them are drawn in the picture. Options are `choices` (or
-    `options`), a list, or the columns `A`, `B`, and so on. The answer is `answer` (or
-    `final_answer`), a text, a number, or a list of one of these.
+    The text is `hint`, `context`, `question` (or `prompt`) and the options, these as
+    lines "A. ..." unless all of them are drawn in the picture, or the question ends
+    with them as "(A) ... (B) ...". Options are `choices` (or `options`), a list, or the
+    columns `A`, `B`, and so on, and lose a letter of their own. The answer is `answer`
+    (or `final_answer`), a text, a number, or a list of one of these; of a question to
+    be asked, a `final_answer` that is a number is followed by its `unit`.
 
     Args:
       row: its fields; others than `COLUMNS` are ignored.
@@ -109,13 +114,15 @@ def make_item(
     options = _options(row)
     question, options = _texts(row, options, len(images))
     if use == "ask":
+        answer = _with_unit(row, answer)
         found = options or inline_options(question)
         # Without a list of options, a letter that no such text has may be a variable.
         if options or (found and answer in LETTERS[: len(found)]):
             answer = choice_answer(answer, found)
+    lines = [] if _is_inline(options, question) else option_lines(options)
     return Item(
         id=_id(row, row_name),
-        question="\n".join([question, *option_lines(options)]),
+        question="\n".join([question, *lines]),
         answer=answer,
         images=tuple(images),
         kind=optional_text(row, *KINDS) or "",
@@ -132,7 +139,8 @@ def image_paths(
     Args:
       row: its fields.
       locate: gives the path for (name of the field, what it holds), or refuses it.
-      required: whether a row without a picture is refused.
+      required: whether a row without a picture is refused; else an empty text or
+        list is no picture either.
 
     Returns:
       The paths, in the row's order.
@@ -141,8 +149,10 @@ def image_paths(
       InputError: there is none, both fields are given, or one is refused.
     """
     given = [name for name in IMAGES if row.get(name) is not None]
-    if not given and not required:
-        return ()
+    if not required:
+        given = [name for name in given if not _is_empty(row[name])]
+        if not given:
+            return ()
     if len(given) != 1:
         value = [row[name] for name in given]
         raise bad_field("image", "a path, or `images` as a list of paths", value)
@@ -168,6 +178,10 @@ def local_path(field: str, value: Any, folder: Path) -> str:
     if os.path.normpath(value).split(os.sep)[0] == os.pardir:
         raise bad_field(field, "a path inside the file's folder", value)
     return str(folder / value)
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, str | bytes | list) and not value
 
 
 def _no_constant(name: str) -> None:
@@ -205,6 +219,19 @@ def _answer(row: Mapping[str, Any]) -> str:
     return str(value).strip()
 
 
+def _with_unit(row: Mapping[str, Any], answer: str) -> str:
+    """A `final_answer` that is a bare number, with its `unit` behind it.
+
+    Beside `answer`, as in TabMWP, a unit tells how the answer is written: there it
+    stays as it is.
+    """
+    name, _ = first_given(row, ANSWERS)
+    unit = optional_text(row, "unit") if name == "final_answer" else None
+    if unit is None or not _NUMBER.fullmatch(answer):
+        return answer
+    return f"{answer} {unit.strip()}"
+
+
 def _level(row: Mapping[str, Any]) -> str:
     name, value = first_given(row, LEVELS)
     if value is None or value == "":
@@ -224,7 +251,7 @@ def _options(row: Mapping[str, Any]) -> list[str]:
         raise bad_field(name, "a list of non-empty strings", options)
     if len(options) > len(LETTERS):
         raise bad_field(name, f"at most {len(LETTERS)} strings", options)
-    return options
+    return without_letters(options)
 
 
 def _lettered(row: Mapping[str, Any]) -> list[str]:
@@ -237,19 +264,29 @@ def _lettered(row: Mapping[str, Any]) -> list[str]:
     options = [str(row[x]) if is_number(row[x]) else row[x] for x in given]
     if not all(map(is_text, options)):
         raise bad_field("options", "non-empty strings", options)
-    return options
+    return without_letters(options)
+
+
+def _is_inline(options: list[str], question: str) -> bool:
+    """Whether a question ends with these options, whatever blanks are in them."""
+    found = [option.split() for option in inline_options(question)]
+    return bool(found) and found == [option.split() for option in options]
 
 
 def _texts(
     row: Mapping[str, Any], options: list[str], num_images: int
 ) -> tuple[str, list[str]]:
-    """The question with its hint, and the options, all without markers."""
+    """The question with its hint and context, and the options, all without markers."""
     name, value = first_given(row, QUESTIONS)
     if not is_text(value):
         raise bad_field(name, "a non-empty string", value)
     hint = optional_text(row, "hint")
-    texts = resolve_markers([value, *options], num_images)
-    if not texts[0]:
+    context = optional_text(row, "context")
+    context, question, *options = resolve_markers(
+        [context or "", value, *options], num_images
+    )
+    if not question:
         raise bad_field(name, "words beside the image markers", value)
-    question = texts[0] if hint is None else f"{hint.strip()}\n{texts[0]}"
-    return question, texts[1:]
+    before = [] if hint is None else [hint.strip()]
+    before += [context] if context else []
+    return "\n".join([*before, question]), options

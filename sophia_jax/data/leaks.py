@@ -6,7 +6,7 @@ import functools
 import os
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -46,7 +46,9 @@ def find_leaks(
     A picture is the same when the hashes of `picture_hash` differ in at most
     MAX_DISTANCE bits, and the grey levels of 64 x 64 pixels correlate by at least
     MIN_CORRELATION. A question is the same when all of its `words` are, or NGRAM in a
-    row, unless these stand in more than MOST_ROWS rows of the benchmark.
+    row, unless these stand in more than MOST_ROWS rows of the benchmark; one of fewer
+    words than NGRAM, as "What is shown?", is the same only where a picture is too, or
+    the row has none. A question without words is like no other.
 
     Args:
       items: the rows to be checked.
@@ -61,7 +63,7 @@ def find_leaks(
     found = {}
     for name, benchmark in benchmarks.items():
         pictures = _same_pictures(hashed, _hashes(benchmark, track))
-        questions = _same_questions(items, benchmark)
+        questions = _same_questions(items, benchmark, pictures)
         found[name] = {
             item.id: "; ".join(
                 each[item.id] for each in (pictures, questions) if item.id in each
@@ -162,34 +164,36 @@ def _hashes(items: Sequence[Item], track: Track) -> Hashed:
     return hashed, np.array([by_path[path] for _, path in hashed], np.uint64)
 
 
-def _same_questions(items: Sequence[Item], benchmark: Sequence[Item]) -> dict[str, str]:
-    whole: dict[str, str] = {}
-    rows_of: dict[str, set[str]] = defaultdict(set)
+def _same_questions(
+    items: Sequence[Item], benchmark: Sequence[Item], pictures: Mapping[str, str]
+) -> dict[str, str]:
+    """By id, where the words of a row stand; `pictures` are those that leak."""
+    whole: dict[str, set[str]] = defaultdict(set)
+    parts: dict[str, set[str]] = defaultdict(set)
     for item in benchmark:
         said = words(item.question)
-        whole.setdefault(" ".join(said), item.id)
+        whole[" ".join(said)].add(item.id)
         for ngram in _ngrams(said):
-            rows_of[ngram].add(item.id)
+            parts[ngram].add(item.id)
+
     found, fault = {}, "question: expected none of a benchmark's, got"
     for item in items:
         said = words(item.question)
-        text = " ".join(said)
-        shared = next(
-            (
-                ngram
-                for ngram in _ngrams(said)
-                if 0 < len(rows_of.get(ngram, ())) <= MOST_ROWS
-            ),
-            None,
-        )
-        if text in whole:
-            row = whole[text]
-            found[item.id] = f"{fault} that of row {row}"
+        text, ngrams = " ".join(said), _ngrams(said)
+        shared = next((ngram for ngram in ngrams if _is_rare(parts.get(ngram))), None)
+        tells = ngrams or not item.images or item.id in pictures
+        if said and tells and _is_rare(whole.get(text)):
+            found[item.id] = f"{fault} that of row {min(whole[text])}"
         elif shared is not None:
             found[item.id] = (
-                f"{fault} {NGRAM} words of row {min(rows_of[shared])} ({shared!r})"
+                f"{fault} {NGRAM} words of row {min(parts[shared])} ({shared!r})"
             )
     return found
+
+
+def _is_rare(rows: Collection[str] | None) -> bool:
+    """Whether words stand in rows of a benchmark, and few enough to be a question."""
+    return rows is not None and len(rows) <= MOST_ROWS
 
 
 def _ngrams(said: Sequence[str]) -> list[str]:

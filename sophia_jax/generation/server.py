@@ -40,6 +40,10 @@ SHORTEST_SECRET = 8  # characters
 TOO_LONG = re.compile(
     r"context[ _-]?(length|window|size)|maximum (prompt|input) length"
 )
+# What Azure, OpenAI and DashScope answer where their filter stops a prompt.
+FILTERED = re.compile(
+    r':\s*"(content_filter|content_policy_violation|data_?inspection_?failed)"'
+)
 
 
 class ServerError(RuntimeError):
@@ -110,7 +114,8 @@ class Server:
           body: of the request.
 
         Returns:
-          The answer; "too_long" where the server says that the prompt is.
+          The answer; "too_long" where the server says that the prompt is, and
+          "refused" where a content filter stops it.
 
         Raises:
           InputError: the server will never answer this.
@@ -161,6 +166,8 @@ class Server:
         status = response.status_code
         if status in (400, 413, 422) and TOO_LONG.search(said.lower()):
             return Reply("", "too_long", None, {"too_long": 1})
+        if status == 400 and FILTERED.search(said.lower()):
+            return Reply("", "refused", None, {"refused/content_filter": 1})
         what = f"HTTP {status} {said!r:.300}"
         if status in RETRYABLE or status >= 500:
             wait = _retry_after(response.headers.get("Retry-After"))

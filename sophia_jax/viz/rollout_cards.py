@@ -15,6 +15,8 @@ from sophia_jax.viz.rollouts import RolloutShards
 __all__ = ["CaptionLine", "RolloutCard", "choose_questions", "make_cards"]
 
 FEWEST_DROPPED = 4  # of the questions shown, where so many were dropped
+# What says more of a reasoning that is not right than its verdict.
+ENDS = {"length": "cut off", "too_long": "prompt too long", "refused": "refused"}
 
 _KEPT_TEXT = some_columns(SELECTION, "question_id", "text", "num_tokens")
 _CAPTION = some_columns(CAPTIONS, "question_id", "caption", "text")
@@ -38,7 +40,7 @@ class CaptionLine:
       text: as the model wrote it.
       reward: the least and the most that the share of its right reasonings can be;
         equal unless some were stopped; None before the selection.
-      outcomes: verdict of each of its reasonings, in order.
+      outcomes: verdict of each of its reasonings, or of a wrong one its end, in order.
       passes: whether the reward is above the threshold; None where that is not known,
         and where it was stopped since it no longer mattered.
       kept_reasoning: index of the reasoning that was kept, where it is one of these.
@@ -222,7 +224,8 @@ def _passes(reward: tuple[float, float] | None, threshold: float | None) -> bool
 
 
 def _outcome(row: dict) -> str:
-    return "cut off" if row["finish_reason"] == "length" else row["verdict"]
+    verdict = row["verdict"]
+    return verdict if verdict == "right" else ENDS.get(row["finish_reason"], verdict)
 
 
 def _first_wrong(reasonings: Sequence[dict]) -> WrongReasoning | None:

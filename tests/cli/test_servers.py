@@ -5,6 +5,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
+from sophia_jax.cli.servers import RoutingOptions, ServerOptions
 from sophia_jax.rollouts.store import open_table
 
 SECRET = "sk-1234567890-never-told"
@@ -207,3 +208,14 @@ def test_a_caption_that_is_too_long_for_the_server_is_counted(
     assert summary["rollouts"]["captions_too_long_for_reasoner"] == 1
     assert summary["servers"]["reasoner"]["too_long"] == 4
     assert summary["rollouts"]["reasonings"] == 48
+
+
+def test_the_hard_server_has_the_key_and_the_prices_of_the_other_one():
+    servers = ServerOptions(server_key_variable="MY_KEY", server_prices=(1.0, 0.5, 2.0))
+    hard = "openai:http://127.0.0.1:9/v1#m"
+    same = RoutingOptions(hard).config(servers)["hard_server"]
+    assert same == servers.config()
+    assert (same.key_variable, same.prices) == ("MY_KEY", (1.0, 0.5, 2.0))
+    own = RoutingOptions(hard, "ITS_KEY", (3.0, 3.0, 6.0)).config(servers)
+    assert own["hard_server"].key_variable == "ITS_KEY"
+    assert own["hard_server"].prices == (3.0, 3.0, 6.0)

@@ -88,10 +88,69 @@ def test_image_markers_are_removed(folder, written, read):
     assert read_one(folder, question=written).question == read
 
 
+def test_a_context_stands_between_hint_and_question(folder):
+    item = read_one(folder, context="Two balls <image1> collide.\n", hint="In m/s.")
+    assert item.question == "In m/s.\nTwo balls collide.\nHow many?"
+    assert read_one(folder, context="<image1>").question == "How many?"
+    assert read_one(folder, context=None).question == "How many?"
+
+
+@pytest.mark.parametrize(
+    ("final_answer", "unit", "answer"),
+    [
+        ("5", "m/s", "5 m/s"),
+        (["-1,200.5"], " m/s ", "-1,200.5 m/s"),
+        (2.5e-07, "V", "2.5e-07 V"),
+        ("$5$", "m/s", "$5$ m/s"),
+        ("5 cm", "cm", "5 cm"),
+        ("1, 2", "cm", "1, 2"),
+        ("5", None, "5"),
+        ("5", "", "5"),
+    ],
+)
+def test_a_final_answer_that_is_a_number_has_its_unit(
+    folder, final_answer, unit, answer
+):
+    row = {name: value for name, value in ROW.items() if name != "answer"}
+    path = write_lines(folder, row | {"final_answer": final_answer, "unit": unit})
+    assert read_items(path).items[0].answer == answer
+
+
+def test_a_unit_beside_an_answer_is_how_it_is_written(folder):
+    assert read_one(folder, answer="5", unit="$").answer == "5"
+
+
 def test_choices_follow_the_question(folder):
     item = read_one(folder, choices=["1 and 2", "A", "none"], answer="C")
     assert item.question == "How many?\nA. 1 and 2\nB. A\nC. none"
     assert item.answer == "(C) none"
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [["A. 1 and 2", "B. none"], ["(A) 1 and 2", "(B) none"], ["A: 1 and 2", "B)none"]],
+)
+@pytest.mark.parametrize("answer", ["B", "none", "B. none"])
+def test_choices_that_bear_their_letters_have_them_once(folder, choices, answer):
+    item = read_one(folder, choices=choices, answer=answer)
+    assert item.question == "How many?\nA. 1 and 2\nB. none"
+    assert item.answer == "(B) none"
+
+
+@pytest.mark.parametrize("choices", [["A. x", "C. y"], ["A. x", "y"], ["A.x", "B.y"]])
+def test_choices_of_which_some_bear_no_letter_of_theirs_stay(folder, choices):
+    item = read_one(folder, choices=choices, answer="B")
+    assert item.question == f"How many?\nA. {choices[0]}\nB. {choices[1]}"
+
+
+def test_choices_that_the_question_ends_with_are_not_repeated(folder):
+    question = "Which is it?\n(A) 1  and 2, (B) none"
+    choices = ["1 and 2", "none"]
+    item = read_one(folder, question=question, choices=choices, answer="B")
+    assert (item.question, item.answer) == (question, "(B) none")
+    for others in (["1 and 3", "none"], ["1 and 2"], [*choices, "all"]):
+        item = read_one(folder, question=question, choices=others, answer="A")
+        assert item.question.startswith(f"{question}\nA. 1 and ")
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,37 @@ def test_what_a_benchmark_says_with_each_question_is_not_a_question():
     assert list(leaks_of(mine, theirs[:10])) == ["mine", "same"]
 
 
+def test_a_short_question_about_another_picture_is_another_one(item):
+    def about(name, picture):
+        return Item(name, "Find the area.", "1", picture)
+
+    one, two = item("one").images, item("two").images
+    theirs = [about("theirs", one)]
+    assert leaks_of([about("mine", two)], theirs) == {}
+    assert "question" in leaks_of([about("bare", ())], theirs)["bare"]
+    both = leaks_of([about("mine", one)], theirs)["mine"]
+    assert "picture: " in both
+    assert "question: " in both
+    long = [
+        Item(name, QUESTION, "1", picture)
+        for name, picture in zip("ab", (one, two), strict=True)
+    ]
+    assert "question" in leaks_of(long[:1], long[1:])["a"]
+
+
+@pytest.mark.parametrize("question", ["Find the area.", QUESTION])
+def test_a_whole_question_of_many_rows_is_a_manner_of_asking(question):
+    theirs = [ask(f"t{n}", question) for n in range(leaks.MOST_ROWS + 1)]
+    mine = [ask("mine", question)]
+    assert leaks_of(mine, theirs) == {}
+    assert list(leaks_of(mine, theirs[1:])) == ["mine"]
+
+
+def test_questions_without_words_are_not_the_same():
+    assert words("? ...") == words("!") == []
+    assert leaks_of([ask("mine", "? ...")], [ask("theirs", "!")]) == {}
+
+
 def test_words_are_numbers_letters_and_signs_of_scripts_without_blanks():
     assert words("The 1,200 cats' AREA_2 is x3") == [
         *("the", "1,200", "cats", "area", "2", "is", "x", "3")

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +191,31 @@ def test_texts_to_imitate_need_no_picture(tmp_path):
     assert item.images == ()
     with pytest.raises(InputError, match="image: expected a path, or `images`"):
         read_source(path)
+
+
+@pytest.mark.parametrize("use", ["imitate", "compare"])
+@pytest.mark.parametrize(
+    "fields",
+    [{"images": []}, {"image": ""}, {"images": None}, {"image": "", "images": []}],
+)
+def test_an_empty_field_is_no_picture_where_none_is_needed(fields, use, tmp_path):
+    path = tmp_path / "items.jsonl"
+    row = {"id": 1, "question": "2 + 2?", "answer": "It is 4."} | fields
+    path.write_text(json.dumps(row))
+    read = read_source(path, use=use)
+    assert [item.images for item in read.items] == [()]
+    with pytest.raises(InputError, match="images?: expected a"):
+        read_source(path)
+
+
+def test_empty_pictures_of_tables_are_none_where_none_is_needed(forms, tmp_path, store):
+    path = tmp_path / "all.parquet"
+    columns = {"question": ["Why?"] * 2, "answer": ["So."] * 2}
+    pq.write_table(pa.table(columns | {"images": [[], [forms.encode(1)]]}), path)
+    read = read_source(path, store=store, use="imitate")
+    assert [len(item.images) for item in read.items] == [0, 1]
+    asked = read_source(path, store=store, skip_bad_rows=True)
+    assert (len(asked.items), len(asked.skipped)) == (1, 1)
 
 
 def test_rows_to_compare_with_need_no_answer(forms, tmp_path, store):

@@ -505,6 +505,39 @@ def test_a_prompt_that_is_too_long_is_an_outcome(
     assert len(chat_server.asked) == 3
 
 
+FILTER = {"innererror": {"content_filter_result": {"hate": {"filtered": True}}}}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"code": "content_filter", "message": "The prompt was filtered", **FILTER},
+        {"code": "content_policy_violation", "message": "Your request was rejected"},
+        {"code": "data_inspection_failed", "message": "Input may be inappropriate."},
+        {"code": "DataInspectionFailed", "message": "Input may be inappropriate."},
+    ],
+)
+def test_a_prompt_that_a_content_filter_stops_is_an_outcome(
+    error, chat_server, remote, tmp_path
+):
+    content = json.dumps({"error": error}).encode()
+    chat_server.faults = [None, fails(400, content)]
+    model = remote(tmp_path / "journal", concurrency=1)
+    said = ask(model, REQUESTS[:1])
+    assert [each.finish_reason for each in said] == ["stop", "refused", "stop"]
+    assert said[1].text == ""
+    assert model.usage()["refused"] == {"content_filter": 1}
+    ask(remote(tmp_path / "journal"), REQUESTS[:1])
+    assert len(chat_server.asked) == 3
+
+
+def test_a_field_that_a_server_does_not_know_is_no_content_filter(chat_server, remote):
+    error = {"code": "bad_field", "message": 'got no: "content_filter" is unknown'}
+    chat_server.faults = [fails(400, json.dumps({"error": error}).encode())]
+    with pytest.raises(InputError, match="HTTP 400 .*content_filter"):
+        ask(remote(concurrency=1), REQUESTS[:1])
+
+
 def test_a_stopped_group_is_neither_begun_nor_finished(chat_server, remote):
     def say(body):
         if body["messages"][0]["content"] == "question 1":

@@ -96,6 +96,23 @@ def test_a_card_holds_its_own_question_only(whole_run):
     }
 
 
+@pytest.mark.parametrize(
+    ("finish_reason", "outcome"),
+    [("too_long", "prompt too long"), ("refused", "refused"), ("stop", "wrong")],
+)
+def test_a_reasoning_that_a_server_did_not_give_is_named(
+    whole_run, finish_reason, outcome
+):
+    shards = RolloutShards.find(whole_run)
+    (path,) = shards.reasonings.paths
+    table = pq.read_table(path)
+    rows = [row | {"finish_reason": finish_reason} for row in table.to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows, table.schema), path)
+    *_, card = make_cards(shards, read_selection(shards), {}, 0.75)
+    assert {each for line in card.captions for each in line.outcomes} == {outcome}
+    assert card.wrong.outcome == outcome
+
+
 def test_answers_stand_side_by_side(whole_run):
     (card,) = make_answer_cards(whole_run, 12)
     assert {model: r.verdict for model, r in card.responses.items()} == {
