@@ -9,8 +9,8 @@ from sophia_jax.data.fields import bad_field
 
 __all__ = ["resolve_markers"]
 
-_LINE = re.compile(r"^(?:[ \t]*<image ?\d*>)+[ \t]*\n", re.MULTILINE)
-_MARKER = re.compile(r"[ \t]*<image ?(\d*)>")
+_LINE = re.compile(r"^(?:[ \t]*<image[ _]?\d*>)+[ \t]*\n", re.MULTILINE)
+_MARKER = re.compile(r"[ \t]*<image[ _]?(\d*)>")
 
 
 def resolve_markers(texts: Sequence[str], num_images: int) -> list[str]:

@@ -78,6 +78,7 @@ def test_absolute_paths_and_several_pictures_are_allowed(folder):
         ("<image>\nHow many?", "How many?"),
         ("How many?\n<image1>", "How many?"),
         ("The pieces <image1> are joined.", "The pieces are joined."),
+        ("As <image_1> shows, it is held.", "As shows, it is held."),
         ("Look.\n<image1>\nHow many?", "Look.\nHow many?"),
         ("Look\n<image12>at it.", "Look\nat it."),
         ("<image1><image2>\n<image3> Which?", "Which?"),
