@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sophia_jax.rewards.choices import is_undecided
 from sophia_jax.rewards.comparison import THOUSANDS
 
-__all__ = ["extract_answer"]
+__all__ = ["after_thinking", "extract_answer"]
 
 # No answer is longer; what is longer is a derivation, a loop or an attack.
 MAX_ANSWER_CHARS = 4096
@@ -73,10 +73,7 @@ def extract_answer(text: str) -> str | None:
       The answer without surrounding blanks, or None: there is none, thinking never
       ends, or it is longer than 4096 characters.
     """
-    thought, _, conclusion = text.rpartition("</think>")
-    if "<think>" in conclusion:
-        return None
-    said = conclusion if conclusion.strip() else thought
+    said = after_thinking(text)
     answer = (
         _last_box(said)
         or _after_anchor(said)
@@ -88,6 +85,23 @@ def extract_answer(text: str) -> str | None:
     if not answer or len(answer) > MAX_ANSWER_CHARS:
         return None
     return answer.replace("\N{MINUS SIGN}", "-")
+
+
+def after_thinking(text: str) -> str:
+    """What a response says after its thinking.
+
+    Args:
+      text: the whole response.
+
+    Returns:
+      What follows `</think>`; the thinking where nothing does; "" where it never ends.
+    """
+    thought, _, conclusion = text.rpartition("</think>")
+    if "<think>" in conclusion:
+        return ""
+    return (
+        conclusion if conclusion.strip() else thought.lstrip().removeprefix("<think>")
+    )
 
 
 def _last_box(text: str) -> str | None:

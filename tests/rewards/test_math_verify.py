@@ -190,15 +190,17 @@ def test_simple_answers_start_no_process():
         (boxed("Yes"), "yes"),
         (boxed(r"9^{9^{9^{9}}}"), r"9^{9^{9^{9}}}"),
         ("surplus", "Surplus"),
+        ("<think>a surplus?</think>\nSurplus.", "surplus"),
+        ("<think>surplus", "surplus"),
         ("I do not know", "5"),
         (r"<think> so \boxed{4}", "4"),
     ]
     with AnswerVerifier() as verifier:
         verdicts = verifier.verify(pairs)
         assert verifier._workers == []
-        assert verifier.counts == VerifierCounts(fast_path=9, no_answer=2)
+        assert verifier.counts == VerifierCounts(fast_path=10, no_answer=3)
     chosen = [RIGHT, RIGHT, RIGHT, WRONG]
-    assert verdicts == [RIGHT, WRONG, *chosen, *[RIGHT] * 3, WRONG, WRONG]
+    assert verdicts == [RIGHT, WRONG, *chosen, *[RIGHT] * 4, *[WRONG] * 3]
 
 
 def test_equal_pairs_are_judged_once_a_call():
