@@ -43,6 +43,14 @@ _PUNCTUATION_INSIDE = re.compile(r"[.,;]\s{0,4}(\$|\\\)|\\\])")
 # Math-verify would strip these from the end, as units or with the brace that follows.
 _COEFFICIENT = re.compile(r"-?\d+[cdot]")
 _UPRIGHT_CONSTANT = re.compile(r"\\(?:mathrm|text|rm)\s?\{\s?([ei])\s?\}")
+# Math-verify takes degrees for radians and knows one sign for the empty set.
+_DEGREES_WITHIN = re.compile(
+    r"\\(sin|cos|tan|cot|sec|csc)\s{0,4}(?:\\left\s?)?(\(|\{)?\s{0,4}(-?\d+(?:\.\d+)?)\s?"
+    r"(?:\^\s?(?:\{\s?\\circ\s?\}|\\circ(?![A-Za-z]))|\\degree(?![A-Za-z])|°)\s?"
+    r"(?(2)(?:\\right\s?)?[)}])",
+    re.ASCII,
+)
+_EMPTY_SET = re.compile(r"\\varnothing(?![A-Za-z])|∅")
 _AMOUNT = re.compile(r"[-+]?[$€£¥]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?%?", re.ASCII)
 # Two amounts with units, which math-verify would take for the first or the last; and
 # what says that a number is a bound of the answer, one of several, or not it at all.
@@ -269,6 +277,8 @@ def _delimited(text: str) -> str:
     a formula, and part of a formula might equal the right answer by accident.
     """
     text = _UPRIGHT_CONSTANT.sub(r" \1", text)
+    text = _DEGREES_WITHIN.sub(r"\\\1\\left(\\frac{\3 \\pi}{180}\\right)", text)
+    text = _EMPTY_SET.sub(r"\\emptyset ", text)
     if _DELIMITED_MATH.search(text):
         return _PUNCTUATION_INSIDE.sub(r"\1", text)
     text = text.strip().removesuffix(".")
