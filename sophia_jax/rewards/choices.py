@@ -66,9 +66,8 @@ def read_option(answer: str) -> Option | None:
     if option is None:
         return None
     value = option[2].strip()
-    lone = _REPEATED.fullmatch(
-        plain(value).removesuffix(")")
-    )  # drawn options: "(B) B)"
+    # Drawn options have their letters for values: "(B) B)".
+    lone = _REPEATED.fullmatch(plain(value).removesuffix(")"))
     repeats = lone is not None and lone[lone.lastindex].upper() == option[1]
     return Option(option[1], None if repeats else value)
 

@@ -53,17 +53,18 @@ _DEGREES_WITHIN = re.compile(
 _EMPTY_SET = re.compile(r"\\varnothing(?![A-Za-z])|∅")
 _AMOUNT = re.compile(r"[-+]?[$€£¥]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?%?", re.ASCII)
 # Two amounts with units, which math-verify would take for the first or the last; and
-# what says that a number is a bound of the answer, one of several, or not it at all.
+# what says that a number is a bound of the answer, or not it at all.
 _TWO_AMOUNTS = re.compile(
     r"\d\)?\s?[^\W\d_°%][^\d,;]{0,20}?(?:[,;]|\b(?:or|and)\b)\s*(?:(?:or|and)\s)?"
     r"[-+]?[$€£]?\.?\d"
 )
 _BOUND = r"(?:less|more|fewer|least|most|below|above|under|over)(?![A-Za-z])"
 _HEDGE = re.compile(
-    rf"\A\D*(?:(?<![\\A-Za-z])(?:(?:not|never|cannot|or|either)(?![A-Za-z])|no\s|{_BOUND})"
+    rf"\A\D*(?:(?<![\\A-Za-z])(?:(?:not|never|cannot)(?![A-Za-z])|no\s|{_BOUND})"
     rf"|n['\u2019]t\s)\D*\d|\b(?:or|and|at)\s{_BOUND}",
     re.IGNORECASE,
 )
+_SEVERAL = re.compile(r",(?!\d{3}(?!\d))|;|\b(?:and|or)\b|\\(?:cup|pm)(?![A-Za-z])")
 _DENIAL_OR_BOUND = re.compile(
     rf"(?<![\\A-Za-z])(?:(?:not|never|cannot)(?![A-Za-z])|{_BOUND})", re.IGNORECASE
 )
@@ -94,7 +95,8 @@ def judge(prediction: str, answer: str) -> str:
     prediction = prediction if "=" in answer else right_side(prediction)
     given, wanted = read_amount(prediction), read_amount(answer)
     if _is_hedged(given, prediction) and not (
-        _is_hedged(wanted, answer) and _bounds(prediction) == _bounds(answer)
+        (_is_hedged(wanted, answer) or _SEVERAL.search(answer))
+        and _bounds(prediction) == _bounds(answer)
     ):
         return "wrong"
     if not (given.units and wanted.units):
@@ -172,6 +174,7 @@ def _is_hedged(amount: Amount, text: str) -> bool:
 
 
 def _bounds(text: str) -> list[str]:
+    """The words that deny or bound, in which two hedged answers must agree."""
     return [word.lower() for word in _DENIAL_OR_BOUND.findall(unwrapped(text))]
 
 

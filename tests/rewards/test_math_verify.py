@@ -153,6 +153,8 @@ def test_a_bound_is_no_other_bound(verifier):
         (r"2\text{ hours and }30\text{ minutes}", "150 minutes"),
         (r"7\text{ cm and }8\text{ cm}", r"7\text{ cm}, 8\text{ cm}"),
         ("x = 2 or x = 3", r"\{2, 3\}"),
+        ("2x or 3", "3, 2x"),
+        ("x or 3", "3, x"),
         ("at least 7 apples", "at least 7"),
     ],
 )
