@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 from sophia_jax.rewards import compare_simple, same_text
+from sophia_jax.rewards.choices import given_letter
 
 __all__ = ["AnswerType", "answer_type", "number_answers"]
 
 AnswerType = Literal["choice", "integer", "decimal", "fraction", "text", "expression"]
 
-_CHOICE = re.compile(r"[A-J]|\([A-J]\)(?:\s+\S.*)?", re.DOTALL)
+_CHOICE = re.compile(r"[A-J]|\([A-J]\)|\([A-Z]\)\s+\S.*", re.DOTALL)
 _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textrm|mathrm)\{([^{}]*)\}")
 _WHOLE = r"(?:\d{1,3}(?:,\d{3})+|\d+)"
 _NUMBERS: dict[AnswerType, re.Pattern] = {
@@ -29,8 +30,9 @@ _WORDS = re.compile(r"[^\W\d_]{2,}(?:[\s,.;:'\u2019-]+[^\W\d_]+)*[.!?]?")
 def answer_type(answer: str) -> AnswerType:
     r"""What kind of answer a right answer is, judged by its looks.
 
-    A "choice" is a letter of A-J, "B", "(B)" or "(B) 12 cm". Numbers are "integer"
-    (also 1,200), "decimal" (12.5) and "fraction" (3/4, \frac{3}{4}), without a unit.
+    A "choice" is a letter of A-J, "B" or "(B)", or one of A-Z with its value, as in
+    "(B) 12 cm". Numbers are "integer" (also 1,200), "decimal" (12.5) and "fraction"
+    (3/4, \frac{3}{4}), without a unit.
     "text" is words alone, the first of two letters at least: "Yes", "red and blue". All
     else is an "expression": 12 cm, 50%, x, 3\sqrt{2}, (1, 2). Surrounding blanks, $, a
     final full stop and a \text{} around all of it are ignored.
@@ -56,8 +58,9 @@ def number_answers(extracted: Sequence[str | None]) -> list[int | None]:
     """Numbers that are equal where answers are, for a vote among them.
 
     Two answers are equal where `same_text` or `compare_simple`, which judge the simple
-    answers of questions too, say so in either order: the same number, the same choice
-    letter, or the same text but for the case and the spacing of words. What would need
+    answers of questions too, say so in either order: the same number, or the same text
+    but for the case and the spacing of words. Where both give a choice letter, it alone
+    decides: "(B) 12 cm" is "B. 12 cm". What would need
     algebra stays apart, as 1/2 and 50%. The right answer plays no part.
 
     Args:
@@ -81,6 +84,9 @@ def number_answers(extracted: Sequence[str | None]) -> list[int | None]:
 
 
 def _equal(one: str, other: str) -> bool:
+    letters = [given_letter(text, last="Z") for text in (one, other)]
+    if all(letters):
+        return letters[0] == letters[1]
     return any(
         same_text(prediction, answer) or compare_simple(prediction, answer)
         for prediction, answer in ((one, other), (other, one))

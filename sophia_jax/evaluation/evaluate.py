@@ -15,6 +15,7 @@ from sophia_jax.evaluation.predictions import (
 )
 from sophia_jax.evaluation.summary import summarize
 from sophia_jax.rewards import extract_answer
+from sophia_jax.rewards.answers import after_thinking
 from sophia_jax.seeds import group_seed
 from sophia_jax.types import Completion, GenerateFn, InputError, Item, Request, RewardFn
 
@@ -26,6 +27,8 @@ __all__ = [
     "save_evaluation",
     "summarize",
 ]
+
+_MOST_WORDS_CHARS = 100
 
 
 def answer_questions(
@@ -39,7 +42,8 @@ def answer_questions(
 ) -> list[dict]:
     """Sampled answers to each question, judged.
 
-    An answer that was cut off counts as wrong and as none, whatever it says. A sample
+    An answer that was cut off counts as wrong and as none, whatever it says. One short
+    line of words alone, "None of these", is an answer as a whole. A sample
     depends on the seed, the question's id and its own number alone: the first is the
     same however many are drawn.
 
@@ -95,13 +99,27 @@ def _prediction(item: Item, completion: Completion, verdict: str) -> dict:
         "answer": item.answer,
         "image": item.images[0] if item.images else None,
         "response": completion.text,
-        "extracted": extract_answer(completion.text) if whole else None,
+        "extracted": _extracted(completion.text) if whole else None,
         "verdict": verdict,
         "caption": None,
         "caption_right": None,
         "num_tokens": len(completion.token_ids),
         "finish_reason": completion.finish_reason,
     }
+
+
+def _extracted(response: str) -> str | None:
+    """The answer of a response; short words alone are one, as they may be right."""
+    extracted = extract_answer(response)
+    if extracted is not None:
+        return extracted
+    said = after_thinking(response).strip()
+    is_words = (
+        0 < len(said) <= _MOST_WORDS_CHARS
+        and len(said.splitlines()) == 1
+        and not any(map(str.isdigit, said))
+    )
+    return said if is_words else None
 
 
 def read_captions(

@@ -138,4 +138,4 @@ def _letter_alone(answer: str) -> str:
     """Of "(B) 12 cm" the letter; any other answer as it is."""
     if answer_type(answer) != "choice":
         return answer
-    return next(character for character in answer if character in "ABCDEFGHIJ")
+    return next(letter for letter in answer if letter in string.ascii_uppercase)

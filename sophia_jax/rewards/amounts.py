@@ -23,6 +23,9 @@ _HEDGE = re.compile(
     re.IGNORECASE,
 )
 _NUMERAL = re.compile(r"\d|\\pi\b|π")
+_OHM = re.compile(r"(?:(?<=[\d\s])([kM])\s?)?\\Omega(?![A-Za-z])")
+_MICRO = re.compile(r"\s?\\mu\s?(?=[A-Za-zΩ]{1,3}$)")  # else a coefficient of friction
+_ARGUMENT = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)\s?\{?\s?-?[\d.]+\s?\}?")
 _LETTER = re.compile(r"(?<![\\A-Za-z])[A-Za-z]")  # of a variable, not of a command
 
 
@@ -65,12 +68,12 @@ def read_amount(text: str) -> Amount:
     if money and (len(money[1]) > 1 or "$" not in text.lstrip()[1:]):
         number = unwrapped(text.lstrip()[money.end() :])
         return _amount(number, _MONEY.get(money[1], "dollar")) or Amount(text, ())
-    clean = unwrapped(text)
+    clean = _MICRO.sub(" μ", _OHM.sub(r"\1Ω", unwrapped(text)))
     for start in range(max(1, len(clean) - _MOST_UNIT_CHARS), len(clean)):
         before, unit = clean[start - 1], clean[start:]
         if not (before.isspace() or before in ")]}" or before.isdigit()):
             continue
-        if len(unit) == 1 and unit.isalpha() and not before.isspace():
+        if unit.isascii() and len(unit) == 1 and unit.isalpha() and before != " ":
             continue
         amount = _amount(clean[:start], unit)
         if amount:
@@ -104,6 +107,8 @@ def _amount(number: str, unit: str) -> Amount | None:
     number = _HEDGE.sub("", number, count=1) if _HEDGE.match(number) else number
     if not _NUMERAL.search(number) or _LETTER.search(number):
         return None
+    if unit.startswith("°") and _ARGUMENT.search(number):
+        return None  # the degrees are those of an angle within
     units = read_unit(unit)
     return Amount(number, units) if units else None
 

@@ -6,9 +6,10 @@ import re
 from collections import deque
 from typing import NamedTuple
 
+from sophia_jax.rewards.choices import is_undecided
 from sophia_jax.rewards.comparison import THOUSANDS
 
-__all__ = ["extract_answer"]
+__all__ = ["after_thinking", "extract_answer"]
 
 # No answer is longer; what is longer is a derivation, a loop or an attack.
 MAX_ANSWER_CHARS = 4096
@@ -18,17 +19,18 @@ _NUMBER_IN_TEXT = re.compile(
     rf"(?:\d+/\d+|(?:{THOUSANDS}|\d+,\d+|\d+)(?:\.\d+)?|\.\d+)",
     re.ASCII,
 )
-_CHOICE = re.compile(r"([A-J])|\(([A-J])\)")
-_CHOICE_WITH_VALUE = re.compile(r"\([A-J]\)\s{1,4}\S.*")
+_CHOICE = re.compile(r"([A-Z])|\(([A-Z])\)")
+_CHOICE_WITH_VALUE = re.compile(r"\([A-Z]\)\s{1,4}\S.*")
 _CHOICE_IN_TEXT = re.compile(
-    r"\b(?:option|choice)\s{1,4}\(?([A-J])\)?\s{1,4}is\s{1,4}(?:the\s{1,4})?"
+    r"\b(?:option|choice)\s{1,4}\(?([A-Z])\)?\s{1,4}is\s{1,4}(?:the\s{1,4})?"
     r"(?:correct|right)\b",
     re.IGNORECASE,
 )
 _CHOICE_AT_END = re.compile(
-    r"(?:\(([A-J])\)|\b(?:is|option|choice)\s{1,4}([A-J])\)?)[.*$\s]*$"
+    r"(?:\(([A-Z])\)|\b(?:is\s{1,4}([A-J])|(?:option|choice)\s{1,4}([A-Z]))\)?)"
+    r"[.*$\s]*$"
 )
-_LETTER_AT_END = re.compile(r"\s([A-J])[.*$\s]*$")
+_LETTER_AT_END = re.compile(r"\s([A-Z])[.*$\s]*$")
 _MOST_END_CHARS = 64
 _MOST_BARE_CHARS = 100
 _PROSE = re.compile(
@@ -59,9 +61,10 @@ def extract_answer(text: str) -> str | None:
     the last "answer:", "answer is", "correct option is" or "Final answer" heading, up
     to the end of its sentence or line; a choice: a first or last line that is only its
     letter, one line "(B) 12 cm", "option B is correct", or a last sentence that ends in
-    "(B)" or "is B"; all of a short text without words and "="; the last number, or the
-    formula that it stands in; a letter at the very end. Thinking between `<think>` and
-    `</think>` counts only when nothing follows it. Takes time linear in the text.
+    "(B)" or "is B", but not in "A or (B)" or "not B"; all of a short text without words
+    and "="; the last number, or the formula that it stands in; a letter at the end.
+    Thinking between `<think>` and `</think>` counts only when nothing follows it. Takes
+    time linear in the text.
 
     Args:
       text: the whole response.
@@ -70,21 +73,35 @@ def extract_answer(text: str) -> str | None:
       The answer without surrounding blanks, or None: there is none, thinking never
       ends, or it is longer than 4096 characters.
     """
-    thought, _, conclusion = text.rpartition("</think>")
-    if "<think>" in conclusion:
-        return None
-    said = conclusion if conclusion.strip() else thought
+    said = after_thinking(text)
     answer = (
         _last_box(said)
         or _after_anchor(said)
         or _choice(said)
         or _bare_answer(said)
         or _last_value(said)
-        or _matched(_LETTER_AT_END.search(said[-_MOST_END_CHARS:]))
+        or _letter_at_end(_LETTER_AT_END, said)
     )
     if not answer or len(answer) > MAX_ANSWER_CHARS:
         return None
     return answer.replace("\N{MINUS SIGN}", "-")
+
+
+def after_thinking(text: str) -> str:
+    """What a response says after its thinking.
+
+    Args:
+      text: the whole response.
+
+    Returns:
+      What follows `</think>`; the thinking where nothing does; "" where it never ends.
+    """
+    thought, _, conclusion = text.rpartition("</think>")
+    if "<think>" in conclusion:
+        return ""
+    return (
+        conclusion if conclusion.strip() else thought.lstrip().removeprefix("<think>")
+    )
 
 
 def _last_box(text: str) -> str | None:
@@ -134,7 +151,16 @@ def _choice(text: str) -> str | None:
     named = deque(_CHOICE_IN_TEXT.finditer(text), maxlen=1)
     if named:
         return named[0][1].upper()
-    return _matched(_CHOICE_AT_END.search(text[-_MOST_END_CHARS:]))
+    return _letter_at_end(_CHOICE_AT_END, text)
+
+
+def _letter_at_end(pattern: re.Pattern, text: str) -> str | None:
+    """The letter that a text ends in, unless it denies it or offers another too."""
+    end = text[-2 * _MOST_END_CHARS :]
+    choice = pattern.search(end, max(0, len(end) - _MOST_END_CHARS))
+    if choice is None or is_undecided(end[: choice.start(choice.lastindex)]):
+        return None
+    return _matched(choice)
 
 
 def _bare_answer(text: str) -> str | None:

@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 
 from sophia_jax.rewards.amounts import Amount, conversion, read_amount
-from sophia_jax.rewards.choices import given_letter, read_option
+from sophia_jax.rewards.choices import given_letter, last_letter, read_option
 from sophia_jax.rewards.latex import plain, right_side, unwrapped
 from sophia_jax.rewards.units import PERCENT
 
@@ -64,7 +64,7 @@ def compare_fast(prediction: str, answer: str) -> bool | None:
         return True
     option = read_option(answer)
     if option:
-        letter = given_letter(prediction)
+        letter = given_letter(prediction, last_letter(option))
         if letter:
             return letter == option.letter
         if option.value is None:
@@ -85,7 +85,8 @@ def compare_simple(prediction: str, answer: str) -> bool | None:
     A plain number is an integer, a decimal, a fraction like 3/4 or a mixed number like
     1 3/4, with an optional sign, commas or blanks between thousands, surrounding $ and
     final full stop, of at most 64 characters.
-    A choice letter is one of A-J, in parentheses or not; the prediction may go on to
+    A choice letter is one of A-J, in parentheses or not, or up to Z where it comes with
+    its value in the answer; the prediction may go on to
     repeat the option: "(B) 12 cm".
 
     Args:
@@ -99,7 +100,7 @@ def compare_simple(prediction: str, answer: str) -> bool | None:
     """
     option = read_option(answer)
     if option and option.value is None:
-        letter = given_letter(prediction)
+        letter = given_letter(prediction, last_letter(option))
         return letter and letter == option.letter
     return _compare_numbers(_number(plain(prediction)), plain(answer))
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import ClassVar, Self
 
-from sophia_jax.rewards.answers import MAX_ANSWER_CHARS, extract_answer
+from sophia_jax.rewards.answers import MAX_ANSWER_CHARS, after_thinking, extract_answer
 from sophia_jax.rewards.choices import read_option
 from sophia_jax.rewards.comparison import same_text
 from sophia_jax.rewards.rules import RULES, RuleName
@@ -96,7 +96,7 @@ def _case(prediction: str, answer: str) -> Case:
     if extracted is None:
         option = read_option(answer)
         words = (option and option.value) or answer
-        extracted = words if same_text(prediction, words) else None
+        extracted = words if same_text(after_thinking(prediction), words) else None
     return extracted, answer
 
 

@@ -24,7 +24,7 @@ from math_verify.utils import timeout
 from sophia_jax.rewards.amounts import Amount, Conversion, conversion, read_amount
 from sophia_jax.rewards.choices import read_option
 from sophia_jax.rewards.comparison import rounding
-from sophia_jax.rewards.latex import plain, right_side
+from sophia_jax.rewards.latex import plain, right_side, unwrapped
 from sophia_jax.rewards.mathvision import judge_official
 from sophia_jax.rewards.rules import RuleName
 from sophia_jax.rewards.units import NUMBER, PERCENT, RADIAN
@@ -43,7 +43,31 @@ _PUNCTUATION_INSIDE = re.compile(r"[.,;]\s{0,4}(\$|\\\)|\\\])")
 # Math-verify would strip these from the end, as units or with the brace that follows.
 _COEFFICIENT = re.compile(r"-?\d+[cdot]")
 _UPRIGHT_CONSTANT = re.compile(r"\\(?:mathrm|text|rm)\s?\{\s?([ei])\s?\}")
+# Math-verify takes degrees for radians and knows one sign for the empty set.
+_DEGREES_WITHIN = re.compile(
+    r"\\(sin|cos|tan|cot|sec|csc)\s{0,4}(?:\\left\s?)?(\(|\{)?\s{0,4}(-?\d+(?:\.\d+)?)\s?"
+    r"(?:\^\s?(?:\{\s?\\circ\s?\}|\\circ(?![A-Za-z]))|\\degree(?![A-Za-z])|°)\s?"
+    r"(?(2)(?:\\right\s?)?[)}])",
+    re.ASCII,
+)
+_EMPTY_SET = re.compile(r"\\varnothing(?![A-Za-z])|∅")
 _AMOUNT = re.compile(r"[-+]?[$€£¥]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?%?", re.ASCII)
+# Two amounts with units, which math-verify would take for the first or the last; and
+# what says that a number is a bound of the answer, or not it at all.
+_TWO_AMOUNTS = re.compile(
+    r"\d\)?\s?[^\W\d_°%][^\d,;]{0,20}?(?:[,;]|\b(?:or|and)\b)\s*(?:(?:or|and)\s)?"
+    r"[-+]?[$€£]?\.?\d"
+)
+_BOUND = r"(?:less|more|fewer|least|most|below|above|under|over)(?![A-Za-z])"
+_HEDGE = re.compile(
+    rf"\A\D*(?:(?<![\\A-Za-z])(?:(?:not|never|cannot)(?![A-Za-z])|no\s|{_BOUND})"
+    rf"|n['\u2019]t\s)\D*\d|\b(?:or|and|at)\s{_BOUND}",
+    re.IGNORECASE,
+)
+_SEVERAL = re.compile(r",(?!\d{3}(?!\d))|;|\b(?:and|or)\b|\\(?:cup|pm)(?![A-Za-z])")
+_DENIAL_OR_BOUND = re.compile(
+    rf"(?<![\\A-Za-z])(?:(?:not|never|cannot)(?![A-Za-z])|{_BOUND})", re.IGNORECASE
+)
 _WORD = re.compile(
     r"(?!(?:a?(?:sin|cos|tan|cot|sec|csc)h?|log|ln|exp|sqrt|pi|or|and)\b)"
     r"[A-Za-z][a-z]+[.,]?"
@@ -70,6 +94,11 @@ def judge(prediction: str, answer: str) -> str:
     answer = (option and option.value) or answer
     prediction = prediction if "=" in answer else right_side(prediction)
     given, wanted = read_amount(prediction), read_amount(answer)
+    if _is_hedged(given, prediction) and not (
+        (_is_hedged(wanted, answer) or _SEVERAL.search(answer))
+        and _bounds(prediction) == _bounds(answer)
+    ):
+        return "wrong"
     if not (given.units and wanted.units):
         verdict = _compare(prediction, answer)
         if verdict != "wrong" or not (given.units or wanted.units):
@@ -138,6 +167,17 @@ def _peak_bytes() -> int:
     return int(peak.split()[1]) * 1024
 
 
+def _is_hedged(amount: Amount, text: str) -> bool:
+    """Whether an answer leaves open which number it is, or says which it is not."""
+    text = unwrapped(text)
+    return bool(_HEDGE.search(text) or (not amount.units and _TWO_AMOUNTS.search(text)))
+
+
+def _bounds(text: str) -> list[str]:
+    """The words that deny or bound, in which two hedged answers must agree."""
+    return [word.lower() for word in _DENIAL_OR_BOUND.findall(unwrapped(text))]
+
+
 def _with_tacit_unit(amount: Amount, other: Amount) -> Amount:
     """The amount as a pure number beside a percentage, with π in radians."""
     if amount.units:
@@ -187,7 +227,13 @@ def _compare(prediction: str, answer: str) -> str:
 
 
 def _equal(wanted, given) -> bool:
-    return verify(wanted, given, timeout_seconds=ALARM_SECONDS, raise_on_error=True)
+    return verify(
+        wanted,
+        given,
+        allow_set_relation_comp=True,  # x > 3 for (3, oo), not only the reverse
+        timeout_seconds=ALARM_SECONDS,
+        raise_on_error=True,
+    )
 
 
 def _rounds(value, answer: str) -> bool:
@@ -234,6 +280,8 @@ def _delimited(text: str) -> str:
     a formula, and part of a formula might equal the right answer by accident.
     """
     text = _UPRIGHT_CONSTANT.sub(r" \1", text)
+    text = _DEGREES_WITHIN.sub(r"\\\1\\left(\\frac{\3 \\pi}{180}\\right)", text)
+    text = _EMPTY_SET.sub(r"\\emptyset ", text)
     if _DELIMITED_MATH.search(text):
         return _PUNCTUATION_INSIDE.sub(r"\1", text)
     text = text.strip().removesuffix(".")

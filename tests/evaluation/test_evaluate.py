@@ -24,7 +24,7 @@ QUESTIONS = {
     "q1": ("sum", "46", "12\n34", r"<think>..</think>\boxed{46}", "stop", "12\n34"),
     "q2": ("sum", "7", "3\n4", r"\boxed{8}", "stop", "3 4"),
     "q3": ("sum", "9", "5\n4", r"\boxed{9}", "length", "54"),
-    "q4": ("product", "12", "3\n4", "no idea", "stop", "3\n4 5"),
+    "q4": ("product", "12", "3\n4", "no\nidea", "stop", "3\n4 5"),
     "q5": ("product", "20", None, r"\boxed{20}", "stop", "4\n5"),
 }
 ITEMS = tuple(
@@ -104,6 +104,36 @@ def test_cut_off_answer_is_wrong_and_none_whatever_it_says(rows):
     assert rows[2]["response"] == r"\boxed{9}" == rf"\boxed{{{rows[2]['answer']}}}"
     assert rows[2]["finish_reason"] == "length"
     assert (rows[2]["verdict"], rows[2]["extracted"]) == ("wrong", None)
+
+
+@pytest.mark.parametrize(
+    ("said", "extracted", "verdict"),
+    [
+        ("None of these", "None of these", "right"),
+        ("<think>2, or none?</think>\nnone of these.\n", "none of these.", "right"),
+        ("All of these", "All of these", "wrong"),
+        ("None of\nthese", None, "right"),
+        ("It may be all, or none, of these. " * 3, None, "wrong"),
+        ("<think>None of these", None, "wrong"),
+        ("", None, "wrong"),
+    ],
+)
+def test_a_short_line_of_words_is_an_answer(verify, said, extracted, verdict):
+    def generate(requests):
+        for request in requests:
+            yield Completion(
+                group=request.group,
+                sample=0,
+                text=said,
+                token_ids=np.zeros(1, np.int32),
+                behavior_log_probs=None,
+                policy_log_probs=None,
+                finish_reason="stop",
+            )
+
+    item = Item("q", "Which?", "None of these", ("q.png",), "", None)
+    (row,) = answer_questions(generate, verify, [item], seed=1)
+    assert (row["extracted"], row["verdict"]) == (extracted, verdict)
 
 
 def test_captions_are_right_when_they_say_the_same_but_for_spacing(rows):

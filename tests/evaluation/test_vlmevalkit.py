@@ -124,7 +124,15 @@ def test_options_are_the_lines_at_the_end(question, text, options):
 
 @pytest.mark.parametrize(
     ("answer", "letter"),
-    [("(B) 4 cm", "B"), ("C", "C"), ("(D)", "D"), ("4", "4"), ("Big", "Big")],
+    [
+        ("(B) 4 cm", "B"),
+        ("C", "C"),
+        ("(D)", "D"),
+        ("(K) 4 cm", "K"),
+        ("K", "K"),
+        ("4", "4"),
+        ("Big", "Big"),
+    ],
 )
 def test_of_a_choice_the_letter_stands_alone(answer, letter):
     assert vlmevalkit_row(make_row("1", "?", answer, ""))["answer"] == letter

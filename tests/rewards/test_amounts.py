@@ -23,6 +23,10 @@ from sophia_jax.rewards.units import NUMBER, PERCENT
         ("1,000 m", "1,000"),
         (r"\$ 2.30", "2.30"),
         ("€5", "5"),
+        (r"5\Omega", "5"),
+        (r"5\,\mathrm{k}\Omega", "5"),
+        (r"5\ \mu m", "5"),
+        (r"5\,\mu\mathrm{m}", "5"),
     ],
 )
 def test_the_unit_is_split_off(text, number):
@@ -38,6 +42,9 @@ def test_the_unit_is_split_off(text, number):
         "$12$",
         "5m",  # may be algebra
         "5x",
+        r"5\mu",
+        r"\sin 30^\circ",
+        r"2\cos(60°)",
         "x m",
         "2 a m",
         "12 apples",
@@ -57,6 +64,8 @@ def test_what_is_no_amount_is_left_alone(text):
     ("given", "wanted", "scale"),
     [
         ("1 m", "1 cm", 100),
+        (r"1\,\mathrm{k}\Omega", "1 ohm", 1000),
+        (r"1\ \mu m", "1 m", Fraction(1, 10**6)),
         ("1 km^2", "1 m^2", 10**6),
         ("1 L", "1 cm³", 1000),
         ("1 ha", "1 m^2", 10**4),

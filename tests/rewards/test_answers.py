@@ -82,6 +82,11 @@ def test_without_an_announcement_the_last_number_wins(text, answer):
         ("(B) III, IV and V", "(B) III, IV and V"),
         ("(A) has 7 cubes.\n(B) has 8 cubes.", "8"),
         ("The tree should be planted in region A.", "A"),
+        ("Since it is not A, it must be B.", "B"),
+        ("The figure that does not fit is B", "B"),
+        ("Of 26 pictures, it is (K).", "K"),
+        ("I counted 3.\n**K**", "K"),
+        ("(K) 12 cm", "(K) 12 cm"),
     ],
 )
 def test_a_choice_that_is_not_announced_is_found_by_its_place(text, answer):
@@ -117,6 +122,23 @@ def test_a_number_in_a_formula_stands_for_the_formula(text, answer):
     "text", ["", "   ", "I do not know.", "model X2b and H2O", "Final answer\n", "{}"]
 )
 def test_some_responses_give_no_answer(text):
+    assert extract_answer(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It is (A) or (B).",
+        "It could be A or B",
+        "I am torn between A and B",
+        "Either (A), (B)",
+        "It might be option A or option B.",
+        "The answer cannot be B",
+        "It isn't B.",
+        "It is definitely not (B).",
+    ],
+)
+def test_letters_that_are_denied_or_one_of_several_are_no_answer(text):
     assert extract_answer(text) is None
 
 

@@ -102,10 +102,64 @@ def test_only_a_right_verdict_is_true():
         ("x = \\sqrt{2}", "1.414", RIGHT),
         (r"\sqrt{3}", "1.414", WRONG),
         ("1.414", r"\sqrt{2}", WRONG),
+        (r"\sin 30^\circ", "1/2", RIGHT),
+        (r"2\cos\left(60^{\circ}\right) + 1", "2", RIGHT),
+        ("1", r"\tan 45°", RIGHT),
+        (r"\sin 60^\circ", "1/2", WRONG),
+        (r"\sin 30", "1/2", WRONG),
+        (r"\varnothing", r"\emptyset", RIGHT),
+        (r"\varnothing", "0", WRONG),
+        (r"5\,\mathrm{k}\Omega", "5000 Ω", RIGHT),
+        (r"5\Omega", "6 ohms", WRONG),
+        ("x > 3", r"(3,\infty)", RIGHT),
+        (r"3 \le x < 5", "[3,5)", RIGHT),
+        ("x > 3", r"[3,\infty)", WRONG),
+        ("x > 3", r"(4,\infty)", WRONG),
     ],
 )
 def test_algebra_decides(verifier, prediction, answer, verdict):
     assert verifier.verify([(f"Answer: {prediction}", answer)]) == [verdict]
+
+
+@pytest.mark.parametrize(
+    "prediction",
+    [
+        r"7\text{ cm or }8\text{ cm}",
+        r"7 \text{ cm}, 8 \text{ cm}",
+        r"8\text{ cm and }7\text{ cm}",
+        r"7\text{ apples or }8\text{ apples}",
+        r"7\text{ or more}",
+        "not 7",
+        "not 7 cm",
+        "less than 7",
+        "at most 7 cm",
+    ],
+)
+def test_a_hedged_or_negated_number_is_not_right(verifier, prediction):
+    pairs = [(boxed(prediction), answer) for answer in ("7", "7 cm", "7 apples")]
+    pairs += [(f"The answer is {prediction}", answer) for _, answer in pairs]
+    assert RIGHT not in verifier.verify(pairs)
+
+
+def test_a_bound_is_no_other_bound(verifier):
+    assert verifier.verify([(boxed("at least 7"), "at most 7 apples")]) == [WRONG]
+
+
+@pytest.mark.parametrize(
+    ("prediction", "answer"),
+    [
+        ("12 more apples", "12"),
+        (r"{1 \over 2}", "0.5"),
+        (r"2\text{ hours and }30\text{ minutes}", "150 minutes"),
+        (r"7\text{ cm and }8\text{ cm}", r"7\text{ cm}, 8\text{ cm}"),
+        ("x = 2 or x = 3", r"\{2, 3\}"),
+        ("2x or 3", "3, 2x"),
+        ("x or 3", "3, x"),
+        ("at least 7 apples", "at least 7"),
+    ],
+)
+def test_words_that_are_no_hedge_leave_a_number_right(verifier, prediction, answer):
+    assert verifier.verify([(boxed(prediction), answer)]) == [RIGHT]
 
 
 def test_verdicts_come_in_the_order_of_the_pairs(verifier):
@@ -141,17 +195,23 @@ def test_simple_answers_start_no_process():
         (boxed("4"), "4"),
         (boxed("5"), "4"),
         ("The answer is (B).", "B"),
+        ("It is option (K).", "(K) 12 cm"),
+        ("12 cm", "(K) 12 cm"),
+        ("L. 12 cm", "(K) 12 cm"),
         (boxed("Yes"), "yes"),
         (boxed(r"9^{9^{9^{9}}}"), r"9^{9^{9^{9}}}"),
         ("surplus", "Surplus"),
+        ("<think>a surplus?</think>\nSurplus.", "surplus"),
+        ("<think>surplus", "surplus"),
         ("I do not know", "5"),
         (r"<think> so \boxed{4}", "4"),
     ]
     with AnswerVerifier() as verifier:
         verdicts = verifier.verify(pairs)
         assert verifier._workers == []
-        assert verifier.counts == VerifierCounts(fast_path=6, no_answer=2)
-    assert verdicts == [RIGHT, WRONG, RIGHT, RIGHT, RIGHT, RIGHT, WRONG, WRONG]
+        assert verifier.counts == VerifierCounts(fast_path=10, no_answer=3)
+    chosen = [RIGHT, RIGHT, RIGHT, WRONG]
+    assert verdicts == [RIGHT, WRONG, *chosen, *[RIGHT] * 4, *[WRONG] * 3]
 
 
 def test_equal_pairs_are_judged_once_a_call():
