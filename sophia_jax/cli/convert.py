@@ -39,10 +39,17 @@ class Convert:
     def run(self, display: Display) -> None:
         from sophia_jax.cli.progress import size_unit
         from sophia_jax.models.checkpoint_folder import save_checkpoint
-        from sophia_jax.models.folder import load_model, save_model, stored_dtype
+        from sophia_jax.models.folder import (
+            check_layout,
+            load_model,
+            save_model,
+            stored_dtype,
+        )
 
         self._check_out()
         source = model_path(self.model)
+        if self.to != "orbax":
+            check_layout(source, self.to)
         dtype = stored_dtype(source) if self.dtype == "stored" else self.dtype
         model = load_model(source, dtype=dtype, track=display.track)
         written = self.out.with_name(f".{self.out.name}.new")

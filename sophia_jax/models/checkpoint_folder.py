@@ -23,7 +23,7 @@ from sophia_jax.tiles import TileGeometry
 from sophia_jax.types import InputError
 
 __all__ = [
-    "checkpoint_dtype",
+    "checkpoint_description",
     "is_checkpoint",
     "load_checkpoint",
     "save_checkpoint",
@@ -72,11 +72,6 @@ def save_checkpoint(model: Model, path: str | Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def checkpoint_dtype(folder: Path) -> jnp.dtype:
-    """The dtype in which a checkpoint's weights are stored."""
-    return _description(Path(folder).absolute())[2]
-
-
 def load_checkpoint(
     folder: Path, place: Place, *, dtype: jax.typing.DTypeLike
 ) -> Model:
@@ -94,7 +89,7 @@ def load_checkpoint(
       InputError: the folder is damaged, or of another version.
     """
     folder = Path(folder).absolute()
-    config, tiles, _, ends = _description(folder)
+    config, tiles, _, ends = checkpoint_description(folder)
 
     def abstract(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         name = jax.tree_util.keystr(path, simple=True, separator=".")
@@ -137,9 +132,17 @@ def _check_shapes(stored: Any, wanted: dict, folder: Path) -> None:
         raise InputError(f"{folder / WEIGHTS}: {'; '.join(differences)}")
 
 
-def _description(
+def checkpoint_description(
     folder: Path,
 ) -> tuple[ModelConfig, TileGeometry | None, jnp.dtype, tuple[int, ...]]:
+    """What `save_checkpoint` wrote beside the weights.
+
+    Returns:
+      The configuration, the tiles, the dtype of the weights, and the other end tokens.
+
+    Raises:
+      InputError: the description is damaged, or of another version.
+    """
     described = read_json(folder / MODEL)
     try:
         tiles = described["tiles"]

@@ -18,7 +18,7 @@ import numpy as np
 from sophia_jax.config import ModelConfig
 from sophia_jax.models.chat import template_name
 from sophia_jax.models.checkpoint_folder import (
-    checkpoint_dtype,
+    checkpoint_description,
     is_checkpoint,
     load_checkpoint,
 )
@@ -56,7 +56,14 @@ from sophia_jax.models.weights import (
 from sophia_jax.tiles import TileGeometry
 from sophia_jax.types import InputError, Track, untracked
 
-__all__ = ["load_model", "local_folder", "replicated", "save_model", "stored_dtype"]
+__all__ = [
+    "check_layout",
+    "load_model",
+    "local_folder",
+    "replicated",
+    "save_model",
+    "stored_dtype",
+]
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
 PREPROCESSOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
@@ -107,46 +114,19 @@ def load_model(
     place = place or replicated(mesh)
     if is_checkpoint(folder):
         return load_checkpoint(folder, place, dtype=dtype)
-    values = read_json(folder / CONFIG)
-    original = values.get("model_type") in ORIGINAL_KINDS
-    layout: Layout = "original" if original else "transformers"
-    problems = Problems(folder)
-    tokenizer = problems.attempt(load_tokenizer, folder)
-    where = str(folder / CONFIG)
-    if original:
-        config = problems.attempt(original_config, values, where, tokenizer)
-    else:
-        config = problems.attempt(config_from_hf, values, where)
-    headers, damaged, unread = problems.attempt(read_headers, folder) or ({}, [], set())
-    problems.found += damaged
-    tiles = None
-    if "vision_config" in values:
-        tiles = problems.attempt(_read_tiles, folder, values, original)
-    ends = problems.attempt(_other_end_ids, folder, tokenizer)
-    if config is not None and headers:
-        if "tie_word_embeddings" not in values.get("llm_config", values):
-            config = _with_stored_head(config, headers, layout)
-        headers, untied = _without_tied_head(config, headers, layout)
-        problems.found += untied
-        problems.found += mismatches(config, headers, layout, unread=unread)
-    if None not in (config, tokenizer):
-        problems.found += _conflicts(config, tokenizer, tiles)
-    problems.refuse()
-    config = _padded(config, vocab_multiple)
-    names = file_names(config, headers, layout)
+    found = _read_folder(folder)
+    config = _padded(found.config, vocab_multiple)
+    names = file_names(config, found.headers, found.layout)
 
     def read(name: str, rows: slice) -> np.ndarray:
-        return read_rows(names[name], headers[names[name]], rows)
+        return read_rows(names[name], found.headers[names[name]], rows)
 
     params = place_weights(
-        read,
-        config,
-        place,
-        layout=layout,
-        dtype=dtype,
-        track=track,
+        read, config, place, layout=found.layout, dtype=dtype, track=track
     )
-    return Model(config, model_graph(config), params, tokenizer, tiles, ends)
+    return Model(
+        config, model_graph(config), params, found.tokenizer, found.tiles, found.ends
+    )
 
 
 def save_model(
@@ -171,13 +151,11 @@ def save_model(
     if target.exists():
         raise InputError(f"{target}: expected a folder that does not exist, got one")
     dtype = jax.tree.leaves(model.params)[0].dtype.name
-    files = {CONFIG: _config_file(model, layout, dtype)}
+    files = _settings(model.config, model.tiles, model.tokenizer, layout, dtype)
     ends, pad = model.end_ids, model.tokenizer.pad_token_id
     files[GENERATION] = {"eos_token_id": list(ends) if ends[1:] else ends[0]}
     if pad is not None:
         files[GENERATION]["pad_token_id"] = pad
-    if model.tiles is not None and layout == "transformers":
-        files[PREPROCESSOR] = tiles_to_hf(model.tiles)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         temporary.mkdir(parents=True)
@@ -190,6 +168,22 @@ def save_model(
         raise InputError(f"{target}: cannot be written ({error})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_layout(path_or_repo: str | Path, layout: Layout) -> None:
+    """Whether `save_model` could write a model in a layout; no weight is read.
+
+    Raises:
+      InputError: it could not, or there is no such model.
+    """
+    folder = local_folder(path_or_repo)
+    if is_checkpoint(folder):
+        config, tiles, _, _ = checkpoint_description(folder)
+        tokenizer = load_tokenizer(folder)
+    else:
+        found = _read_folder(folder)
+        config, tiles, tokenizer = found.config, found.tiles, found.tokenizer
+    _settings(config, tiles, tokenizer, layout, "float32")
 
 
 def local_folder(path_or_repo: str | Path) -> Path:
@@ -229,7 +223,7 @@ def stored_dtype(path_or_repo: str | Path) -> jnp.dtype:
     """
     folder = local_folder(path_or_repo)
     if is_checkpoint(folder):
-        return checkpoint_dtype(folder)
+        return checkpoint_description(folder)[2]
     headers, problems, _ = read_headers(folder)
     found = {header.dtype for header in headers.values()}
     if problems:
@@ -240,6 +234,48 @@ def stored_dtype(path_or_repo: str | Path) -> jnp.dtype:
             f"{', '.join(sorted(found)) or 'none'}"
         )
     return jnp.dtype(DTYPES[found.pop()])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Folder:
+    """All of a model but its weights."""
+
+    config: ModelConfig
+    layout: Layout
+    headers: dict[str, TensorHeader]
+    tokenizer: Any
+    tiles: TileGeometry | None
+    ends: tuple[int, ...]
+
+
+def _read_folder(folder: Path) -> _Folder:
+    """Read and check everything but the weights, and tell all that does not fit."""
+    values = read_json(folder / CONFIG)
+    original = values.get("model_type") in ORIGINAL_KINDS
+    layout: Layout = "original" if original else "transformers"
+    problems = Problems(folder)
+    tokenizer = problems.attempt(load_tokenizer, folder)
+    where = str(folder / CONFIG)
+    if original:
+        config = problems.attempt(original_config, values, where, tokenizer)
+    else:
+        config = problems.attempt(config_from_hf, values, where)
+    headers, damaged, unread = problems.attempt(read_headers, folder) or ({}, [], set())
+    problems.found += damaged
+    tiles = None
+    if "vision_config" in values:
+        tiles = problems.attempt(_read_tiles, folder, values, original)
+    ends = problems.attempt(_other_end_ids, folder, tokenizer)
+    if config is not None and headers:
+        if "tie_word_embeddings" not in values.get("llm_config", values):
+            config = _with_stored_head(config, headers, layout)
+        headers, untied = _without_tied_head(config, headers, layout)
+        problems.found += untied
+        problems.found += mismatches(config, headers, layout, unread=unread)
+    if None not in (config, tokenizer):
+        problems.found += _conflicts(config, tokenizer, tiles)
+    problems.refuse()
+    return _Folder(config, layout, headers, tokenizer, tiles, ends)
 
 
 def replicated(mesh: jax.sharding.Mesh | None) -> Place:
@@ -266,13 +302,23 @@ def _other_end_ids(folder: Path, tokenizer: Any) -> tuple[int, ...]:
     return tuple(id_ for id_ in special if id_ != tokenizer.eos_token_id)
 
 
-def _config_file(model: Model, layout: Layout, dtype: str) -> dict:
+def _settings(
+    config: ModelConfig,
+    tiles: TileGeometry | None,
+    tokenizer: Any,
+    layout: Layout,
+    dtype: str,
+) -> dict[str, dict]:
+    """The files that say what a model is and how it sees pictures, by their names."""
     if layout == "original":
-        template = template_name(model.tokenizer)
-        return original_config_to_hf(
-            model.config, model.tiles, dtype=dtype, template=template
-        )
-    return config_to_hf(model.config, dtype=dtype)
+        template = template_name(tokenizer)
+        return {
+            CONFIG: original_config_to_hf(config, tiles, dtype=dtype, template=template)
+        }
+    files = {CONFIG: config_to_hf(config, dtype=dtype)}
+    if tiles is not None:
+        files[PREPROCESSOR] = tiles_to_hf(tiles)
+    return files
 
 
 def _padded(config: ModelConfig, vocab_multiple: int) -> ModelConfig:

@@ -56,3 +56,13 @@ def test_only_a_model_is_replaced_and_only_by_force(folders, tmp_path, capsys):
     assert (precious / "letter").exists()
     assert convert(out, out, "transformers", "--force") == 2
     assert (out / "model.json").exists()
+
+
+def test_what_a_layout_cannot_say_is_refused_before_weights_are_read(
+    folders, tmp_path, capsys
+):
+    assert convert(folders["qwen3"], tmp_path / "out", "original") == 2
+    printed = capsys.readouterr()
+    assert "qk_norm: expected False in the original layout" in printed.err
+    assert "weights" not in printed.out
+    assert not any(tmp_path.iterdir())
