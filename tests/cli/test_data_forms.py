@@ -121,9 +121,11 @@ def test_bad_rows_are_counted_by_reason(
 
 
 def test_rows_of_a_benchmark_are_left_out_and_listed(
-    cli, collecting, noisy, questions, tmp_path, lenient
+    cli, collecting, noisy, questions, change_row, tmp_path, lenient
 ):
     """One row has a benchmark's picture, smaller; another its words."""
+    asked = "What is sum number 3 if all of the other numbers are left out"
+    change_row(3, question=f"{asked}?")
     benchmark = tmp_path / "benchmark"
     benchmark.mkdir()
     with Image.open(questions.parent / noisy[1]["image"]) as picture:
@@ -132,7 +134,7 @@ def test_rows_of_a_benchmark_are_left_out_and_listed(
     theirs = [
         {"id": "x", "question": "Another one?", "image": "a.png"},
         {"id": "y", "question": "what is SUM number 4", "image": "none.png"},
-        {"id": "z", "question": "what is sum number 3", "image": "b.png"},
+        {"id": "z", "question": asked.lower(), "image": "b.png"},
     ]
     (benchmark / "items.jsonl").write_text("\n".join(map(json.dumps, theirs)))
     run = tmp_path / "run"
