@@ -34,7 +34,8 @@ from sophia_jax.models.original_config import original_config_to_hf
 from sophia_jax.models.placing import Place, place_weights
 from sophia_jax.models.safetensors import read_headers, read_rows, write_tensors
 from sophia_jax.models.tokenizer import load_tokenizer
-from sophia_jax.models.weights import Layout, file_names, to_hf
+from sophia_jax.models.weight_table import Layout
+from sophia_jax.models.weights import file_names, to_hf
 from sophia_jax.tiles import TileGeometry
 from sophia_jax.types import InputError, Track, untracked
 

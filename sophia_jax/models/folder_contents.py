@@ -22,7 +22,8 @@ from sophia_jax.models.safetensors import (
     read_rows,
 )
 from sophia_jax.models.tokenizer import IMAGE_CONTEXT, load_tokenizer
-from sophia_jax.models.weights import Layout, file_names, head_names, mismatches
+from sophia_jax.models.weight_table import Layout
+from sophia_jax.models.weights import file_names, head_names, mismatches
 from sophia_jax.tiles import TileGeometry
 from sophia_jax.types import InputError
 

@@ -180,8 +180,7 @@ def rms_norm(
         ∂L/∂x = r s ∂L/∂y - x r³ mean(s p),   ∂L/∂s = Σ r p,   p = x ∂L/∂y
 
     Both sums of the backward pass are written as products of p with a vector. As sums
-    of three factors, which is what autodiff gives, XLA takes 10 to 30 times as long
-    over them on a CPU.
+    of three factors, which is what autodiff gives, XLA computes them slowly on a CPU.
 
     Args:
       x: embeddings.

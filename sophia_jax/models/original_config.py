@@ -7,13 +7,13 @@ from typing import Any
 from sophia_jax.config import ModelConfig, TextConfig, VisionConfig
 from sophia_jax.models.hf_config import rope_to_hf, text_config
 from sophia_jax.models.hf_fields import Fields
+from sophia_jax.models.tokenizer import IMAGE_CONTEXT
 from sophia_jax.tiles import TileGeometry
 from sophia_jax.types import InputError
 
 __all__ = ["ORIGINAL_KINDS", "original_config", "original_config_to_hf"]
 
 MULTIMODAL, TEXT_ONLY = ORIGINAL_KINDS = ("internvl_chat", "internlm2")
-IMAGE_CONTEXT = "<IMG_CONTEXT>"
 VISION_KIND = "intern_vit_6b"  # that of the 300M tower too
 
 

@@ -16,15 +16,13 @@ import numpy as np
 
 from sophia_jax.config import ModelConfig
 from sophia_jax.models.internvl import abstract_params
+from sophia_jax.models.weight_table import Layout, Weight, weight_table
 from sophia_jax.models.weights import (
-    Layout,
-    Weight,
     file_rows,
     get_param,
     patches_from_file,
     row_runs,
     tensor_names,
-    weight_table,
 )
 from sophia_jax.types import Array, Track, untracked
 
@@ -206,10 +204,7 @@ def _cut(rows: np.ndarray, piece: _Piece) -> np.ndarray:
 
 
 def _turned(rows: np.ndarray) -> np.ndarray:
-    """The transposed matrix, copied a few rows at a time, which caches hold.
-
-    As a whole, NumPy takes three times as long, and so does XLA on a CPU.
-    """
+    """The transposed matrix, copied a few rows at a time, which caches hold."""
     bits = rows.view(f"u{rows.itemsize}")
     turned = np.empty(bits.shape[::-1], bits.dtype)
     for first in range(0, len(bits), TURNED_ROWS):

@@ -21,7 +21,8 @@ from sophia_jax.models.folder import load_model, replicated, save_model
 from sophia_jax.models.internvl import abstract_params
 from sophia_jax.models.placing import place_weights
 from sophia_jax.models.safetensors import read_headers, read_tensor, write_tensors
-from sophia_jax.models.weights import mismatches, to_hf, weight_table
+from sophia_jax.models.weight_table import weight_table
+from sophia_jax.models.weights import mismatches, to_hf
 from sophia_jax.types import InputError
 
 ALL = ("untied", "tied", "qwen3", "llama", "dynamic", "yarn", "layer_norm", "rms_norm")

@@ -17,7 +17,8 @@ from sophia_jax.models.internvl import abstract_params
 from sophia_jax.models.original_config import original_config
 from sophia_jax.models.safetensors import TensorHeader
 from sophia_jax.models.tokenizer import IMAGE_CONTEXT
-from sophia_jax.models.weights import file_names, mismatches, weight_table
+from sophia_jax.models.weight_table import weight_table
+from sophia_jax.models.weights import file_names, mismatches
 
 ORIGINALS = ("internlm2", "qwen2", "internvit_6b")
 SHARED = os.environ.get("SOPHIA_SHARED")

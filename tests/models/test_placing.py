@@ -15,7 +15,8 @@ from sophia_jax.models.folder import load_model, replicated
 from sophia_jax.models.hf_config import config_from_hf
 from sophia_jax.models.internvl import abstract_params
 from sophia_jax.models.safetensors import read_json, write_tensors
-from sophia_jax.models.weights import Weight, row_runs, to_hf
+from sophia_jax.models.weight_table import Weight
+from sophia_jax.models.weights import row_runs, to_hf
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 100, 5000])
