@@ -17,6 +17,7 @@ from PIL import Image
 
 from sophia_jax.data.images import load_image, tile_image
 from sophia_jax.models.model import Model
+from sophia_jax.models.moving import local_model
 from sophia_jax.tiles import TileGeometry
 from sophia_jax.types import Array
 
@@ -44,7 +45,8 @@ def encode_images(
       ValueError: the model has no vision tower.
       InputError: a file is missing, damaged or no picture.
     """
-    return _encode(model, [(image, _tiles(model)) for image in images])
+    tiles = _tiles(model)
+    return _encode(local_model(model), [(image, tiles) for image in images])
 
 
 class ImageEncoder:
@@ -59,7 +61,7 @@ class ImageEncoder:
     """
 
     def __init__(self, model: Model, *, max_bytes: int = 2**30):
-        self._model = model
+        self._model = local_model(model)
         self._tiles = _tiles(model)
         self._max_bytes = max_bytes
         self._num_bytes = 0
