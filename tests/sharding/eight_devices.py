@@ -74,9 +74,8 @@ def one_step(config, params, examples, sizes):
     """Loss, weights after a step down the gradient, and whether places were kept."""
     partition = None
     if sizes is not None:
-        mesh = make_mesh(
-            **sizes, devices=jax.devices()[: np.prod(list(sizes.values()))]
-        )
+        count = np.prod(list(sizes.values()))
+        mesh = make_mesh(**sizes, devices=jax.devices()[:count])
         partition = Partition(mesh, TRAINING)
         params = jax.device_put(params, param_shardings(config, partition))
     graphdef = model_graph(config, partition)
@@ -138,18 +137,14 @@ def samples(folders):
         for sizes in ({"data": 4, "tensor": 2}, {"data": -1}):
             models.append(load_model(folder, mesh=make_mesh(**sizes), rules=DECODING))
         requests = [
-            Request(
-                group=f"{number}", text="Read it: " + "12 + 3 " * number, seed=number
-            )
-            for number in range(6)
+            Request(str(n), "Read it: " + "12 + 3 " * n, num_samples=3, seed=n)
+            for n in range(6)
         ]
         found[folder] = []
         for model in models:
             engine = Engine(model, SamplingConfig(12), slots=16, page=16)
             said = {}
-            for done in engine(
-                Request(**(vars(request) | {"num_samples": 3})) for request in requests
-            ):
+            for done in engine(requests):
                 said[f"{done.group} {done.sample}"] = [
                     done.token_ids.tolist(),
                     done.policy_log_probs.tolist(),
@@ -159,9 +154,10 @@ def samples(folders):
 
 
 def moves(folder):
-    """A model laid out for training, moved to decode elsewhere and back, chunk by chunk."""
-    mesh = make_mesh(fsdp=2, tensor=2, devices=jax.devices()[:4])
-    there = Partition(make_mesh(data=2, tensor=2, devices=jax.devices()[:4]), DECODING)
+    """A model laid out for training, moved to decode elsewhere, and back."""
+    four = jax.devices()[:4]
+    mesh = make_mesh(fsdp=2, tensor=2, devices=four)
+    there = Partition(make_mesh(data=2, tensor=2, devices=four), DECODING)
     elsewhere = Partition(make_mesh(tensor=2, devices=jax.devices()[4:6]), DECODING)
     model = load_model(folder, mesh=mesh)
     plain = jax.tree.map(np.asarray, model.params)
@@ -169,13 +165,13 @@ def moves(folder):
     for partition in (there, elsewhere, model.partition):
         before = jax.tree.leaves(model.params)
         model = move_model(model, partition, donate=True)
+        pairs = zip(before, jax.tree.leaves(model.params), strict=True)
         found.append(
             {
                 "equal": largest_difference(model.params, plain) == 0,
                 "given up": all(
-                    array.is_deleted()
-                    or any(array is x for x in jax.tree.leaves(model.params))
-                    for array in before
+                    old.is_deleted() or old.sharding.is_equivalent_to(new.sharding, 1)
+                    for old, new in pairs
                 ),
                 "placed": all(
                     jax.tree.leaves(
