@@ -23,7 +23,6 @@ __all__ = [
     "Int",
     "Item",
     "JudgeFn",
-    "Remat",
     "Request",
     "RewardFn",
     "Scalar",
@@ -91,9 +90,6 @@ class Request:
 
 
 FinishReason = Literal["stop", "length", "cancelled", "too_long", "refused"]
-
-Remat = Literal["none", "block", "projections"]
-"""What layers form again in the backward pass: nothing, all, or all but projections."""
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,8 @@ def causal_mask(
     context_ids = segment_ids if context_ids is None else context_ids
     same = segment_ids[:, :, None] == context_ids[:, None, :]
     places = first_query + jnp.arange(segment_ids.shape[1])
-    return same & (places[:, None] >= jnp.arange(context_ids.shape[1]))[None]
+    context = jnp.arange(context_ids.shape[1])
+    return same & (places[:, None] >= context[None])[None]
 
 
 @typed

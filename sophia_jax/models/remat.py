@@ -8,16 +8,17 @@ from typing import get_args
 import jax
 from jax.ad_checkpoint import checkpoint_name
 
-from sophia_jax.types import Array, Remat
+from sophia_jax.config import Remat
+from sophia_jax.types import Array
 
 __all__ = ["ATTENTION", "check_remat", "kept", "rematerialised"]
 
-ATTENTION = "attention"
-PROJECTIONS = ("query", "key", "value", ATTENTION, "out")
+PROJECTION = "projection"  # into queries, keys and values, and out of attention
+ATTENTION = "attention"  # and the logarithm of its weights' sum
 
 
-def kept(x: Array, name: str) -> Array:
-    """The same array, under a name by which the policy "projections" knows it."""
+def kept(x: Array, name: str = PROJECTION) -> Array:
+    """The same array, which the policy "projections" keeps."""
     return checkpoint_name(x, name)
 
 
@@ -49,7 +50,7 @@ def rematerialised(layer: Callable, remat: Remat) -> Callable:
         return layer
     if remat == "block":
         return jax.checkpoint(layer)
-    policy = jax.checkpoint_policies.save_only_these_names(*PROJECTIONS)
+    policy = jax.checkpoint_policies.save_only_these_names(PROJECTION, ATTENTION)
     return jax.checkpoint(layer, policy=policy)
 
 

@@ -6,8 +6,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sophia_jax.config import ModelConfig, VisionConfig
-from sophia_jax.models.layers import LayerNorm, RMSNorm, attention, stack_layers
+from sophia_jax.config import ModelConfig, Remat, VisionConfig
+from sophia_jax.models.attention_backends import full_attention
+from sophia_jax.models.layers import LayerNorm, RMSNorm, stack_layers
+from sophia_jax.models.remat import kept, rematerialised
+from sophia_jax.sharding import Partition
 from sophia_jax.types import Array, Float, typed
 
 __all__ = ["InternViT", "Projector", "pixel_shuffle"]
@@ -21,8 +24,11 @@ def make_norm(config: VisionConfig) -> nnx.Module:
 
 
 class VisionAttention(nnx.Module):
-    def __init__(self, config: VisionConfig, rngs: nnx.Rngs):
+    def __init__(
+        self, config: VisionConfig, rngs: nnx.Rngs, partition: Partition | None
+    ):
         size = config.hidden_size
+        self.partition = partition
         self.num_heads = config.num_heads
         self.query = nnx.Linear(size, size, use_bias=config.qkv_bias, rngs=rngs)
         self.key = nnx.Linear(size, size, use_bias=config.qkv_bias, rngs=rngs)
@@ -34,19 +40,22 @@ class VisionAttention(nnx.Module):
         self.qk_norm = config.qk_norm
 
     def __call__(self, x: Array) -> Array:
-        query, key, value = self.query(x), self.key(x), self.value(x)
+        query, key, value = map(kept, (self.query(x), self.key(x), self.value(x)))
         if self.qk_norm:
             query, key = self.query_norm(query), self.key_norm(key)
         heads = (*x.shape[:2], self.num_heads, -1)
-        out = attention(query.reshape(heads), key.reshape(heads), value.reshape(heads))
-        return self.out(out.reshape(x.shape))
+        query, key, value = (part.reshape(heads) for part in (query, key, value))
+        out = full_attention(query, key, value, partition=self.partition)
+        return kept(self.out(out.reshape(x.shape)))
 
 
 class VisionLayer(nnx.Module):
-    def __init__(self, config: VisionConfig, rngs: nnx.Rngs):
+    def __init__(
+        self, config: VisionConfig, rngs: nnx.Rngs, partition: Partition | None
+    ):
         size = config.hidden_size
         self.attention_norm = make_norm(config)
-        self.attention = VisionAttention(config, rngs)
+        self.attention = VisionAttention(config, rngs, partition)
         self.attention_scale = nnx.Param(jnp.full((size,), config.layer_scale))
         self.mlp_norm = make_norm(config)
         self.up = nnx.Linear(size, config.mlp_size, rngs=rngs)
@@ -64,7 +73,13 @@ class VisionLayer(nnx.Module):
 class InternViT(nnx.Module):
     """The vision transformer: patches and a class token, no final norm."""
 
-    def __init__(self, config: VisionConfig, *, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        config: VisionConfig,
+        *,
+        rngs: nnx.Rngs,
+        partition: Partition | None = None,
+    ):
         size, patch = config.hidden_size, config.patch_size
         self.patch_size = patch
         self.patch = nnx.Linear(patch * patch * config.num_channels, size, rngs=rngs)
@@ -73,11 +88,14 @@ class InternViT(nnx.Module):
         num_positions = config.patches_per_side**2 + 1
         self.positions = nnx.Param(normal(rngs.params(), (1, num_positions, size)))
         self.layers = stack_layers(
-            lambda rngs: VisionLayer(config, rngs), config.num_layers, rngs
+            lambda rngs: VisionLayer(config, rngs, partition), config.num_layers, rngs
         )
 
     def __call__(
-        self, tiles: Float[Array, "tile height width channel"]
+        self,
+        tiles: Float[Array, "tile height width channel"],
+        *,
+        remat: Remat = "none",
     ) -> Float[Array, "tile patch hidden"]:
         """One vector per patch, row by row; the class token is dropped."""
         tiles = tiles.astype(self.patch.kernel.dtype)
@@ -91,7 +109,7 @@ class InternViT(nnx.Module):
         def layer(x: Array, weights: nnx.State) -> tuple[Array, None]:
             return nnx.merge(graphdef, weights)(x), None
 
-        return jax.lax.scan(layer, x, weights)[0][:, 1:]
+        return jax.lax.scan(rematerialised(layer, remat), x, weights)[0][:, 1:]
 
 
 class Projector(nnx.Module):
