@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import get_args
+from typing import Any, get_args
 
 import jax
 from jax.ad_checkpoint import checkpoint_name
@@ -50,8 +50,15 @@ def rematerialised(layer: Callable, remat: Remat) -> Callable:
         return layer
     if remat == "block":
         return jax.checkpoint(layer)
-    policy = jax.checkpoint_policies.save_only_these_names(PROJECTION, ATTENTION)
+    policies = jax.checkpoint_policies
+    named = policies.save_only_these_names(PROJECTION, ATTENTION)
+    policy = policies.save_from_both_policies(named, _is_cudnn_attention)
     return jax.checkpoint(layer, policy=policy)
+
+
+def _is_cudnn_attention(primitive: Any, *_: Any, **__: Any) -> bool:
+    """The logarithm of its weights' sum is named nowhere; its outputs are kept whole."""
+    return primitive.name.startswith("dot_product_attention_fwd")
 
 
 def check_remat(remat: str) -> None:

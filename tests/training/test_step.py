@@ -148,7 +148,9 @@ def test_no_gradient_of_frozen_parts_is_computed(
 
     encode = InternVL.encode_images
     monkeypatch.setattr(
-        InternVL, "encode_images", lambda self, tiles: watched(encode(self, tiles))
+        InternVL,
+        "encode_images",
+        lambda self, tiles, **options: watched(encode(self, tiles, **options)),
     )
     batch = pack(picture_examples)
 
