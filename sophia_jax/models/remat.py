@@ -57,7 +57,7 @@ def rematerialised(layer: Callable, remat: Remat) -> Callable:
 
 
 def _is_cudnn_attention(primitive: Any, *_: Any, **__: Any) -> bool:
-    """The logarithm of its weights' sum is named nowhere; its outputs are kept whole."""
+    """Its outputs have no names, among them the logarithm of its weights' sum."""
     return primitive.name.startswith("dot_product_attention_fwd")
 
 
