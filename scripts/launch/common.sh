@@ -31,7 +31,7 @@ usage() {
 quoted() {
   local word line=
   for word; do
-    if [[ ! $word =~ ^[A-Za-z0-9_@%+=:,./~-]+$ ]]; then
+    if [[ ! $word =~ ^[A-Za-z0-9_@%+=:,./-]+$ ]]; then
       if [[ $word =~ ^(--[a-z-]+=)(.*)$ ]]; then
         word=${BASH_REMATCH[1]}${BASH_REMATCH[2]@Q}
       else

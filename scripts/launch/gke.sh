@@ -106,7 +106,8 @@ render() {
     [ "$key" = COMMAND ] || text=${text//"@$key@"/"${values[$key]}"}
   done
   # The command comes last, since it may hold what looks like a place.
-  echo "${text//@COMMAND@/"${values[COMMAND]}"}"
+  text=${text//@COMMAND@/"${values[COMMAND]}"}
+  echo "$text"
 }
 
 needs_jobset() {

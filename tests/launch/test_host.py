@@ -76,6 +76,31 @@ def test_exit_code_75_alone_starts_it_again_and_logs_are_kept(host, state, tmp_p
     assert log.read_text().count("exit code 75") == 4
 
 
+def test_an_install_is_told_by_what_it_installed(host, launch, tmp_path):
+    base = tmp_path / "sophia-jax"
+    (base / "venv" / "bin").mkdir(parents=True)
+    python = base / "venv" / "bin" / "python"
+    python.write_text('#!/bin/sh\necho "$PWD $@" >>"$FAKE/pip"\necho "jax 0.10.2"\n')
+    python.chmod(0o755)
+    (tmp_path / "pyproject.toml").write_text("")
+    tar = ["tar", "-C", tmp_path, "-czf", base / "source.tar.gz", "pyproject.toml"]
+    subprocess.run(tar, check=True)
+    code, lines, _ = launch("host.sh", "install", "tpu", "source.tar.gz")
+    assert (code, lines[-1]) == (0, "jax 0.10.2")
+    assert (base / "source" / "pyproject.toml").exists()
+    assert host("status", "run") == (0, "idle")
+    launch("host.sh", "install", "cuda", "git+https://h/r.git@v1")
+    installs = (tmp_path / "pip").read_text().splitlines()
+    pip = f"{base} -m pip install --quiet --disable-pip-version-check"
+    assert installs[::2] == [
+        f"{pip} ./source[tpu]",
+        f"{pip} sophia-jax[cuda] @ git+https://h/r.git@v1",
+    ]
+    python.write_text("#!/bin/sh\nexit 1\n")  # the next fails
+    assert launch("host.sh", "install", "tpu", "source.tar.gz")[0] == 1
+    assert host("status", "run") == (0, "bare")
+
+
 def test_a_rebooted_host_has_lost_its_run(host, state, tmp_path):
     host("start", "0", "run", "true")
     state("run", "exit 0 ")
