@@ -134,7 +134,10 @@ def host_settings(
     if not platforms or "tpu" in platforms.split(","):
         if "TPU_WORKER_HOSTNAMES" in environment:
             return _on_gke_tpu(environment)
-        if "TPU_ML_PLATFORM" in environment:  # set by JAX where it finds chips
+        # The first is set by JAX where it finds chips, the second where no metadata
+        # server knows of others: on Colab and Kaggle.
+        on_cloud = "TPU_SKIP_MDS_QUERY" not in environment
+        if "TPU_ML_PLATFORM" in environment and on_cloud:
             return HostSettings(cluster_detection_method="gcetpu")
     if "SLURM_JOB_ID" in environment:
         return _in_slurm(environment)

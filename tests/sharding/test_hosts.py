@@ -48,6 +48,7 @@ FLAGS = {"coordinator": "node-1:1234", "num_processes": 2, "process_id": 1}
         ({"TPU_ML_PLATFORM": "JAX"}, {}, "gcetpu"),
         ({"TPU_ML_PLATFORM": "JAX", "JAX_PLATFORMS": "tpu,cpu"}, {}, "gcetpu"),
         ({"TPU_ML_PLATFORM": "JAX", "JAX_PLATFORMS": "cpu"}, {}, None),
+        ({"TPU_ML_PLATFORM": "JAX", "TPU_SKIP_MDS_QUERY": "1"}, {}, None),
         (GKE_TPU | JOBSET, {}, "gketpu"),
         (GKE_TPU | SLICES, {}, "gketpu"),
         (GKE_TPU | {"TPU_WORKER_HOSTNAMES": "localhost"}, {}, None),
