@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from sophia_jax.cli.options import RolloutOptions, RunOptions, TraceOptions, leave_page
+from sophia_jax.cli.options import (
+    HostOptions,
+    RolloutOptions,
+    RunOptions,
+    TraceOptions,
+    leave_page,
+)
 from sophia_jax.cli.tables import rollout_line
 
 if TYPE_CHECKING:
@@ -28,6 +34,7 @@ class Collect:
     """Of all samples."""
     restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
     trace: Annotated[TraceOptions, tyro.conf.OmitArgPrefixes] = TraceOptions()
+    hosts: Annotated[HostOptions, tyro.conf.OmitArgPrefixes] = HostOptions()
 
     @property
     def folder(self) -> Path:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from sophia_jax.cli.options import (
+    HostOptions,
     PromptSet,
     RunOptions,
     TraceOptions,
@@ -73,6 +74,7 @@ class Evaluate:
     """Of all samples, and of the resamples of the intervals."""
     restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
     trace: Annotated[TraceOptions, tyro.conf.OmitArgPrefixes] = TraceOptions()
+    hosts: Annotated[HostOptions, tyro.conf.OmitArgPrefixes] = HostOptions()
 
     @property
     def folder(self) -> Path:

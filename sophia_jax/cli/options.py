@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sophia_jax.recipes.phases import MixPart, UpdateConfig
 
 __all__ = [
+    "HostOptions",
     "PromptSet",
     "RolloutOptions",
     "RunOptions",
@@ -173,6 +174,22 @@ class TraceOptions:
     """Seconds of the run that are traced to OUT/profile, for XProf or Perfetto."""
     profile_after_seconds: float = 60.0
     """Seconds until the trace begins: by then most programs are compiled."""
+
+
+@dataclass(frozen=True)
+class HostOptions:
+    """Several processes that run the same command together.
+
+    Each is started with the same options; a TPU slice, srun and a GKE JobSet tell them
+    apart by themselves.
+    """
+
+    coordinator: str | None = None
+    """Address of process 0 as HOST:PORT; None to look in the environment."""
+    num_processes: int | None = None
+    """Of the whole run; 1 alone means no others, whatever the environment says."""
+    process_id: int | None = None
+    """Of this process, from 0."""
 
 
 def _mix_part(given: str) -> MixPart:
