@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 __all__ = [
+    "LoraConfig",
+    "LoraTarget",
     "ModelConfig",
     "OptimizerConfig",
     "RoutingConfig",
@@ -178,6 +180,41 @@ class ModelConfig:
         if self.vision is None:
             return 0
         return (self.vision.patches_per_side // self.pixel_shuffle) ** 2
+
+
+LoraTarget = Literal["query", "key", "value", "out", "gate", "up", "down"]
+"""The matrices of a decoder's layer."""
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adapters of the decoder's layers: W + alpha / rank A B.
+
+    Reference:
+      Hu et al., 2021, "LoRA", https://arxiv.org/abs/2106.09685, section 4.1.
+    """
+
+    rank: int = 16  # columns of A, rows of B
+    alpha: float = 32.0
+    targets: tuple[LoraTarget, ...] = get_args(LoraTarget)
+
+    def __post_init__(self) -> None:
+        _require(self.rank > 0, "lora rank", "> 0", self.rank)
+        _require(self.alpha > 0, "lora alpha", "> 0", self.alpha)
+        known = set(self.targets) <= set(get_args(LoraTarget))
+        _require(
+            bool(self.targets)
+            and known
+            and len(set(self.targets)) == len(self.targets),
+            "lora targets",
+            f"some of {', '.join(get_args(LoraTarget))}, each once",
+            ", ".join(self.targets) or "none",
+        )
+
+    @property
+    def scale(self) -> float:
+        """What A B is multiplied by."""
+        return self.alpha / self.rank
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from sophia_jax.models.layers import (
     partial_attention,
     stack_layers,
 )
+from sophia_jax.models.low_rank import LayerAdapters, adapted
 from sophia_jax.models.packed_attention import packed_attention
 from sophia_jax.models.paged import Chains, Pages, Rows, chain_attention
 from sophia_jax.models.rotary import rotary, rotate
@@ -80,29 +81,51 @@ class DecoderLayer(nnx.Module):
         self.down = linear_out(config.mlp_size)
 
     def __call__(
-        self, x: Array, turns: Array, attend: Attend, layer: Array, cache: Any
+        self,
+        x: Array,
+        turns: Array,
+        attend: Attend,
+        layer: Array,
+        cache: Any,
+        adapters: LayerAdapters | None = None,
     ) -> tuple[Array, Any]:
+        project = functools.partial(adapted, adapters)
         heads = (*x.shape[:2], -1, self.config.head_dim)
         normed = self.attention_norm(x)
         query, key, value = (
-            project(normed).reshape(heads)
-            for project in (self.query, self.key, self.value)
+            project(name, linear, normed).reshape(heads)
+            for name, linear in (
+                ("query", self.query),
+                ("key", self.key),
+                ("value", self.value),
+            )
         )
         if self.config.qk_norm:
             query, key = self.query_norm(query), self.key_norm(key)
         query, key = rotate(query, turns), rotate(key, turns)
         out, cache = attend(query, key, value, layer, cache)
-        x = x + self.out(out.reshape(*x.shape[:2], -1))
+        x = x + project("out", self.out, out.reshape(*x.shape[:2], -1))
         normed = self.mlp_norm(x)
-        out = self.down(gated_silu(self.gate(normed), self.up(normed)))
-        return x + out, cache
+        gate, up = project("gate", self.gate, normed), project("up", self.up, normed)
+        return x + project("down", self.down, gated_silu(gate, up)), cache
 
 
 class Decoder(nnx.Module):
-    """Embedding, stacked layers, final norm and (unless tied) an output head."""
+    """Embedding, stacked layers, final norm and (unless tied) an output head.
 
-    def __init__(self, config: TextConfig, *, rngs: nnx.Rngs):
+    Adapters are another module's, so that they are a part of the parameters by
+    themselves; the layers only look at them.
+    """
+
+    def __init__(
+        self,
+        config: TextConfig,
+        *,
+        rngs: nnx.Rngs,
+        adapters: LayerAdapters | None = None,
+    ):
         self.config = config
+        self.adapters = adapters
         # A tied embedding is also the head, whose logits must start small.
         std = config.hidden_size**-0.5 if config.tied_head else 1.0
         self.embedding = nnx.Embed(
@@ -289,7 +312,7 @@ class Decoder(nnx.Module):
         XLA on CPU copies a layer's weights out of the stack before each use, which
         takes longer than multiplying them with a few tokens.
         """
-        weights = nnx.state(self.layers)
+        weights = nnx.state((self.layers, self.adapters))
         return [
             jax.tree.map(lambda stacked, layer=layer: stacked[layer], weights)
             for layer in range(self.config.num_layers)
@@ -306,13 +329,12 @@ class Decoder(nnx.Module):
         layers: Sequence[nnx.State] | None = None,
     ) -> tuple[Array, Any]:
         """The layers in turn; the cache rides in the carry, so that there is one."""
-        graphdef, weights = nnx.split(self.layers)
+        graphdef, weights = nnx.split((self.layers, self.adapters))
 
         def body(carry, xs):
-            layer, weights = xs
-            return nnx.merge(graphdef, weights)(
-                carry[0], turns, attend, layer, carry[1]
-            ), None
+            number, weights = xs
+            layer, adapters = nnx.merge(graphdef, weights)
+            return layer(carry[0], turns, attend, number, carry[1], adapters), None
 
         body = jax.checkpoint(body) if remat else body
         carry = (x, cache)

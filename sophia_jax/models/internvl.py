@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sophia_jax.config import ModelConfig
+from sophia_jax.config import LoraConfig, ModelConfig
 from sophia_jax.models.decoder import Decoder
+from sophia_jax.models.low_rank import stacked_adapters
 from sophia_jax.models.vision import InternViT, Projector, pixel_shuffle
 from sophia_jax.types import Array, Float, Int
 
@@ -15,14 +16,22 @@ __all__ = ["InternVL", "abstract_params", "init_params", "model_graph"]
 
 
 class InternVL(nnx.Module):
-    """Vision tower, projector and decoder; without a vision config, the decoder."""
+    """Vision tower, projector and decoder; without a vision config, the decoder.
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+    What `lora` asks for stands beside them, in `adapters`.
+    """
+
+    def __init__(
+        self, config: ModelConfig, *, rngs: nnx.Rngs, lora: LoraConfig | None = None
+    ):
         self.config = config
         if config.vision is not None:
             self.vision = InternViT(config.vision, rngs=rngs)
             self.projector = Projector(config, rngs=rngs)
-        self.decoder = Decoder(config.text, rngs=rngs)
+        adapters = None
+        if lora is not None:
+            adapters = self.adapters = stacked_adapters(config.text, lora, rngs)
+        self.decoder = Decoder(config.text, rngs=rngs, adapters=adapters)
 
     def encode_images(
         self, tiles: Float[Array, "tile height width channel"]
@@ -51,14 +60,14 @@ class InternVL(nnx.Module):
         return jnp.where(image_index[..., None] >= 0, flat[image_index], embeds)
 
 
-def model_graph(config: ModelConfig) -> nnx.GraphDef:
+def model_graph(config: ModelConfig, *, lora: LoraConfig | None = None) -> nnx.GraphDef:
     """The model's structure: `nnx.merge(model_graph(config), params)` is the model."""
-    return nnx.split(_abstract(config))[0]
+    return nnx.split(_abstract(config, lora))[0]
 
 
-def abstract_params(config: ModelConfig) -> dict:
-    """The shapes and dtypes of `init_params`, without allocating anything."""
-    return nnx.to_pure_dict(nnx.split(_abstract(config))[1])
+def abstract_params(config: ModelConfig, *, lora: LoraConfig | None = None) -> dict:
+    """The shapes and dtypes of `init_params`, and of adapters; nothing is allocated."""
+    return nnx.to_pure_dict(nnx.split(_abstract(config, lora))[1])
 
 
 def init_params(key: jax.Array, config: ModelConfig) -> dict:
@@ -66,5 +75,5 @@ def init_params(key: jax.Array, config: ModelConfig) -> dict:
     return nnx.to_pure_dict(nnx.split(InternVL(config, rngs=nnx.Rngs(key)))[1])
 
 
-def _abstract(config: ModelConfig) -> InternVL:
-    return nnx.eval_shape(lambda: InternVL(config, rngs=nnx.Rngs(0)))
+def _abstract(config: ModelConfig, lora: LoraConfig | None) -> InternVL:
+    return nnx.eval_shape(lambda: InternVL(config, rngs=nnx.Rngs(0), lora=lora))
