@@ -93,11 +93,11 @@ def _init(key: jax.Array, config: TextConfig, lora: LoraConfig) -> dict:
 
 @typed
 def _merge(
-    kernel: Float[Array, "layer in out"],
-    a: Float[Array, "layer in rank"],
-    b: Float[Array, "layer rank out"],
+    kernel: Float[Array, "layer inputs outputs"],
+    a: Float[Array, "layer inputs rank"],
+    b: Float[Array, "layer rank outputs"],
     scale: float | Float[Array, ""],
-) -> Float[Array, "layer in out"]:
+) -> Float[Array, "layer inputs outputs"]:
     """All layers in turn, so that float32 copies are of one layer alone."""
 
     def add(layer: Array, kernel: Array) -> Array:
