@@ -201,11 +201,10 @@ class LoraConfig:
     def __post_init__(self) -> None:
         _require(self.rank > 0, "lora rank", "> 0", self.rank)
         _require(self.alpha > 0, "lora alpha", "> 0", self.alpha)
-        known = set(self.targets) <= set(get_args(LoraTarget))
+        chosen = set(self.targets)
+        once = len(chosen) == len(self.targets)
         _require(
-            bool(self.targets)
-            and known
-            and len(set(self.targets)) == len(self.targets),
+            bool(chosen) and once and chosen <= set(get_args(LoraTarget)),
             "lora targets",
             f"some of {', '.join(get_args(LoraTarget))}, each once",
             ", ".join(self.targets) or "none",

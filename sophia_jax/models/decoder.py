@@ -23,6 +23,8 @@ from sophia_jax.models.low_rank import LayerAdapters, adapted
 from sophia_jax.models.packed_attention import packed_attention
 from sophia_jax.models.paged import Chains, Pages, Rows, chain_attention
 from sophia_jax.models.rotary import rotary, rotate
+from sophia_jax.sharding import Partition
+from sophia_jax.sharding.rules import constrain
 from sophia_jax.types import Array, Bool, Float, Int
 
 __all__ = ["Decoder", "causal_mask"]
@@ -49,8 +51,11 @@ def causal_mask(segment_ids: Int[Array, "batch token"]) -> Bool[Array, "batch t 
 
 
 class DecoderLayer(nnx.Module):
-    def __init__(self, config: TextConfig, rngs: nnx.Rngs):
+    def __init__(
+        self, config: TextConfig, rngs: nnx.Rngs, partition: Partition | None = None
+    ):
         self.config = config
+        self.partition = partition
         embed, head_dim = config.hidden_size, config.head_dim
 
         def linear(inputs: int, outputs: int, bias: bool = False) -> nnx.Linear:
@@ -90,24 +95,33 @@ class DecoderLayer(nnx.Module):
         adapters: LayerAdapters | None = None,
     ) -> tuple[Array, Any]:
         project = functools.partial(adapted, adapters)
-        heads = (*x.shape[:2], -1, self.config.head_dim)
         normed = self.attention_norm(x)
         query, key, value = (
-            project(name, linear, normed).reshape(heads)
-            for name, linear in (
-                ("query", self.query),
-                ("key", self.key),
-                ("value", self.value),
+            self._heads(project(name, linear, normed), axis)
+            for name, linear, axis in (
+                ("query", self.query, "heads"),
+                ("key", self.key, "kv_heads"),
+                ("value", self.value, "kv_heads"),
             )
         )
         if self.config.qk_norm:
             query, key = self.query_norm(query), self.key_norm(key)
         query, key = rotate(query, turns), rotate(key, turns)
         out, cache = attend(query, key, value, layer, cache)
-        x = x + project("out", self.out, out.reshape(*x.shape[:2], -1))
+        out = project("out", self.out, out.reshape(*x.shape[:2], -1))
+        x = self._lay_out(x + out, None)
         normed = self.mlp_norm(x)
         gate, up = project("gate", self.gate, normed), project("up", self.up, normed)
-        return x + project("down", self.down, gated_silu(gate, up)), cache
+        hidden = self._lay_out(gated_silu(gate, up), "mlp")
+        return self._lay_out(x + project("down", self.down, hidden), None), cache
+
+    def _heads(self, x: Array, axis: str) -> Array:
+        """[batch token (heads head_dim)] -> [batch token heads head_dim]."""
+        x = x.reshape(*x.shape[:2], -1, self.config.head_dim)
+        return constrain(self.partition, x, "batch", "token", axis, None)
+
+    def _lay_out(self, x: Array, last: str | None) -> Array:
+        return constrain(self.partition, x, "batch", "token", last)
 
 
 class Decoder(nnx.Module):
@@ -122,9 +136,11 @@ class Decoder(nnx.Module):
         config: TextConfig,
         *,
         rngs: nnx.Rngs,
+        partition: Partition | None = None,
         adapters: LayerAdapters | None = None,
     ):
         self.config = config
+        self.partition = partition
         self.adapters = adapters
         # A tied embedding is also the head, whose logits must start small.
         std = config.hidden_size**-0.5 if config.tied_head else 1.0
@@ -135,7 +151,9 @@ class Decoder(nnx.Module):
             rngs=rngs,
         )
         self.layers = stack_layers(
-            lambda rngs: DecoderLayer(config, rngs), config.num_layers, rngs
+            lambda rngs: DecoderLayer(config, rngs, partition),
+            config.num_layers,
+            rngs,
         )
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
         if not config.tied_head:
