@@ -274,22 +274,33 @@ class OptimizerConfig:
     """AdamW; the defaults are the paper's (section 5.1), but for what is marked."""
 
     num_steps: int
-    algorithm: Literal["adamw", "muon"] = "adamw"
+    algorithm: Literal["adamw", "muon", "adafactor"] = "adamw"
+    state: Literal["float32", "int8"] = "float32"  # of AdamW's moments
+    master: bool = False  # float32 copies of weights that have fewer bits
     learning_rate: float = 2e-5
     final_fraction: float = 0.25  # the cosine ends at this share of learning_rate
     warmup_steps: int = 0  # the paper gives none
     weight_decay: float = 0.05
     beta1: float = 0.9  # the paper gives none: AdamW's usual value
     beta2: float = 0.95  # the paper gives none
-    clip_norm: float | None = 1.0  # AdamW's gradient norm; the paper gives none
+    clip_norm: float | None = (
+        1.0  # the gradient's norm, but for Muon; the paper gives none
+    )
 
     def __post_init__(self) -> None:
         _require(self.num_steps > 0, "num_steps", "> 0", self.num_steps)
         _require(
-            self.algorithm in ("adamw", "muon"),
+            self.algorithm in ("adamw", "muon", "adafactor"),
             "algorithm",
-            "adamw or muon",
+            "adamw, muon or adafactor",
             self.algorithm,
+        )
+        _require(
+            self.state == "float32"
+            or (self.state, self.algorithm) == ("int8", "adamw"),
+            "state",
+            "float32, or int8 of adamw",
+            f"{self.state} of {self.algorithm}",
         )
         _require(self.learning_rate > 0, "learning_rate", "> 0", self.learning_rate)
         _require(
