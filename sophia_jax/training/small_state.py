@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from sophia_jax.types import Array, Float, Int, typed
+from sophia_jax.types import Array, Float, Int, Integer, typed
 
 __all__ = [
     "BLOCK",
@@ -61,10 +61,10 @@ class SmallAdamState(NamedTuple):
 @typed
 def encode(
     values: Float[Array, "*axes last"], count: Int[Array, ""], *, signed: bool
-) -> tuple[Int[Array, "*axes last"], Float[Array, "*axes block"]]:
+) -> tuple[Integer[Array, "*axes last"], Float[Array, "*axes block"]]:
     """Values in eight bits, in logarithmic levels below the block's largest.
 
-        |x| ≈ s exp(δ (q - Q)),   q in 1 ... Q,   s = max |x| of the block;   q = 0: x = 0
+        |x| ≈ s exp(δ (q - Q)),  q in 1 ... Q,  s = max |x| of the block;  0 if q = 0
 
     Between two levels the upper one is taken in that share of the updates that keeps
     the mean: errors do not add up, and a moment of β = 0.999, which changes by less
@@ -103,7 +103,7 @@ def encode(
 
 @typed
 def decode(
-    levels: Int[Array, "*axes last"], scales: Float[Array, "*axes block"]
+    levels: Integer[Array, "*axes last"], scales: Float[Array, "*axes block"]
 ) -> Float[Array, "*axes last"]:
     """What `encode` stands for, in float32."""
     signed = levels.dtype == jnp.int8
