@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 __all__ = [
+    "Algorithm",
+    "Dtype",
     "LoraConfig",
     "LoraTarget",
     "ModelConfig",
@@ -16,6 +18,7 @@ __all__ = [
     "SamplingConfig",
     "ServerConfig",
     "SophiaConfig",
+    "StateDtype",
     "TextConfig",
     "VisionConfig",
 ]
@@ -182,6 +185,10 @@ class ModelConfig:
         return (self.vision.patches_per_side // self.pixel_shuffle) ** 2
 
 
+Algorithm = Literal["adamw", "muon", "adafactor"]
+StateDtype = Literal["float32", "int8"]
+Dtype = Literal["float32", "bfloat16"]
+
 LoraTarget = Literal["query", "key", "value", "out", "gate", "up", "down"]
 """The matrices of a decoder's layer."""
 
@@ -274,8 +281,8 @@ class OptimizerConfig:
     """AdamW; the defaults are the paper's (section 5.1), but for what is marked."""
 
     num_steps: int
-    algorithm: Literal["adamw", "muon", "adafactor"] = "adamw"
-    state: Literal["float32", "int8"] = "float32"  # of AdamW's moments
+    algorithm: Algorithm = "adamw"
+    state: StateDtype = "float32"  # of AdamW's moments
     master: bool = False  # float32 copies of weights that have fewer bits
     learning_rate: float = 2e-5
     final_fraction: float = 0.25  # the cosine ends at this share of learning_rate
@@ -290,7 +297,7 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         _require(self.num_steps > 0, "num_steps", "> 0", self.num_steps)
         _require(
-            self.algorithm in ("adamw", "muon", "adafactor"),
+            self.algorithm in get_args(Algorithm),
             "algorithm",
             "adamw, muon or adafactor",
             self.algorithm,

@@ -11,6 +11,7 @@ from flax import nnx
 
 from sophia_jax.config import LoraConfig, TextConfig
 from sophia_jax.models.internvl import model_graph
+from sophia_jax.models.logical_axes import placed_by, with_paths
 from sophia_jax.models.low_rank import stacked_adapters
 from sophia_jax.models.model import Model, check_merged
 from sophia_jax.types import Array, Float, typed
@@ -44,10 +45,18 @@ def add_adapters(key: jax.Array, model: Model, lora: LoraConfig) -> Model:
 
 
 def with_adapters(model: Model, lora: LoraConfig, adapters: dict) -> Model:
-    """A model without adapters, and these beside its weights."""
+    """A model without adapters, and these beside its weights, on the same mesh."""
+    if model.partition is not None:
+        place = placed_by(model.partition)
+        adapters = with_paths(
+            lambda path, leaf: jax.device_put(
+                leaf, place(f"adapters.{path}", leaf.shape)
+            ),
+            adapters,
+        )
     return dataclasses.replace(
         model,
-        graphdef=model_graph(model.config, lora=lora),
+        graphdef=model_graph(model.config, model.partition, lora=lora),
         params=model.params | {"adapters": adapters},
         lora=lora,
     )
@@ -80,9 +89,8 @@ def merge_adapters(model: Model, *, donate: bool = False) -> Model:
         kernel = merge(layers[name]["kernel"], **adapter, scale=model.lora.scale)
         layers[name] = layers[name] | {"kernel": kernel}
     params["decoder"] = params["decoder"] | {"layers": layers}
-    return dataclasses.replace(
-        model, graphdef=model_graph(model.config), params=params, lora=None
-    )
+    graphdef = model_graph(model.config, model.partition)
+    return dataclasses.replace(model, graphdef=graphdef, params=params, lora=None)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sophia_jax.config import LoraConfig, ModelConfig
+from sophia_jax.sharding import Partition
 from sophia_jax.tiles import TileGeometry
 
 __all__ = ["Model", "check_merged"]
@@ -25,6 +26,7 @@ class Model:
         `projector`; and `adapters`, if it has some.
       tokenizer: of `transformers`, with a chat template.
       tiles: how pictures are cut; None for a text-only model.
+      partition: how weights and activations lie on a mesh; None for one device.
       other_end_ids: tokens that end an answer beside the tokenizer's `eos_token`.
       lora: of the adapters; None without any.
     """
@@ -35,6 +37,7 @@ class Model:
     tokenizer: Any
     tiles: TileGeometry | None = None
     other_end_ids: tuple[int, ...] = ()
+    partition: Partition | None = None
     lora: LoraConfig | None = None
 
     @property

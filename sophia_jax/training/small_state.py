@@ -130,10 +130,8 @@ def scale_by_small_adam(
     """
 
     def init(params: optax.Params) -> SmallAdamState:
-        count = jnp.zeros((), jnp.int32)
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), params)
-        mu, nu = (_encode_all(zeros, count, signed=sign) for sign in (True, False))
-        return SmallAdamState(count, mu, nu)
+        mu, nu = _zeros(params, jnp.int8), _zeros(params, jnp.uint8)
+        return SmallAdamState(jnp.zeros((), jnp.int32), mu, nu)
 
     def update(
         gradient: optax.Updates, state: SmallAdamState, params: optax.Params = None
@@ -154,6 +152,14 @@ def scale_by_small_adam(
         )
 
     return optax.GradientTransformation(init, update)
+
+
+def _zeros(params: optax.Params, dtype: jax.typing.DTypeLike) -> Moments:
+    def scales(leaf: Array) -> Array:
+        return jnp.zeros((*leaf.shape[:-1], -(-leaf.shape[-1] // BLOCK)))
+
+    levels = jax.tree.map(lambda leaf: jnp.zeros_like(leaf, dtype), params)
+    return Moments(levels, jax.tree.map(scales, params))
 
 
 def _encode_all(tree: optax.Params, count: Array, *, signed: bool) -> Moments:
