@@ -16,6 +16,7 @@ from sophia_jax.cli.options import (
     leave_page,
 )
 from sophia_jax.cli.tables import rollout_line
+from sophia_jax.config import Dtype
 
 if TYPE_CHECKING:
     from sophia_jax.cli.progress import Display
@@ -32,6 +33,8 @@ class Collect:
     """Folder of the run; must not exist, or see --resume and --force."""
     seed: int = 0
     """Of all samples."""
+    dtype: Dtype = "float32"
+    """Of the models' weights; bfloat16 takes half the memory."""
     restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
     trace: Annotated[TraceOptions, tyro.conf.OmitArgPrefixes] = TraceOptions()
     hosts: Annotated[HostOptions, tyro.conf.OmitArgPrefixes] = HostOptions()
@@ -45,7 +48,7 @@ class Collect:
 
         summary = collect(
             self.out,
-            self.rollouts.config(self.seed),
+            self.rollouts.config(self.seed, self.dtype),
             **asdict(self.restart),
             track=display.track,
             say=display.say,

@@ -18,6 +18,7 @@ from sophia_jax.cli.options import (
     prompt_set,
 )
 from sophia_jax.cli.tables import answers_line, evaluation_table
+from sophia_jax.config import Dtype
 from sophia_jax.rewards.rules import RuleName
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class Evaluate:
     for as many as fill the slots four times, and 128 at least."""
     seed: int = 0
     """Of all samples, and of the resamples of the intervals."""
+    dtype: Dtype = "float32"
+    """Of the model's weights; bfloat16 takes half the memory."""
     restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
     trace: Annotated[TraceOptions, tyro.conf.OmitArgPrefixes] = TraceOptions()
     hosts: Annotated[HostOptions, tyro.conf.OmitArgPrefixes] = HostOptions()
@@ -123,6 +126,7 @@ class Evaluate:
                 rule=self.rule,
                 questions_per_shard=self.questions_per_shard,
                 seed=self.seed,
+                dtype=self.dtype,
                 limit=self.limit,
                 slots=self.slots,
                 cache_gib=self.cache_gib,

@@ -16,6 +16,7 @@ from sophia_jax.cli.options import (
     leave_page,
     model_path,
 )
+from sophia_jax.config import Dtype
 
 if TYPE_CHECKING:
     from sophia_jax.cli.progress import Display
@@ -34,6 +35,9 @@ class Update:
     """Folder (or owner/name) of the start; None for what wrote the captions."""
     seed: int = 0
     """Of the order of the trajectories."""
+    dtype: Dtype = "float32"
+    """Of the models' weights; bfloat16 takes half the memory. What learns in bfloat16
+    has float32 copies, unless it is adapters, which are float32."""
     restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
     trace: Annotated[TraceOptions, tyro.conf.OmitArgPrefixes] = TraceOptions()
     hosts: Annotated[HostOptions, tyro.conf.OmitArgPrefixes] = HostOptions()
@@ -47,7 +51,7 @@ class Update:
 
         update(
             self.run_folder,
-            self.phase.config(self.seed),
+            self.phase.config(self.seed, self.dtype),
             policy=None if self.policy is None else model_path(self.policy),
             **asdict(self.restart),
             track=display.track,

@@ -73,7 +73,7 @@ class Engine:
         cache_gib: float | None = None,
     ):
         self.model = model
-        self._dtype = jax.tree.leaves(model.params)[0].dtype
+        self._dtype = model.dtype
         self.sampling = sampling
         text = model.config.text
         leaves_idle = text.hidden_size * text.mlp_size < SMALL_LAYER

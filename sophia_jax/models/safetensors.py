@@ -15,10 +15,12 @@ from sophia_jax.types import InputError
 
 __all__ = [
     "TensorHeader",
+    "read_file_headers",
     "read_headers",
     "read_json",
     "read_rows",
     "read_tensor",
+    "write_file",
     "write_tensors",
 ]
 
@@ -82,11 +84,7 @@ def read_headers(
     headers, problems, unread = {}, [], set()
     for file, promised in _files(folder).items():
         try:
-            with _opened(file) as tensors:
-                found = {
-                    name: _header(tensors, name, file)
-                    for name in tensors.keys()  # noqa: SIM118 (no mapping)
-                }
+            found = read_file_headers(file)
         except InputError as error:
             if not promised:
                 raise
@@ -103,6 +101,19 @@ def read_headers(
         ]
         headers |= found
     return headers, problems, unread
+
+
+def read_file_headers(file: Path) -> dict[str, TensorHeader]:
+    """Every tensor of one file by name; no tensor is read.
+
+    Raises:
+      InputError: there is no such file, or it is damaged.
+    """
+    with _opened(file) as tensors:
+        return {
+            name: _header(tensors, name, file)
+            for name in tensors.keys()  # noqa: SIM118 (no mapping)
+        }
 
 
 def read_rows(name: str, header: TensorHeader, rows: slice = slice(None)) -> np.ndarray:
@@ -148,7 +159,7 @@ def write_tensors(
     total = 0
 
     def write_shard() -> None:
-        _write_file(shard, folder / _PARTIAL.format(len(files)))
+        write_file(shard, folder / _PARTIAL.format(len(files)))
         files.append(list(shard))
         shard.clear()
 
@@ -178,7 +189,12 @@ def _header(tensors: safe_open, name: str, file: Path) -> TensorHeader:
     return TensorHeader(file, tuple(view.get_shape()), view.get_dtype())
 
 
-def _write_file(tensors: dict[str, np.ndarray], file: Path) -> None:
+def write_file(tensors: dict[str, np.ndarray], file: Path) -> None:
+    """Write tensors into one file.
+
+    Raises:
+      OSError: it cannot be written.
+    """
     # The writer replaces the file by one that only its owner may read.
     file.touch()
     mode = file.stat().st_mode

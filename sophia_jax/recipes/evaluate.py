@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sophia_jax.config import SamplingConfig
+from sophia_jax.config import Dtype, SamplingConfig
 from sophia_jax.evaluation.evaluate import answer_questions, read_captions, summarize
 from sophia_jax.evaluation.predictions import read_predictions, write_predictions
 from sophia_jax.evaluation.summary import SUMMARY_COLUMNS, check_pass_k
@@ -62,6 +62,7 @@ class EvaluateConfig:
       pass_k: each k of pass@k and majority@k, in [1, num_samples].
       rule: by which answers are judged, as of `AnswerVerifier`.
       seed: of the samples, and of the resamples of intervals.
+      dtype: of the model's weights.
       limit: how many questions are taken at most; None for all.
       questions_per_shard: what is sampled between two savings; None for as many as
         fill the slots four times, and 128 at least.
@@ -79,6 +80,7 @@ class EvaluateConfig:
     pass_k: tuple[int, ...] = (1,)
     rule: RuleName = "math"
     seed: int = 0
+    dtype: Dtype = "float32"
     limit: int | None = None
     questions_per_shard: int | None = None
     slots: int = 256
@@ -144,7 +146,7 @@ def evaluate(
     if resume and (folder / SUMMARY).exists():
         shutil.rmtree(folder / SHARDS, ignore_errors=True)
         return json.loads((folder / SUMMARY).read_text())
-    model = load_vision_model(config.model, track=track)
+    model = load_vision_model(config.model, dtype=config.dtype, track=track)
     questions = keep_fitting(
         questions, _checks(model, config), config.data, skip_bad_rows=skip_bad_rows
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sophia_jax.config import (
+    Dtype,
     RoutingConfig,
     SamplingConfig,
     ServerConfig,
@@ -93,6 +94,7 @@ class CollectConfig:
       routing: which questions are hard.
       exclude: benchmarks, whose questions and pictures are left out of all that is
         learnt from.
+      dtype: of the weights of policy and reasoner, and of the warm-up's.
     """
 
     policy: str
@@ -112,6 +114,7 @@ class CollectConfig:
     hard_server: ServerConfig = ServerConfig()
     routing: RoutingConfig = RoutingConfig()
     exclude: tuple[str, ...] = ()
+    dtype: Dtype = "float32"
 
     def __post_init__(self) -> None:
         for name in ("questions_per_shard", "slots"):
@@ -155,7 +158,7 @@ def collect(
     settings = _settings(config) | {"questions": digest(questions.items)}
     check_run_folder(run, settings, resume=resume, force=force)
     questions = drop_leaks(questions, config.exclude, config.data, **reading)
-    policy = load_vision_model(config.policy, track=track)
+    policy = load_vision_model(config.policy, dtype=config.dtype, track=track)
     reasoners = open_reasoners(policy, config, run / "reasoner", track=track)
     questions = keep_fitting(
         questions,
@@ -250,7 +253,7 @@ def _warmed_up(
     if not folder.exists():
         training = run / "training" / "warm_up"
         save_model(imitate(policy, lessons, phase, training, track=track), folder)
-    return load_model(folder)
+    return load_model(folder, dtype=phase.dtype)
 
 
 def _captions_too_long(tables: RolloutTables) -> int:
