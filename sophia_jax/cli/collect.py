@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from sophia_jax.cli.options import RolloutOptions, RunOptions, TraceOptions, leave_page
+from sophia_jax.cli.options import (
+    AnyPath,
+    RolloutOptions,
+    RunOptions,
+    TraceOptions,
+    leave_page,
+)
 from sophia_jax.cli.tables import rollout_line
 
 if TYPE_CHECKING:
@@ -22,7 +28,7 @@ class Collect:
     """Collect captions and reasonings, verify them, and select what to learn from."""
 
     rollouts: Annotated[RolloutOptions, tyro.conf.OmitArgPrefixes]
-    out: Path
+    out: AnyPath
     """Folder of the run; must not exist, or see --resume and --force."""
     seed: int = 0
     """Of all samples."""

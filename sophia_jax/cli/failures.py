@@ -55,11 +55,14 @@ def _leave_traceback(error: BaseException, folder: Path | None) -> str:
     if os.environ.get("SOPHIA_JAX_TRACEBACK") == "1":
         traceback.print_exception(error)
         return "traceback above"
+    from sophia_jax.paths import write_whole
+
     if folder is not None and (folder / "config.json").is_file():
         log = folder / "error.log"
         try:
-            log.write_text("".join(traceback.format_exception(error)), "utf-8")
-        except OSError:
+            write_whole(log, "".join(traceback.format_exception(error)))
+        # Of those of a bucket not all are of one kind.
+        except Exception:
             pass
         else:
             return f"traceback in {log}"

@@ -15,9 +15,11 @@ from sophia_jax.cli.failures import report_failure
 from sophia_jax.cli.options import TraceOptions
 from sophia_jax.cli.quickstart import Quickstart
 from sophia_jax.cli.report import Report
+from sophia_jax.cli.settings import texts_of
 from sophia_jax.cli.train import Train
 from sophia_jax.cli.update import Update
 from sophia_jax.cli.versus import Versus
+from sophia_jax.paths import check_buckets
 
 if TYPE_CHECKING:
     from sophia_jax.cli.progress import Display
@@ -64,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     display = Display()
     try:
+        check_buckets(texts_of(command))
         prepare()
         run(command, display)
     except (Exception, KeyboardInterrupt) as error:

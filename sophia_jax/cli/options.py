@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from sophia_jax.cli.servers import RoutingOptions, ServerOptions
-from sophia_jax.cli.settings import checked_options, model_path
+from sophia_jax.cli.settings import AnyPath, checked_options, model_path
 from sophia_jax.config import OptimizerConfig, SophiaConfig
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sophia_jax.recipes.phases import MixPart, UpdateConfig
 
 __all__ = [
+    "AnyPath",
     "PromptSet",
     "RolloutOptions",
     "RunOptions",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from sophia_jax.cli.options import (
+    AnyPath,
     RolloutOptions,
     RunOptions,
     TraceOptions,
@@ -32,7 +33,7 @@ class Train:
 
     rollouts: Annotated[RolloutOptions, tyro.conf.OmitArgPrefixes]
     phase: Annotated[UpdateOptions, tyro.conf.OmitArgPrefixes]
-    out: Path
+    out: AnyPath
     """Folder of the run; must not exist, or see --resume and --force."""
     warm_up: str | None = None
     """Texts to imitate first, in any form of --data; None for no warm-up."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import io
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from sophia_jax.losses import sft_loss
 from sophia_jax.models.internvl import init_params, model_graph
 from sophia_jax.models.model import Model
 from sophia_jax.models.tokenizer import IMAGE_CONTEXT, train_tokenizer
+from sophia_jax.paths import is_remote, is_whole
 from sophia_jax.tiles import TileGeometry
 from sophia_jax.training.loop import TrainingConfig, train
 from sophia_jax.types import Array, Item, Track
@@ -73,12 +75,12 @@ def make_data(folder: Path, config: HandwritingConfig) -> Handwriting:
 
     tfds.disable_progress_bar()
     builder = Handwriting(
-        data_dir=folder / "tfds", config=config, file_format="array_record"
+        data_dir=_tables(folder, config), config=config, file_format="array_record"
     )
     with contextlib.redirect_stdout(io.StringIO()):  # a banner about a download
         builder.download_and_prepare()
     for split in ("train", "held_out"):
-        if (folder / split).exists():
+        if is_whole(folder / split):
             continue
         rows = sorted(builder.as_data_source(split), key=lambda row: row["id"])
         write_items(
@@ -99,6 +101,14 @@ def make_data(folder: Path, config: HandwritingConfig) -> Handwriting:
             ),
         )
     return builder
+
+
+def _tables(folder: Path, config: HandwritingConfig) -> Path:
+    """Where the data set is built: array_record is written to a disk alone."""
+    if not is_remote(folder):
+        return folder / "tfds"
+    name = hashlib.sha256(repr(config).encode()).hexdigest()[:16]
+    return Path.home() / ".cache" / "sophia_jax" / "tfds" / name
 
 
 def make_tokenizer(prompts: Prompts, seed: int):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from sophia_jax.data.packing import Example
 from sophia_jax.data.prompts import Prompts, encode_target
 from sophia_jax.models.folder import save_model
 from sophia_jax.models.model import Model
+from sophia_jax.paths import is_whole, remove_tree
 from sophia_jax.recipes.collection import Collection, read_collection
 from sophia_jax.recipes.lessons import Lessons, mix_lessons, read_lessons
 from sophia_jax.recipes.phases import MixPart, UpdateConfig
@@ -80,7 +80,7 @@ def update(
     phase, target = run / "training" / "sophia", run / "model"
     if not (resume and config.mix):  # else once it is known what is mixed in
         check_run_folder(phase, settings, resume=resume, force=force)
-    if target.exists() and not (phase.exists() or force):
+    if is_whole(target) and not (phase.exists() or force):
         raise InputError(f"{target}: expected no model of another update, got one")
     kept = [row for row in collection.selection if row["kept"]]
     if not kept:
@@ -96,12 +96,12 @@ def update(
         settings |= {"mixed_in": [digest(each.items) for each in lessons.values()]}
     open_run_folder(phase, settings, resume=resume, force=force)
     if force:
-        shutil.rmtree(target, ignore_errors=True)
+        remove_tree(target)
     write_skipped(phase, fitting.skipped + _skipped(lessons))
     with stopwatch(run, "update"):
         trajectories = _examples(model, fitting.items, kept, collection.prompts)
         training, examples = _what_is_learnt(model, trajectories, lessons, config)
-        if not target.exists():
+        if not is_whole(target):
             beside = sum(len(each.items) for each in lessons.values())
             mixed = f" and {beside} rows beside them" if beside else ""
             say(

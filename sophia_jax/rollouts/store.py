@@ -13,6 +13,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sophia_jax.paths import (
+    as_path,
+    is_remote,
+    make_folder,
+    open_for_library,
+    write_whole,
+)
 from sophia_jax.types import InputError
 
 __all__ = [
@@ -161,7 +168,7 @@ class ShardedTable:
         # The dot keeps readers of the folder from taking a leftover for a shard.
         partial = path.with_name(f".{path.name}.tmp")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             _write_durably(partial, path, content.getvalue())
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -220,7 +227,7 @@ def open_table(folder: str | Path) -> ShardedTable:
     Raises:
       InputError: there is no shard, shards of several totals, or a damaged one.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     totals = sorted(_totals(folder))
     if len(totals) != 1:
         found = f"totals {totals}" if totals else "none"
@@ -270,6 +277,9 @@ def _to_column(values: list[Any], field: pa.Field) -> pa.Array:
 
 def _write_durably(partial: Path, path: Path, content: pa.Buffer) -> None:
     """Give the path all of its content, on the disk, or nothing."""
+    if is_remote(path):
+        write_whole(path, content.to_pybytes())
+        return
     with partial.open("wb") as file:
         file.write(content)
         file.flush()
@@ -282,7 +292,10 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     """The shard's file; what is wrong with it becomes one line with its name."""
     # ParquetFile, since read_table takes folders named `seed=1` for columns.
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with (
+            open_for_library(path) as readable,
+            pq.ParquetFile(readable, page_checksum_verification=True) as file,
+        ):
             yield file
     except FileNotFoundError:
         raise InputError(f"{path}: expected a written shard, got no file") from None
