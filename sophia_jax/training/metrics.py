@@ -60,9 +60,11 @@ class MetricsWriter:
     def close(self) -> None:
         self._lines.close()
         self._events.close()
-        self._send()
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        try:
+            self._send()
+        finally:
+            if self._temporary is not None:
+                self._temporary.cleanup()
 
     def _send(self) -> None:
         if self._bucket is not None:
