@@ -144,7 +144,7 @@ def whole_folder(path: Path, *, alone: bool = False) -> Iterator[Path]:
     """
     if is_remote(path):
         remove_tree(path)
-        (path / UNFINISHED).write_bytes(b"")
+        write_whole(path / UNFINISHED, b"")
         try:
             yield path
         except BaseException:
@@ -265,7 +265,7 @@ def _refusal(path: str, error: Exception) -> InputError:
     if isinstance(error, InputError):
         return error
     reason = " ".join(str(error).split()) or type(error).__name__
-    return InputError(f"{path}: expected a bucket that lets in, got {reason[:300]}")
+    return InputError(f"{path}: expected an open bucket, got: {reason[:300]}")
 
 
 def _bucket_files() -> Any:
@@ -296,5 +296,12 @@ def _forget_listings() -> None:
 
 
 def _send(file: Path, path: Path) -> None:
-    """Copy a file into a bucket, where it appears when all of it has arrived."""
-    _bucket_files().put_file(str(file), str(path))
+    """Copy a file into a bucket, where it appears when all of it has arrived.
+
+    Raises:
+      InputError: it was not taken.
+    """
+    try:
+        _bucket_files().put_file(str(file), str(path))
+    except Exception as error:
+        raise _refusal(str(path), error) from error

@@ -70,6 +70,11 @@ class Buckets(fsspec.AbstractFileSystem):
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(content)
 
+    @classmethod
+    def place(cls, path):
+        """Where an object stands on the disk."""
+        return str(cls.root / cls._strip_protocol(path))
+
     def info(self, path, **_):
         place = self._place(path)
         name = place.relative_to(type(self).root).as_posix()

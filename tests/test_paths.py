@@ -4,6 +4,8 @@ import jax
 import numpy as np
 import pytest
 
+from sophia_jax.generation.journal import Journal
+from sophia_jax.generation.replies import Reply
 from sophia_jax.line_files import line_file
 from sophia_jax.models.checkpoint_folder import save_checkpoint
 from sophia_jax.models.folder import load_model, save_model
@@ -255,3 +257,18 @@ def test_without_gcsfs_it_is_said_how_to_install_it(monkeypatch):
     monkeypatch.setattr(fsspec, "filesystem", missing)
     with pytest.raises(InputError, match=r"pip install 'sophia-jax\[gcs\]'"):
         check_buckets(["gs://bucket/run"])
+
+
+def test_a_journal_in_a_bucket_gives_its_answers_back(buckets):
+    path = as_path("gs://bucket/run/reasoner/usual.jsonl")
+    journal = Journal(path)
+    for number in range(3):
+        reply = Reply(f"text {number}", "stop", None, {"answers": 1})
+        journal.write({"answers": 1}, key=f"k{number}", reply=reply)
+    journal.write({"failures": 2})
+    assert len(objects(buckets)) == 4
+    again = Journal(path)
+    assert again.recall({"k1"})["k1"].text == "text 1"
+    assert len(objects(buckets)) == 1
+    assert Journal(path).counts() == {"answers": 3, "failures": 2}
+    assert Journal(path).recall({"k0", "k1"}).keys() == {"k1"}

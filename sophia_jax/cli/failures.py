@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import traceback
@@ -57,13 +58,10 @@ def _leave_traceback(error: BaseException, folder: Path | None) -> str:
         return "traceback above"
     from sophia_jax.paths import write_whole
 
-    if folder is not None and (folder / "config.json").is_file():
-        log = folder / "error.log"
-        try:
+    # The errors of a bucket are not all of one kind.
+    with contextlib.suppress(Exception):
+        if folder is not None and (folder / "config.json").is_file():
+            log = folder / "error.log"
             write_whole(log, "".join(traceback.format_exception(error)))
-        # Of those of a bucket not all are of one kind.
-        except Exception:
-            pass
-        else:
             return f"traceback in {log}"
     return "SOPHIA_JAX_TRACEBACK=1 shows the traceback"
