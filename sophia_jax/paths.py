@@ -11,25 +11,24 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import functools
+import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import BinaryIO
 
-if TYPE_CHECKING:
-    from sophia_jax.types import InputError
+from sophia_jax.buckets import PREFIX, bucket_files, forget_listings, refusal, send
 
 __all__ = [
     "as_path",
-    "check_buckets",
     "downloaded",
     "is_remote",
     "is_whole",
     "make_folder",
+    "on_disk",
     "open_for_library",
     "read_range",
     "remove_tree",
@@ -42,9 +41,7 @@ __all__ = [
     "write_whole",
 ]
 
-PREFIX = "gs://"
 UNFINISHED = ".unfinished"  # stands in a remote folder that is being written
-INSTALL = "pip install 'sophia-jax[gcs]'"
 
 
 def as_path(path: str | os.PathLike) -> Path:
@@ -60,7 +57,7 @@ def as_path(path: str | os.PathLike) -> Path:
         return Path(path)
     from etils import epath
 
-    _forget_listings()
+    forget_listings()
     return epath.Path(path)
 
 
@@ -75,6 +72,20 @@ def resolved(path: str | os.PathLike) -> Path:
     return path if is_remote(path) else path.resolve()
 
 
+def on_disk(path: Path, contents: str) -> Path:
+    """A folder for what can be made again, and is read from a disk alone.
+
+    Args:
+      path: a path on the disk stands as it is; in the stead of one into a bucket there
+        is a folder in the cache of the user.
+      contents: says all about what is made; the same has the same folder.
+    """
+    if not is_remote(path):
+        return path
+    name = hashlib.sha256(contents.encode()).hexdigest()[:16]
+    return Path.home() / ".cache" / "sophia_jax" / "made" / name
+
+
 def is_whole(path: Path) -> bool:
     """Whether there is something at a path, all of it; as `whole_folder` leaves it."""
     return path.exists() and not (is_remote(path) and (path / UNFINISHED).exists())
@@ -87,8 +98,14 @@ def make_folder(path: Path) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Delete a folder with all that is in it; none is no error."""
+    """Delete a folder with all that is in it; none is no error.
+
+    Raises:
+      InputError: it is a whole bucket, which would go, too.
+    """
     if is_remote(folder):
+        if "/" not in str(folder).removeprefix(PREFIX).strip("/"):
+            raise refusal(str(folder), ValueError("a whole bucket, to be deleted"))
         folder.rmtree(missing_ok=True)
     elif folder.exists():
         shutil.rmtree(folder)
@@ -97,7 +114,7 @@ def remove_tree(folder: Path) -> None:
 def tree_size(folder: Path) -> int:
     """Bytes of all files in a folder."""
     if is_remote(folder):
-        return _bucket_files().du(str(folder))
+        return bucket_files().du(str(folder))
     return sum(file.stat().st_size for file in folder.rglob("*"))
 
 
@@ -116,7 +133,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory() as folder:
             temporary = Path(folder) / path.name
             yield temporary
-            _send(temporary, path)
+            send(temporary, path)
         return
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -143,6 +160,8 @@ def whole_folder(path: Path, *, alone: bool = False) -> Iterator[Path]:
       OSError: something cannot be written.
     """
     if is_remote(path):
+        if is_whole(path):
+            raise FileExistsError(f"{path} exists")
         remove_tree(path)
         write_whole(path / UNFINISHED, b"")
         try:
@@ -182,7 +201,7 @@ def upload(source: Path, target: Path) -> None:
     """Copy the files of a folder on the disk into a bucket, each of them whole."""
     for file in sorted(source.rglob("*")):
         if file.is_file():
-            _send(file, target / file.relative_to(source).as_posix())
+            send(file, target / file.relative_to(source).as_posix())
 
 
 @contextmanager
@@ -222,86 +241,4 @@ def read_range(path: Path, start: int, end: int) -> bytes:
     Raises:
       FileNotFoundError: there is no such file.
     """
-    return _bucket_files().cat_file(str(path), start=start, end=end)
-
-
-def check_buckets(paths: Iterable[str]) -> None:
-    """Ask for something at each path into a bucket, before anything else is done.
-
-    Args:
-      paths: as they were given; others than `gs://` are passed over.
-
-    Raises:
-      InputError: what it takes is not installed, there is no such bucket, or it may
-        not be read.
-    """
-    for path in filter(is_remote, paths):
-        bucket = path.removeprefix(PREFIX).partition("/")[0]
-        try:
-            if not bucket:
-                raise ValueError("no name of a bucket")
-            _bucket_files().ls(path, max_results=1)
-        except FileNotFoundError:
-            _check_bucket(bucket)
-        # The errors of its libraries have no base in common.
-        except Exception as error:
-            raise _refusal(path, error) from error
-
-
-def _check_bucket(bucket: str) -> None:
-    """Whether a bucket is there, in which nothing was found."""
-    try:
-        _bucket_files().ls(bucket, max_results=1)
-    except FileNotFoundError:
-        error = FileNotFoundError("no bucket of this name")
-        raise _refusal(f"{PREFIX}{bucket}", error) from None
-    except Exception as error:
-        raise _refusal(f"{PREFIX}{bucket}", error) from error
-
-
-def _refusal(path: str, error: Exception) -> InputError:
-    from sophia_jax.types import InputError  # loads JAX, for which --help does not wait
-
-    if isinstance(error, InputError):
-        return error
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return InputError(f"{path}: expected an open bucket, got: {reason[:300]}")
-
-
-def _bucket_files() -> Any:
-    """The file system of buckets.
-
-    Raises:
-      InputError: it is not installed.
-    """
-    try:
-        import fsspec
-
-        _forget_listings()
-        return fsspec.filesystem("gcs")
-    except ImportError as error:
-        from sophia_jax.types import InputError
-
-        raise InputError(f"{PREFIX}: expected gcsfs, got none; {INSTALL}") from error
-
-
-@functools.cache
-def _forget_listings() -> None:
-    """What a folder holds is asked for each time: another host may have written there,
-    and a listing that is kept is never looked up again."""
-    with contextlib.suppress(ImportError):
-        import fsspec
-
-        fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
-
-
-def _send(file: Path, path: Path) -> None:
-    """Copy a file into a bucket, where it appears when all of it has arrived.
-
-    Raises:
-      InputError: it was not taken.
-    """
-    try:
-        _bucket_files().put_file(str(file), str(path))
-    except Exception as error:
-        raise _refusal(str(path), error) from error
+    return bucket_files().cat_file(str(path), start=start, end=end)

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from sophia_jax.buckets import check_buckets
 from sophia_jax.generation.journal import Journal
 from sophia_jax.generation.replies import Reply
 from sophia_jax.line_files import line_file
@@ -12,7 +13,6 @@ from sophia_jax.models.folder import load_model, save_model
 from sophia_jax.models.safetensors import read_headers, read_rows, write_tensors
 from sophia_jax.paths import (
     as_path,
-    check_buckets,
     is_whole,
     resolved,
     whole_file,

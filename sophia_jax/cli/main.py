@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from sophia_jax.buckets import check_buckets
 from sophia_jax.cli.collect import Collect
 from sophia_jax.cli.convert import Convert
 from sophia_jax.cli.evaluate import Evaluate
@@ -19,7 +20,6 @@ from sophia_jax.cli.settings import texts_of
 from sophia_jax.cli.train import Train
 from sophia_jax.cli.update import Update
 from sophia_jax.cli.versus import Versus
-from sophia_jax.paths import check_buckets
 
 if TYPE_CHECKING:
     from sophia_jax.cli.progress import Display

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import io
 from pathlib import Path
 
@@ -38,7 +37,7 @@ from sophia_jax.losses import sft_loss
 from sophia_jax.models.internvl import init_params, model_graph
 from sophia_jax.models.model import Model
 from sophia_jax.models.tokenizer import IMAGE_CONTEXT, train_tokenizer
-from sophia_jax.paths import is_remote, is_whole
+from sophia_jax.paths import is_whole, on_disk
 from sophia_jax.tiles import TileGeometry
 from sophia_jax.training.loop import TrainingConfig, train
 from sophia_jax.types import Array, Item, Track
@@ -74,9 +73,8 @@ def make_data(folder: Path, config: HandwritingConfig) -> Handwriting:
     from PIL import Image
 
     tfds.disable_progress_bar()
-    builder = Handwriting(
-        data_dir=_tables(folder, config), config=config, file_format="array_record"
-    )
+    tables = on_disk(folder / "tfds", repr(config))  # array_record knows no bucket
+    builder = Handwriting(data_dir=tables, config=config, file_format="array_record")
     with contextlib.redirect_stdout(io.StringIO()):  # a banner about a download
         builder.download_and_prepare()
     for split in ("train", "held_out"):
@@ -101,14 +99,6 @@ def make_data(folder: Path, config: HandwritingConfig) -> Handwriting:
             ),
         )
     return builder
-
-
-def _tables(folder: Path, config: HandwritingConfig) -> Path:
-    """Where the data set is built: array_record is written to a disk alone."""
-    if not is_remote(folder):
-        return folder / "tfds"
-    name = hashlib.sha256(repr(config).encode()).hexdigest()[:16]
-    return Path.home() / ".cache" / "sophia_jax" / "tfds" / name
 
 
 def make_tokenizer(prompts: Prompts, seed: int):

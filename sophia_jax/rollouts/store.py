@@ -15,10 +15,9 @@ import pyarrow.parquet as pq
 
 from sophia_jax.paths import (
     as_path,
-    is_remote,
     make_folder,
     open_for_library,
-    write_whole,
+    whole_file,
 )
 from sophia_jax.types import InputError
 
@@ -165,14 +164,10 @@ class ShardedTable:
             compression="zstd",
             write_page_checksum=True,
         )
-        # The dot keeps readers of the folder from taking a leftover for a shard.
-        partial = path.with_name(f".{path.name}.tmp")
         try:
             make_folder(self.folder)
-            _write_durably(partial, path, content.getvalue())
+            _write_durably(path, content.getvalue())
         except OSError as error:
-            with contextlib.suppress(OSError):
-                partial.unlink()
             reason = error.strerror or error
             raise InputError(f"{path}: expected to write it, got {reason}") from error
 
@@ -275,16 +270,12 @@ def _to_column(values: list[Any], field: pa.Field) -> pa.Array:
     return column
 
 
-def _write_durably(partial: Path, path: Path, content: pa.Buffer) -> None:
+def _write_durably(path: Path, content: pa.Buffer) -> None:
     """Give the path all of its content, on the disk, or nothing."""
-    if is_remote(path):
-        write_whole(path, content.to_pybytes())
-        return
-    with partial.open("wb") as file:
+    with whole_file(path) as partial, partial.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 @contextlib.contextmanager
