@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from sophia_jax.buckets import PREFIX, bucket_files, forget_listings, refusal, send
 
@@ -38,6 +38,7 @@ __all__ = [
     "uploaded",
     "whole_file",
     "whole_folder",
+    "write_durably",
     "write_whole",
 ]
 
@@ -126,6 +127,26 @@ def write_whole(path: Path, content: str | bytes) -> None:
         )
 
 
+def write_durably(path: Path, content: Any) -> None:
+    """Write bytes, or what acts as such; once a file has them, no crash takes them.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    if is_remote(path):
+        return write_whole(path, bytes(content))
+    partial = path.with_name(f".{path.name}.tmp")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A file on the disk to write to; it becomes `path` when it is whole, or goes."""
@@ -135,6 +156,7 @@ def whole_file(path: Path) -> Iterator[Path]:
             yield temporary
             send(temporary, path)
         return
+    # The dot keeps readers of a folder from taking a leftover for one of its files.
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         yield temporary

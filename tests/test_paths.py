@@ -14,6 +14,7 @@ from sophia_jax.models.safetensors import read_headers, read_rows, write_tensors
 from sophia_jax.paths import (
     as_path,
     is_whole,
+    remove_tree,
     resolved,
     whole_file,
     whole_folder,
@@ -272,3 +273,14 @@ def test_a_journal_in_a_bucket_gives_its_answers_back(buckets):
     assert len(objects(buckets)) == 1
     assert Journal(path).counts() == {"answers": 3, "failures": 2}
     assert Journal(path).recall({"k0", "k1"}).keys() == {"k1"}
+
+
+def test_a_whole_bucket_is_never_deleted(buckets):
+    (buckets.root / "bucket" / "a.txt").write_text("a")
+    for path in ("gs://bucket", "gs://bucket/"):
+        with pytest.raises(InputError, match="a whole bucket, to be deleted"):
+            remove_tree(as_path(path))
+    with pytest.raises(FileExistsError), whole_folder(as_path("gs://bucket")):
+        pass
+    remove_tree(as_path("gs://bucket/nothing"))
+    assert objects(buckets) == {"a.txt": b"a"}

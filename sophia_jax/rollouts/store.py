@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sophia_jax.paths import (
-    as_path,
-    make_folder,
-    open_for_library,
-    whole_file,
-)
+from sophia_jax.paths import as_path, make_folder, open_for_library, write_durably
 from sophia_jax.types import InputError
 
 __all__ = [
@@ -166,7 +160,7 @@ class ShardedTable:
         )
         try:
             make_folder(self.folder)
-            _write_durably(path, content.getvalue())
+            write_durably(path, content.getvalue())
         except OSError as error:
             reason = error.strerror or error
             raise InputError(f"{path}: expected to write it, got {reason}") from error
@@ -268,14 +262,6 @@ def _to_column(values: list[Any], field: pa.Field) -> pa.Array:
         row = column.is_null().to_pylist().index(True)
         raise ValueError(f"{field.name}: expected no null, got one in row {row}")
     return column
-
-
-def _write_durably(path: Path, content: pa.Buffer) -> None:
-    """Give the path all of its content, on the disk, or nothing."""
-    with whole_file(path) as partial, partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
