@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from sophia_jax.cli.options import (
+    AnyPath,
     HostOptions,
     RolloutOptions,
     RunOptions,
@@ -29,7 +30,7 @@ class Collect:
     """Collect captions and reasonings, verify them, and select what to learn from."""
 
     rollouts: Annotated[RolloutOptions, tyro.conf.OmitArgPrefixes]
-    out: Path
+    out: AnyPath
     """Folder of the run; must not exist, or see --resume and --force."""
     seed: int = 0
     """Of all samples."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from sophia_jax.cli.servers import RoutingOptions, ServerOptions
-from sophia_jax.cli.settings import checked_options, model_path
+from sophia_jax.cli.settings import AnyPath, checked_options, model_path
 from sophia_jax.config import (
     Algorithm,
     Dtype,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HostOptions",
+    "AnyPath",
     "PromptSet",
     "RolloutOptions",
     "RunOptions",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from sophia_jax.cli.options import (
+    AnyPath,
     HostOptions,
     RolloutOptions,
     RunOptions,
@@ -34,7 +35,7 @@ class Train:
 
     rollouts: Annotated[RolloutOptions, tyro.conf.OmitArgPrefixes]
     phase: Annotated[UpdateOptions, tyro.conf.OmitArgPrefixes]
-    out: Path
+    out: AnyPath
     """Folder of the run; must not exist, or see --resume and --force."""
     warm_up: str | None = None
     """Texts to imitate first, in any form of --data; None for no warm-up."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from sophia_jax.cli.options import (
+    AnyPath,
     HostOptions,
     RunOptions,
     TraceOptions,
@@ -29,7 +30,7 @@ class Update:
     """Update a policy on the trajectories that `collect` kept; leaves RUN/model."""
 
     phase: Annotated[UpdateOptions, tyro.conf.OmitArgPrefixes]
-    run_folder: Annotated[Path, tyro.conf.arg(name="run")]
+    run_folder: Annotated[AnyPath, tyro.conf.arg(name="run")]
     """Folder of the collection; the model is written there."""
     policy: str | None = None
     """Folder (or owner/name) of the start; None for what wrote the captions."""

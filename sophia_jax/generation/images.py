@@ -158,7 +158,7 @@ def _cut_ahead(pictures: Iterable[Picture]) -> Iterator[np.ndarray]:
 
 
 def _cut(image: Image.Image | str | Path, tiles: TileGeometry) -> np.ndarray:
-    is_path = isinstance(image, str | Path)
+    is_path = not isinstance(image, Image.Image)
     return tile_image(load_image(image) if is_path else image, tiles)
 
 
