@@ -9,6 +9,7 @@ from typing import Any, Literal
 __all__ = [
     "ModelConfig",
     "OptimizerConfig",
+    "Remat",
     "RoutingConfig",
     "RopeScaling",
     "SamplingConfig",
@@ -17,6 +18,9 @@ __all__ = [
     "TextConfig",
     "VisionConfig",
 ]
+
+Remat = Literal["none", "block", "projections"]
+"""What layers form again in the backward pass: nothing, all, all but projections."""
 
 
 def _require(condition: bool, field: str, rule: str, value: object) -> None:

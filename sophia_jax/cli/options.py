@@ -10,7 +10,7 @@ import tyro
 
 from sophia_jax.cli.servers import RoutingOptions, ServerOptions
 from sophia_jax.cli.settings import checked_options, model_path
-from sophia_jax.config import OptimizerConfig, SophiaConfig
+from sophia_jax.config import OptimizerConfig, Remat, SophiaConfig
 
 if TYPE_CHECKING:
     from sophia_jax.cli.progress import Display
@@ -141,8 +141,9 @@ class UpdateOptions:
     """Updates until the learning rate is at its highest."""
     checkpoint_every: int = 100
     """Updates between checkpoints; a killed run loses at most so many."""
-    remat: bool = False
-    """Compute activations twice, to save memory."""
+    remat: Remat = "none"
+    """Activations that are computed twice, to save memory: none, those of each block,
+    or all of them but its projections and attention."""
 
     def config(self, seed: int) -> UpdateConfig:
         """The settings that these options mean."""

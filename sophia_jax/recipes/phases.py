@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sophia_jax.config import OptimizerConfig
+from sophia_jax.config import OptimizerConfig, Remat
 from sophia_jax.data.packing import Example
 from sophia_jax.data.prompts import encode_prompt, encode_target
 from sophia_jax.generation.images import ImageEncoder
 from sophia_jax.losses import sft_loss
 from sophia_jax.models.model import Model
+from sophia_jax.models.remat import check_remat
 from sophia_jax.training.loop import TrainingConfig, train
 from sophia_jax.types import Array, InputError, Item, Track, untracked
 
@@ -66,7 +67,7 @@ class UpdateConfig:
       weight_decay: of AdamW.
       warmup_steps: updates until the rate is at its highest.
       checkpoint_every: updates between checkpoints.
-      remat: recompute activations in the backward pass, to save memory.
+      remat: which activations the backward pass forms again, as of `TrainingConfig`.
       seed: of the order of the examples.
       mix: what is learnt beside the trajectories.
       trajectory_weight: their share in that mix, as of `MixPart`.
@@ -80,7 +81,7 @@ class UpdateConfig:
     weight_decay: float = OptimizerConfig.weight_decay
     warmup_steps: int = OptimizerConfig.warmup_steps
     checkpoint_every: int = TrainingConfig.checkpoint_every
-    remat: bool = False
+    remat: Remat = TrainingConfig.remat
     seed: int = 0
     mix: tuple[MixPart, ...] = ()
     trajectory_weight: int = 1
@@ -90,6 +91,7 @@ class UpdateConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}: expected >= 1, got {value}")
+        check_remat(self.remat)
         sources = [part.data for part in self.mix]
         if len(set(sources)) < len(sources):
             raise ValueError(f"mix: expected each source once, got {sources}")
