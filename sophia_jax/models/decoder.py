@@ -19,6 +19,7 @@ from sophia_jax.models.layers import (
     partial_attention,
     stack_layers,
 )
+from sophia_jax.models.low_rank import LayerAdapters, adapted
 from sophia_jax.models.paged import Chains, Pages, Rows, chain_attention
 from sophia_jax.models.remat import kept, rematerialised
 from sophia_jax.models.rotary import rotary, rotate
@@ -71,27 +72,34 @@ class DecoderLayer(nnx.Module):
         self.down = linear_out(config.mlp_size)
 
     def __call__(
-        self, x: Array, turns: Array, attend: Attend, layer: Array, cache: Any
+        self,
+        x: Array,
+        turns: Array,
+        attend: Attend,
+        layer: Array,
+        cache: Any,
+        adapters: LayerAdapters | None = None,
     ) -> tuple[Array, Any]:
+        project = functools.partial(adapted, adapters)
         normed = self.attention_norm(x)
         query, key, value = (
-            self._heads(project(normed), axis)
-            for project, axis in (
-                (self.query, "heads"),
-                (self.key, "kv_heads"),
-                (self.value, "kv_heads"),
+            self._heads(project(name, linear, normed), axis)
+            for name, linear, axis in (
+                ("query", self.query, "heads"),
+                ("key", self.key, "kv_heads"),
+                ("value", self.value, "kv_heads"),
             )
         )
         if self.config.qk_norm:
             query, key = self.query_norm(query), self.key_norm(key)
         query, key = rotate(query, turns), rotate(key, turns)
         out, cache = attend(query, key, value, layer, cache)
-        out = kept(self.out(out.reshape(*x.shape[:2], -1)))
+        out = kept(project("out", self.out, out.reshape(*x.shape[:2], -1)))
         x = self._lay_out(x + out, None)
         normed = self.mlp_norm(x)
-        hidden = gated_silu(self.gate(normed), self.up(normed))
-        out = self.down(self._lay_out(hidden, "mlp"))
-        return self._lay_out(x + out, None), cache
+        gate, up = project("gate", self.gate, normed), project("up", self.up, normed)
+        hidden = self._lay_out(gated_silu(gate, up), "mlp")
+        return self._lay_out(x + project("down", self.down, hidden), None), cache
 
     def _heads(self, x: Array, axis: str) -> Array:
         """[batch token (heads head_dim)] -> [batch token heads head_dim]."""
@@ -103,7 +111,11 @@ class DecoderLayer(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """Embedding, stacked layers, final norm and (unless tied) an output head."""
+    """Embedding, stacked layers, final norm and (unless tied) an output head.
+
+    Adapters are another module's, so that they are a part of the parameters by
+    themselves; the layers only look at them.
+    """
 
     def __init__(
         self,
@@ -111,9 +123,11 @@ class Decoder(nnx.Module):
         *,
         rngs: nnx.Rngs,
         partition: Partition | None = None,
+        adapters: LayerAdapters | None = None,
     ):
         self.config = config
         self.partition = partition
+        self.adapters = adapters
         # A tied embedding is also the head, whose logits must start small.
         std = config.hidden_size**-0.5 if config.tied_head else 1.0
         self.embedding = nnx.Embed(
@@ -308,7 +322,7 @@ class Decoder(nnx.Module):
         XLA on CPU copies a layer's weights out of the stack before each use, which
         takes longer than multiplying them with a few tokens.
         """
-        weights = nnx.state(self.layers)
+        weights = nnx.state((self.layers, self.adapters))
         return [
             jax.tree.map(lambda stacked, layer=layer: stacked[layer], weights)
             for layer in range(self.config.num_layers)
@@ -325,13 +339,12 @@ class Decoder(nnx.Module):
         layers: Sequence[nnx.State] | None = None,
     ) -> tuple[Array, Any]:
         """The layers in turn; the cache rides in the carry, so that there is one."""
-        graphdef, weights = nnx.split(self.layers)
+        graphdef, weights = nnx.split((self.layers, self.adapters))
 
         def body(carry, xs):
-            layer, weights = xs
-            return nnx.merge(graphdef, weights)(
-                carry[0], turns, attend, layer, carry[1]
-            ), None
+            number, weights = xs
+            layer, adapters = nnx.merge(graphdef, weights)
+            return layer(carry[0], turns, attend, number, carry[1], adapters), None
 
         body = rematerialised(body, remat)
         carry = (x, cache)

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sophia_jax.config import ModelConfig, Remat
+from sophia_jax.config import LoraConfig, ModelConfig, Remat
 from sophia_jax.models.decoder import Decoder
+from sophia_jax.models.low_rank import stacked_adapters
 from sophia_jax.models.vision import InternViT, Projector, pixel_shuffle
 from sophia_jax.sharding import Partition
 from sophia_jax.sharding.rules import constrain
@@ -20,6 +21,7 @@ class InternVL(nnx.Module):
     """Vision tower, projector and decoder; without a vision config, the decoder.
 
     Activations are laid out as `partition` says; None leaves them where they are.
+    What `lora` asks for stands beside the three, in `adapters`.
     """
 
     def __init__(
@@ -28,13 +30,19 @@ class InternVL(nnx.Module):
         *,
         rngs: nnx.Rngs,
         partition: Partition | None = None,
+        lora: LoraConfig | None = None,
     ):
         self.config = config
         self.partition = partition
         if config.vision is not None:
             self.vision = InternViT(config.vision, rngs=rngs, partition=partition)
             self.projector = Projector(config, rngs=rngs, partition=partition)
-        self.decoder = Decoder(config.text, rngs=rngs, partition=partition)
+        adapters = None
+        if lora is not None:
+            adapters = self.adapters = stacked_adapters(config.text, lora, rngs)
+        self.decoder = Decoder(
+            config.text, rngs=rngs, partition=partition, adapters=adapters
+        )
 
     def encode_images(
         self,
@@ -79,15 +87,18 @@ class InternVL(nnx.Module):
 
 
 def model_graph(
-    config: ModelConfig, partition: Partition | None = None
+    config: ModelConfig,
+    partition: Partition | None = None,
+    *,
+    lora: LoraConfig | None = None,
 ) -> nnx.GraphDef:
     """The model's structure: `nnx.merge(model_graph(config), params)` is the model."""
-    return nnx.split(_abstract(config, partition))[0]
+    return nnx.split(_abstract(config, partition, lora))[0]
 
 
-def abstract_params(config: ModelConfig) -> dict:
-    """The shapes and dtypes of `init_params`, without allocating anything."""
-    return nnx.to_pure_dict(nnx.split(_abstract(config))[1])
+def abstract_params(config: ModelConfig, *, lora: LoraConfig | None = None) -> dict:
+    """The shapes and dtypes of `init_params`, and of adapters; nothing is allocated."""
+    return nnx.to_pure_dict(nnx.split(_abstract(config, lora=lora))[1])
 
 
 def init_params(key: jax.Array, config: ModelConfig) -> dict:
@@ -95,7 +106,11 @@ def init_params(key: jax.Array, config: ModelConfig) -> dict:
     return nnx.to_pure_dict(nnx.split(InternVL(config, rngs=nnx.Rngs(key)))[1])
 
 
-def _abstract(config: ModelConfig, partition: Partition | None = None) -> InternVL:
+def _abstract(
+    config: ModelConfig,
+    partition: Partition | None = None,
+    lora: LoraConfig | None = None,
+) -> InternVL:
     return nnx.eval_shape(
-        lambda: InternVL(config, rngs=nnx.Rngs(0), partition=partition)
+        lambda: InternVL(config, rngs=nnx.Rngs(0), partition=partition, lora=lora)
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sophia_jax.config import (
+    Dtype,
     RoutingConfig,
     SamplingConfig,
     ServerConfig,
@@ -19,6 +20,7 @@ from sophia_jax.generation.address import parse_address
 from sophia_jax.generation.engine import Engine
 from sophia_jax.models.folder import load_model, save_model
 from sophia_jax.models.model import Model
+from sophia_jax.paths import is_whole
 from sophia_jax.recipes.leak_check import drop_leaks
 from sophia_jax.recipes.lessons import read_lessons
 from sophia_jax.recipes.machine import machine, versions
@@ -93,6 +95,7 @@ class CollectConfig:
       routing: which questions are hard.
       exclude: benchmarks, whose questions and pictures are left out of all that is
         learnt from.
+      dtype: of the weights of policy and reasoner, and of the warm-up's.
     """
 
     policy: str
@@ -112,6 +115,7 @@ class CollectConfig:
     hard_server: ServerConfig = ServerConfig()
     routing: RoutingConfig = RoutingConfig()
     exclude: tuple[str, ...] = ()
+    dtype: Dtype = "float32"
 
     def __post_init__(self) -> None:
         for name in ("questions_per_shard", "slots"):
@@ -155,7 +159,7 @@ def collect(
     settings = _settings(config) | {"questions": digest(questions.items)}
     check_run_folder(run, settings, resume=resume, force=force)
     questions = drop_leaks(questions, config.exclude, config.data, **reading)
-    policy = load_vision_model(config.policy, track=track)
+    policy = load_vision_model(config.policy, dtype=config.dtype, track=track)
     reasoners = open_reasoners(policy, config, run / "reasoner", track=track)
     questions = keep_fitting(
         questions,
@@ -247,10 +251,10 @@ def _warmed_up(
     track: Track,
 ) -> Model:
     folder = run / "warm_up"
-    if not folder.exists():
+    if not is_whole(folder):
         training = run / "training" / "warm_up"
         save_model(imitate(policy, lessons, phase, training, track=track), folder)
-    return load_model(folder)
+    return load_model(folder, dtype=phase.dtype)
 
 
 def _captions_too_long(tables: RolloutTables) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sophia_jax.config import Dtype
 from sophia_jax.data.good_rows import ItemFile
 from sophia_jax.data.images import load_image, tile_grid
 from sophia_jax.data.item_rows import Use
@@ -87,17 +88,20 @@ def digest(items: Sequence[Item]) -> str:
     return hashed.hexdigest()
 
 
-def load_vision_model(path: str | Path, *, track: Track = untracked) -> Model:
+def load_vision_model(
+    path: str | Path, *, dtype: Dtype = "float32", track: Track = untracked
+) -> Model:
     """A model that can be shown pictures.
 
     Args:
       path: as of `load_model`.
+      dtype: of its weights.
       track: shows how fast its weights come.
 
     Raises:
       InputError: it is text-only, or as `load_model`.
     """
-    model = load_model(path, track=track)
+    model = load_model(path, dtype=dtype, track=track)
     if model.tiles is None:
         raise InputError(
             f"{path}: expected a vision-language model, got a text-only one"

@@ -83,7 +83,8 @@ def open_reasoners(
     for name, (where, server) in asked.items():
         address = parse_address(where)
         if address is None:
-            reasoners[name] = _local(load_model(where, track=track), policy, config)
+            model = load_model(where, dtype=config.dtype, track=track)
+            reasoners[name] = _local(model, policy, config)
         else:
             remote = RemoteModel(
                 address, config.answer, server, journal=folder / f"{name}.jsonl"
