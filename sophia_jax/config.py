@@ -13,6 +13,7 @@ __all__ = [
     "LoraTarget",
     "ModelConfig",
     "OptimizerConfig",
+    "Remat",
     "RoutingConfig",
     "RopeScaling",
     "SamplingConfig",
@@ -22,6 +23,9 @@ __all__ = [
     "TextConfig",
     "VisionConfig",
 ]
+
+Remat = Literal["none", "block", "projections"]
+"""What layers form again in the backward pass: nothing, all, all but projections."""
 
 
 def _require(condition: bool, field: str, rule: str, value: object) -> None:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from sophia_jax.cli.options import RolloutOptions, RunOptions, TraceOptions, leave_page
+from sophia_jax.cli.options import (
+    AnyPath,
+    HostOptions,
+    RolloutOptions,
+    RunOptions,
+    TraceOptions,
+    leave_page,
+)
 from sophia_jax.cli.tables import rollout_line
 from sophia_jax.config import Dtype
 
@@ -23,7 +30,7 @@ class Collect:
     """Collect captions and reasonings, verify them, and select what to learn from."""
 
     rollouts: Annotated[RolloutOptions, tyro.conf.OmitArgPrefixes]
-    out: Path
+    out: AnyPath
     """Folder of the run; must not exist, or see --resume and --force."""
     seed: int = 0
     """Of all samples."""
@@ -31,6 +38,7 @@ class Collect:
     """Of the models' weights; bfloat16 takes half the memory."""
     restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
     trace: Annotated[TraceOptions, tyro.conf.OmitArgPrefixes] = TraceOptions()
+    hosts: Annotated[HostOptions, tyro.conf.OmitArgPrefixes] = HostOptions()
 
     @property
     def folder(self) -> Path:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from sophia_jax.cli.options import (
+    AnyPath,
+    HostOptions,
     PromptSet,
     RunOptions,
     TraceOptions,
@@ -36,7 +38,7 @@ class Evaluate:
     data: str
     """items.jsonl, Parquet, a folder that Hugging Face datasets saved, a TSV file of
     VLMEvalKit, or tfds:NAME/SPLIT; each row with question, answer and image."""
-    out: Path
+    out: AnyPath
     """Folder of the results; must not exist, or see --resume and --force."""
     num_samples: int = 1
     """N, answers to each question; the paper's is 1."""
@@ -76,6 +78,7 @@ class Evaluate:
     """Of the model's weights; bfloat16 takes half the memory."""
     restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
     trace: Annotated[TraceOptions, tyro.conf.OmitArgPrefixes] = TraceOptions()
+    hosts: Annotated[HostOptions, tyro.conf.OmitArgPrefixes] = HostOptions()
 
     @property
     def folder(self) -> Path:

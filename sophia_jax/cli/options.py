@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from sophia_jax.cli.servers import RoutingOptions, ServerOptions
-from sophia_jax.cli.settings import checked_options, model_path
+from sophia_jax.cli.settings import AnyPath, checked_options, model_path
 from sophia_jax.config import (
     Algorithm,
     Dtype,
     LoraConfig,
     LoraTarget,
     OptimizerConfig,
+    Remat,
     SophiaConfig,
     StateDtype,
 )
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from sophia_jax.recipes.phases import MixPart, UpdateConfig
 
 __all__ = [
+    "HostOptions",
+    "AnyPath",
     "PromptSet",
     "RolloutOptions",
     "RunOptions",
@@ -163,8 +166,9 @@ class UpdateOptions:
     """Updates until the learning rate is at its highest."""
     checkpoint_every: int = 100
     """Updates between checkpoints; a killed run loses at most so many."""
-    remat: bool = False
-    """Compute activations twice, to save memory."""
+    remat: Remat = "none"
+    """Activations that are computed twice, to save memory: none, those of each block,
+    or all of them but its projections and attention."""
 
     def config(self, seed: int, dtype: Dtype) -> UpdateConfig:
         """The settings that these options mean."""
@@ -207,6 +211,22 @@ class TraceOptions:
     """Seconds of the run that are traced to OUT/profile, for XProf or Perfetto."""
     profile_after_seconds: float = 60.0
     """Seconds until the trace begins: by then most programs are compiled."""
+
+
+@dataclass(frozen=True)
+class HostOptions:
+    """Several processes that run the same command together.
+
+    Each is started with the same options; a TPU slice, srun and a GKE JobSet tell them
+    apart by themselves.
+    """
+
+    coordinator: str | None = None
+    """Address of process 0 as HOST:PORT; None to look in the environment."""
+    num_processes: int | None = None
+    """Of the whole run; 1 alone means no others, whatever the environment says."""
+    process_id: int | None = None
+    """Of this process, from 0."""
 
 
 def _mix_part(given: str) -> MixPart:

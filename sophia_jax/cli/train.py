@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from sophia_jax.cli.options import (
+    AnyPath,
+    HostOptions,
     RolloutOptions,
     RunOptions,
     TraceOptions,
@@ -33,7 +35,7 @@ class Train:
 
     rollouts: Annotated[RolloutOptions, tyro.conf.OmitArgPrefixes]
     phase: Annotated[UpdateOptions, tyro.conf.OmitArgPrefixes]
-    out: Path
+    out: AnyPath
     """Folder of the run; must not exist, or see --resume and --force."""
     warm_up: str | None = None
     """Texts to imitate first, in any form of --data; None for no warm-up."""
@@ -48,6 +50,7 @@ class Train:
     has float32 copies, unless it is adapters, which are float32."""
     restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
     trace: Annotated[TraceOptions, tyro.conf.OmitArgPrefixes] = TraceOptions()
+    hosts: Annotated[HostOptions, tyro.conf.OmitArgPrefixes] = HostOptions()
 
     @property
     def folder(self) -> Path:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from sophia_jax.cli.options import (
+    AnyPath,
+    HostOptions,
     RunOptions,
     TraceOptions,
     UpdateOptions,
@@ -28,7 +30,7 @@ class Update:
     """Update a policy on the trajectories that `collect` kept; leaves RUN/model."""
 
     phase: Annotated[UpdateOptions, tyro.conf.OmitArgPrefixes]
-    run_folder: Annotated[Path, tyro.conf.arg(name="run")]
+    run_folder: Annotated[AnyPath, tyro.conf.arg(name="run")]
     """Folder of the collection; the model is written there."""
     policy: str | None = None
     """Folder (or owner/name) of the start; None for what wrote the captions."""
@@ -39,6 +41,7 @@ class Update:
     has float32 copies, unless it is adapters, which are float32."""
     restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
     trace: Annotated[TraceOptions, tyro.conf.OmitArgPrefixes] = TraceOptions()
+    hosts: Annotated[HostOptions, tyro.conf.OmitArgPrefixes] = HostOptions()
 
     @property
     def folder(self) -> Path:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -27,6 +25,7 @@ from sophia_jax.models.safetensors import (
 )
 from sophia_jax.models.weight_table import weight_table
 from sophia_jax.models.weights import READABLE, file_names
+from sophia_jax.paths import as_path, is_whole, whole_folder, write_whole
 from sophia_jax.types import InputError
 
 __all__ = ["load_adapters", "save_adapters"]
@@ -84,20 +83,16 @@ def save_adapters(model: Model, path: str | Path, *, base: str = "") -> None:
     """
     if model.lora is None:
         raise ValueError("model: expected one with adapters, got one without")
-    target = Path(path)
-    if target.exists():
+    target = as_path(path)
+    if is_whole(target):
         raise InputError(f"{target}: expected a folder that does not exist, got one")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        temporary.mkdir(parents=True)
-        config = json.dumps(_settings(model, base), indent=2)
-        (temporary / CONFIG).write_text(config + "\n")
-        write_file(dict(_to_peft(model)), temporary / WEIGHTS)
-        temporary.rename(target)
+        with whole_folder(target) as folder:
+            write_file(dict(_to_peft(model)), folder / WEIGHTS)
+            config = json.dumps(_settings(model, base), indent=2)
+            write_whole(folder / CONFIG, config + "\n")
     except OSError as error:
         raise InputError(f"{target}: cannot be written ({error})") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load_adapters(model: Model, path: str | Path) -> Model:
@@ -118,7 +113,7 @@ def load_adapters(model: Model, path: str | Path) -> Model:
       ValueError: the model has adapters already.
     """
     check_merged(model)
-    folder = Path(path)
+    folder = as_path(path)
     settings = read_json(folder / CONFIG)
     headers = read_file_headers(folder / WEIGHTS)
     names = _usual_names(headers, model.config)

@@ -10,44 +10,30 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sophia_jax.config import TextConfig
+from sophia_jax.config import Remat, TextConfig
+from sophia_jax.models.attention_backends import causal_attention
 from sophia_jax.models.layers import (
     RMSNorm,
-    attention,
     gated_silu,
     merge_attention,
     partial_attention,
     stack_layers,
 )
 from sophia_jax.models.low_rank import LayerAdapters, adapted
-from sophia_jax.models.packed_attention import packed_attention
 from sophia_jax.models.paged import Chains, Pages, Rows, chain_attention
+from sophia_jax.models.remat import kept, rematerialised
 from sophia_jax.models.rotary import rotary, rotate
 from sophia_jax.sharding import Partition
 from sophia_jax.sharding.rules import constrain
-from sophia_jax.types import Array, Bool, Float, Int
+from sophia_jax.types import Array, Float, Int
 
-__all__ = ["Decoder", "causal_mask"]
+__all__ = ["Decoder"]
 
 # Few layers compile quickly when they stand one by one, and then slice no cache.
 MOST_UNROLLED = 8
 
-# Tokens in a block of attention, and in the longest row that forms all its scores: a
-# CPU's best by scripts/measure_attention.py (128 tokens: 1.2 to 1.8 times as fast).
-BLOCK = 64
-LONGEST_DENSE = 64
-
 # (query, key, value, layer index, cache) -> (attention, cache)
 Attend = Callable[[Array, Array, Array, Array, Any], tuple[Array, Any]]
-
-
-def causal_mask(segment_ids: Int[Array, "batch token"]) -> Bool[Array, "batch t s"]:
-    """Tokens see themselves and what stands before them in their own segment.
-
-    Segment 0 is padding: it is seen by padding alone.
-    """
-    same = segment_ids[:, :, None] == segment_ids[:, None, :]
-    return jnp.tril(same)
 
 
 class DecoderLayer(nnx.Module):
@@ -108,7 +94,7 @@ class DecoderLayer(nnx.Module):
             query, key = self.query_norm(query), self.key_norm(key)
         query, key = rotate(query, turns), rotate(key, turns)
         out, cache = attend(query, key, value, layer, cache)
-        out = project("out", self.out, out.reshape(*x.shape[:2], -1))
+        out = kept(project("out", self.out, out.reshape(*x.shape[:2], -1)))
         x = self._lay_out(x + out, None)
         normed = self.mlp_norm(x)
         gate, up = project("gate", self.gate, normed), project("up", self.up, normed)
@@ -118,7 +104,7 @@ class DecoderLayer(nnx.Module):
     def _heads(self, x: Array, axis: str) -> Array:
         """[batch token (heads head_dim)] -> [batch token heads head_dim]."""
         x = x.reshape(*x.shape[:2], -1, self.config.head_dim)
-        return constrain(self.partition, x, "batch", "token", axis, None)
+        return kept(constrain(self.partition, x, "batch", "token", axis, None))
 
     def _lay_out(self, x: Array, last: str | None) -> Array:
         return constrain(self.partition, x, "batch", "token", last)
@@ -184,7 +170,7 @@ class Decoder(nnx.Module):
         segment_ids: Int[Array, "batch token"],
         *,
         lengths: Int[Array, "batch token"] | None = None,
-        remat: bool = False,
+        remat: Remat = "none",
     ) -> Float[Array, "batch token embed"]:
         """Normed hidden states of whole (packed) sequences.
 
@@ -195,17 +181,17 @@ class Decoder(nnx.Module):
           lengths: of the sequence, as each token's rotation takes it under dynamic
             scaling: None for its whole length, as the forward pass of transformers
             does; positions + 1 for what decoding one by one computes.
-          remat: form activations again in the backward pass, to save memory.
+          remat: which activations are formed again in the backward pass.
 
         Returns:
           One vector per token.
         """
 
         def attend(query, key, value, layer, cache):
-            if segment_ids.shape[1] <= LONGEST_DENSE:
-                mask = causal_mask(segment_ids)
-                return attention(query, key, value, mask), cache
-            return packed_attention(query, key, value, segment_ids, block=BLOCK), cache
+            out = causal_attention(
+                query, key, value, segment_ids, partition=self.partition
+            )
+            return out, cache
 
         if lengths is None:
             lengths = segment_lengths(positions, segment_ids)
@@ -349,7 +335,7 @@ class Decoder(nnx.Module):
         attend: Attend,
         cache: Any,
         *,
-        remat: bool = False,
+        remat: Remat = "none",
         layers: Sequence[nnx.State] | None = None,
     ) -> tuple[Array, Any]:
         """The layers in turn; the cache rides in the carry, so that there is one."""
@@ -360,7 +346,7 @@ class Decoder(nnx.Module):
             layer, adapters = nnx.merge(graphdef, weights)
             return layer(carry[0], turns, attend, number, carry[1], adapters), None
 
-        body = jax.checkpoint(body) if remat else body
+        body = rematerialised(body, remat)
         carry = (x, cache)
         if layers is None:
             num_layers = self.config.num_layers

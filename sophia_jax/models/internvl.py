@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sophia_jax.config import LoraConfig, ModelConfig
+from sophia_jax.config import LoraConfig, ModelConfig, Remat
 from sophia_jax.models.decoder import Decoder
 from sophia_jax.models.low_rank import stacked_adapters
 from sophia_jax.models.vision import InternViT, Projector, pixel_shuffle
@@ -45,11 +45,14 @@ class InternVL(nnx.Module):
         )
 
     def encode_images(
-        self, tiles: Float[Array, "tile height width channel"]
+        self,
+        tiles: Float[Array, "tile height width channel"],
+        *,
+        remat: Remat = "none",
     ) -> Float[Array, "tile image_token embed"]:
         """What the decoder reads in place of each tile's image tokens."""
         tiles = constrain(self.partition, tiles, "tile", None, None, None)
-        patches = self.vision(tiles)
+        patches = self.vision(tiles, remat=remat)
         features = self.projector(pixel_shuffle(patches, self.config.pixel_shuffle))
         return constrain(self.partition, features, "tile", None, None)
 

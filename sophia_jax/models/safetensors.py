@@ -11,6 +11,12 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from sophia_jax.models.ranged_safetensors import (
+    ByteRange,
+    read_remote_headers,
+    read_remote_rows,
+)
+from sophia_jax.paths import is_remote, whole_file, write_whole
 from sophia_jax.types import InputError
 
 __all__ = [
@@ -39,11 +45,13 @@ class TensorHeader:
       file: where it is stored.
       shape: its sizes.
       dtype: in the format's spelling: "F32", "BF16", ...
+      place: of its bytes, where the file is in a bucket.
     """
 
     file: Path
     shape: tuple[int, ...]
     dtype: str
+    place: ByteRange | None = None
 
 
 def read_json(file: Path) -> dict:
@@ -109,10 +117,17 @@ def read_file_headers(file: Path) -> dict[str, TensorHeader]:
     Raises:
       InputError: there is no such file, or it is damaged.
     """
-    with _opened(file) as tensors:
+    if is_remote(file):
+        places = read_remote_headers(file)
         return {
-            name: _header(tensors, name, file)
-            for name in tensors.keys()  # noqa: SIM118 (no mapping)
+            name: TensorHeader(file, place.shape, place.dtype, place)
+            for name, place in places.items()
+        }
+    with _opened(file) as tensors:
+        views = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 (no mapping)
+        return {
+            name: TensorHeader(file, tuple(view.get_shape()), view.get_dtype())
+            for name, view in views.items()
         }
 
 
@@ -122,6 +137,8 @@ def read_rows(name: str, header: TensorHeader, rows: slice = slice(None)) -> np.
     Raises:
       InputError: the file has been damaged.
     """
+    if header.place is not None:
+        return read_remote_rows(header.file, header.place, rows)
     with _opened(header.file) as tensors:
         return tensors.get_slice(name)[rows]
 
@@ -132,6 +149,8 @@ def read_tensor(name: str, header: TensorHeader) -> np.ndarray:
     Raises:
       InputError: the file has been damaged.
     """
+    if header.place is not None:
+        return read_remote_rows(header.file, header.place, slice(None))
     with _opened(header.file) as tensors:
         return tensors.get_tensor(name)
 
@@ -181,12 +200,7 @@ def write_tensors(
         (folder / _PARTIAL.format(number)).rename(folder / file)
         weight_map |= dict.fromkeys(names, file)
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n")
-
-
-def _header(tensors: safe_open, name: str, file: Path) -> TensorHeader:
-    view = tensors.get_slice(name)
-    return TensorHeader(file, tuple(view.get_shape()), view.get_dtype())
+    write_whole(folder / INDEX, json.dumps(index, indent=2) + "\n")
 
 
 def write_file(tensors: dict[str, np.ndarray], file: Path) -> None:
@@ -195,6 +209,10 @@ def write_file(tensors: dict[str, np.ndarray], file: Path) -> None:
     Raises:
       OSError: it cannot be written.
     """
+    if is_remote(file):
+        with whole_file(file) as temporary:
+            write_file(tensors, temporary)
+        return
     # The writer replaces the file by one that only its owner may read.
     file.touch()
     mode = file.stat().st_mode

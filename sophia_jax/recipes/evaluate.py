@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from sophia_jax.evaluation.summary import SUMMARY_COLUMNS, check_pass_k
 from sophia_jax.evaluation.vlmevalkit import write_vlmevalkit
 from sophia_jax.generation.engine import Engine
 from sophia_jax.models.model import Model
+from sophia_jax.paths import remove_tree
 from sophia_jax.recipes.answer_shards import AnswerShards
 from sophia_jax.recipes.machine import machine, versions
 from sophia_jax.recipes.questions import (
@@ -144,7 +144,7 @@ def evaluate(
     settings = asdict(config) | {"questions": digest(questions.items)}
     check_run_folder(folder, settings, resume=resume, force=force)
     if resume and (folder / SUMMARY).exists():
-        shutil.rmtree(folder / SHARDS, ignore_errors=True)
+        remove_tree(folder / SHARDS)
         return json.loads((folder / SUMMARY).read_text())
     model = load_vision_model(config.model, dtype=config.dtype, track=track)
     questions = keep_fitting(
@@ -169,7 +169,7 @@ def evaluate(
         "machine": machine(),
     }
     write_json(folder / SUMMARY, summary)
-    shutil.rmtree(shards.folder)
+    remove_tree(shards.folder)
     return summary
 
 

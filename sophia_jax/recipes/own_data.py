@@ -20,6 +20,7 @@ from sophia_jax.generation.address import parse_address
 from sophia_jax.generation.engine import Engine
 from sophia_jax.models.folder import load_model, save_model
 from sophia_jax.models.model import Model
+from sophia_jax.paths import is_whole
 from sophia_jax.recipes.leak_check import drop_leaks
 from sophia_jax.recipes.lessons import read_lessons
 from sophia_jax.recipes.machine import machine, versions
@@ -250,7 +251,7 @@ def _warmed_up(
     track: Track,
 ) -> Model:
     folder = run / "warm_up"
-    if not folder.exists():
+    if not is_whole(folder):
         training = run / "training" / "warm_up"
         save_model(imitate(policy, lessons, phase, training, track=track), folder)
     return load_model(folder, dtype=phase.dtype)

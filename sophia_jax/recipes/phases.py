@@ -9,13 +9,21 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from sophia_jax.config import Algorithm, Dtype, LoraConfig, OptimizerConfig, StateDtype
+from sophia_jax.config import (
+    Algorithm,
+    Dtype,
+    LoraConfig,
+    OptimizerConfig,
+    Remat,
+    StateDtype,
+)
 from sophia_jax.data.packing import Example
 from sophia_jax.data.prompts import encode_prompt, encode_target
 from sophia_jax.generation.images import ImageEncoder
 from sophia_jax.losses import sft_loss
 from sophia_jax.models.adapters import add_adapters, merge_adapters
 from sophia_jax.models.model import Model
+from sophia_jax.models.remat import check_remat
 from sophia_jax.training.loop import TrainingConfig, train
 from sophia_jax.types import Array, InputError, Item, Track, untracked
 
@@ -69,7 +77,7 @@ class UpdateConfig:
       weight_decay: of the matrices that learn, the adapters' among them.
       warmup_steps: updates until the rate is at its highest.
       checkpoint_every: updates between checkpoints.
-      remat: recompute activations in the backward pass, to save memory.
+      remat: which activations the backward pass forms again, as of `TrainingConfig`.
       seed: of the order of the examples.
       algorithm: the optimizer.
       optimizer_state: of AdamW's moments; int8 takes a quarter of the memory.
@@ -88,7 +96,7 @@ class UpdateConfig:
     weight_decay: float = OptimizerConfig.weight_decay
     warmup_steps: int = OptimizerConfig.warmup_steps
     checkpoint_every: int = TrainingConfig.checkpoint_every
-    remat: bool = False
+    remat: Remat = TrainingConfig.remat
     seed: int = 0
     algorithm: Algorithm = "adamw"
     optimizer_state: StateDtype = "float32"
@@ -102,6 +110,7 @@ class UpdateConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}: expected >= 1, got {value}")
+        check_remat(self.remat)
         sources = [part.data for part in self.mix]
         if len(set(sources)) < len(sources):
             raise ValueError(f"mix: expected each source once, got {sources}")

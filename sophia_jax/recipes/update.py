@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from sophia_jax.models.adapter_folder import save_adapters
 from sophia_jax.models.adapters import merge_adapters
 from sophia_jax.models.folder import save_model
 from sophia_jax.models.model import Model
+from sophia_jax.paths import is_whole, remove_tree
 from sophia_jax.recipes.collection import Collection, read_collection
 from sophia_jax.recipes.lessons import Lessons, mix_lessons, read_lessons
 from sophia_jax.recipes.phases import MixPart, UpdateConfig, with_what_learns
@@ -88,7 +88,7 @@ def update(
     if not (resume and config.mix):  # else once it is known what is mixed in
         check_run_folder(phase, settings, resume=resume, force=force)
     for left in (target, adapters):
-        if left.exists() and not (phase.exists() or force):
+        if is_whole(left) and not (phase.exists() or force):
             raise InputError(f"{left}: expected none of another update, got one")
     kept = [row for row in collection.selection if row["kept"]]
     if not kept:
@@ -105,12 +105,12 @@ def update(
     open_run_folder(phase, settings, resume=resume, force=force)
     if force:
         for left in (target, adapters):
-            shutil.rmtree(left, ignore_errors=True)
+            remove_tree(left)
     write_skipped(phase, fitting.skipped + _skipped(lessons))
     with stopwatch(run, "update"):
         trajectories = _examples(model, fitting.items, kept, collection.prompts)
         training, examples = _what_is_learnt(model, trajectories, lessons, config)
-        if not target.exists():
+        if not is_whole(target):
             beside = sum(len(each.items) for each in lessons.values())
             mixed = f" and {beside} rows beside them" if beside else ""
             say(
@@ -127,7 +127,7 @@ def update(
 def _save(model: Model, target: Path, adapters: Path, *, base: str) -> None:
     """The model, last of all: where it is, the update is done."""
     if model.lora is not None:
-        shutil.rmtree(adapters, ignore_errors=True)  # of a run that was killed here
+        remove_tree(adapters)  # of a run that was killed here
         save_adapters(model, adapters, base=base)
         model = merge_adapters(model, donate=True)
     save_model(model, target)

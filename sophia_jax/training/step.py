@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from sophia_jax.config import Remat
 from sophia_jax.data.packing import PackedBatch
 from sophia_jax.losses import chunked_token_log_probs, sophia_loss
 from sophia_jax.models.internvl import InternVL
@@ -60,7 +61,7 @@ class TrainState:
       optimizer: of `opt_state`.
       loss_fn: per-sequence loss of (log-probabilities, mask, reward).
       trainable: the top-level parts of `params` that learn.
-      remat: recompute each layer's activations in the backward pass.
+      remat: which activations of a layer the backward pass forms again.
     """
 
     params: dict
@@ -71,7 +72,7 @@ class TrainState:
     optimizer: optax.GradientTransformation
     loss_fn: LossFn
     trainable: tuple[str, ...]
-    remat: bool
+    remat: Remat
 
 
 def init_state(
@@ -80,7 +81,7 @@ def init_state(
     *,
     loss_fn: LossFn = sophia_loss,
     trainable: Sequence[str] = ("decoder",),
-    remat: bool = False,
+    remat: Remat = "none",
 ) -> TrainState:
     """A state before its first update.
 
@@ -91,7 +92,7 @@ def init_state(
       optimizer: any optax transformation.
       loss_fn: per-sequence loss of (log-probabilities, mask, reward).
       trainable: parts that learn: of `decoder`, `vision`, `projector` and `adapters`.
-      remat: recompute each layer's activations in the backward pass.
+      remat: which activations of a layer the backward pass forms again.
 
     Raises:
       ValueError: the model has no such part.
@@ -122,7 +123,7 @@ def init_state(
 
 
 def policy_log_probs(
-    graphdef: nnx.GraphDef, params: dict, batch: PackedBatch, *, remat: bool = False
+    graphdef: nnx.GraphDef, params: dict, batch: PackedBatch, *, remat: Remat = "none"
 ) -> Float[Array, "sequence target"]:
     """log π(y_l | y_<l, x, v) of every target token, in nats; 0 on padding.
 
@@ -131,7 +132,7 @@ def policy_log_probs(
     model = nnx.merge(graphdef, params)
     features = batch.images
     if features is not None and features.ndim == 4:
-        features = model.encode_images(features)
+        features = model.encode_images(features, remat=remat)
     num_shards = len(batch.learnt)
     embeds = model.embed(
         batch.token_ids, features, batch.image_index, num_shards=num_shards

@@ -59,7 +59,7 @@ def test_a_square_that_is_positive_never_becomes_zero():
     for count in range(20):
         levels, scales = rounded(x, jnp.int32(count), signed=False)
         np.testing.assert_array_equal(levels[0] > 0, [1, 1, 1, 1, 0, 0])
-    # The lowest level is exp(-12.7) of the largest: updates get no larger by it.
+    # The lowest level is exp(-12.7) of the largest, 3e-6: updates can only be smaller.
     lowest = decode(levels, scales)[0, 2]
     assert lowest == pytest.approx(np.exp(-254 * 0.05), rel=1e-4)
     zeros = rounded(jnp.zeros((2, 3)), COUNT, signed=False)

@@ -154,7 +154,9 @@ def test_no_gradient_of_frozen_parts_is_computed(
 
     encode = InternVL.encode_images
     monkeypatch.setattr(
-        InternVL, "encode_images", lambda self, tiles: watched(encode(self, tiles))
+        InternVL,
+        "encode_images",
+        lambda self, tiles, **options: watched(encode(self, tiles, **options)),
     )
     batch = pack(picture_examples)
 
@@ -225,12 +227,13 @@ def test_features_stand_for_their_pixels(
     )
 
 
+@pytest.mark.parametrize("remat", ["block", "projections"])
 def test_recomputed_activations_change_nothing(
-    pack, picture_examples, update, vision_model
+    pack, picture_examples, update, vision_model, remat
 ):
     batch = pack(picture_examples)
-    _, gradient, metrics = update(batch)
-    _, recomputed, same = update(batch, remat=True)
+    _, gradient, metrics = update(batch, trainable=ALL_PARTS)
+    _, recomputed, same = update(batch, remat=remat, trainable=ALL_PARTS)
     assert metrics["loss"] == pytest.approx(same["loss"], rel=1e-6)
     jax.tree.map(
         lambda one, two: np.testing.assert_allclose(one, two, atol=1e-5),
