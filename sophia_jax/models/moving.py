@@ -45,7 +45,7 @@ def move_model(model: Model, partition: Partition, *, donate: bool = False) -> M
 
     return dataclasses.replace(
         model,
-        graphdef=model_graph(model.config, partition),
+        graphdef=model_graph(model.config, partition, lora=model.lora),
         params=with_paths(move, model.params),
         partition=partition,
     )
@@ -148,7 +148,7 @@ def _on_groups(model: Model, groups: Sequence[np.ndarray]) -> Model:
     partition = Partition(Mesh(devices, MESH_AXES), model.partition.rules)
     return dataclasses.replace(
         model,
-        graphdef=model_graph(model.config, partition),
+        graphdef=model_graph(model.config, partition, lora=model.lora),
         params=with_paths(_view(partition), model.params),
         partition=partition,
     )
