@@ -8,7 +8,9 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["report_failure"]
+__all__ = ["PREEMPTED", "report_failure"]
+
+PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: run the same command again
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # which libraries wrap in errors of their own
 FORBIDDEN = (errno.EACCES, errno.EROFS)
@@ -24,8 +26,12 @@ def report_failure(error: BaseException, folder: Path | None) -> tuple[str, int]
     Returns:
       One line, and the exit code.
     """
+    from sophia_jax.preemption import Preempted
     from sophia_jax.types import InputError
 
+    if isinstance(error, Preempted):
+        line = f"sophia-jax: stopped by {error}; all that was whole is saved"
+        return f"{line}: the same command with --resume goes on", PREEMPTED
     if isinstance(error, KeyboardInterrupt):
         return "sophia-jax: interrupted; the same command with --resume goes on", 130
     if isinstance(error, InputError):

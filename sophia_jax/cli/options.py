@@ -140,6 +140,11 @@ class UpdateOptions:
     """Updates until the learning rate is at its highest."""
     checkpoint_every: int = 100
     """Updates between checkpoints; a killed run loses at most so many."""
+    keep_checkpoints: int = 2
+    """The newest checkpoints that stay on the disk."""
+    keep_best: Literal["loss", "gradient_norm", "mean_log_prob"] | None = None
+    """Metric of which the best checkpoint stays too: the lowest loss or gradient norm,
+    the highest log-probability, as means over the updates since the one before."""
     remat: bool = False
     """Compute activations twice, to save memory."""
 

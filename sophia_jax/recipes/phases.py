@@ -31,7 +31,7 @@ SHORTEST_ROW = 2048  # tokens: many examples in a row leave little of it empty
 
 SIZES = (
     *("num_steps", "batch_size", "row_length", "micro_batches", "checkpoint_every"),
-    "trajectory_weight",
+    *("keep_checkpoints", "trajectory_weight"),
 )
 
 
@@ -66,6 +66,8 @@ class UpdateConfig:
       weight_decay: of AdamW.
       warmup_steps: updates until the rate is at its highest.
       checkpoint_every: updates between checkpoints.
+      keep_checkpoints: the newest that stay.
+      keep_best: the metric of which the best checkpoint stays too, or None.
       remat: recompute activations in the backward pass, to save memory.
       seed: of the order of the examples.
       mix: what is learnt beside the trajectories.
@@ -80,6 +82,8 @@ class UpdateConfig:
     weight_decay: float = OptimizerConfig.weight_decay
     warmup_steps: int = OptimizerConfig.warmup_steps
     checkpoint_every: int = TrainingConfig.checkpoint_every
+    keep_checkpoints: int = TrainingConfig.keep_checkpoints
+    keep_best: str | None = None
     remat: bool = False
     seed: int = 0
     mix: tuple[MixPart, ...] = ()
@@ -147,6 +151,8 @@ class UpdateConfig:
             micro_batches=self.micro_batches,
             seed=self.seed,
             checkpoint_every=self.checkpoint_every,
+            keep_checkpoints=self.keep_checkpoints,
+            keep_best=self.keep_best,
             remat=self.remat,
         )
 

@@ -18,7 +18,9 @@ from sophia_jax.config import OptimizerConfig
 from sophia_jax.data.packing import Example, PackedBatch, pack_examples, pack_parts
 from sophia_jax.data.pipeline import read_batches
 from sophia_jax.models.model import Model
-from sophia_jax.training.checkpoint import Checkpoints
+from sophia_jax.preemption import Preempted, defer_preemption, stop_if_preempted
+from sophia_jax.training.checkpoint import METRICS, Checkpoints
+from sophia_jax.training.fingerprint import fingerprint
 from sophia_jax.training.metrics import MetricsWriter
 from sophia_jax.training.optimizer import learning_rate, make_optimizer
 from sophia_jax.training.step import LossFn, TrainState, init_state, train_step
@@ -40,6 +42,9 @@ class TrainingConfig:
       trainable: parts that learn; the paper's best setting is the decoder alone.
       seed: of the order of the examples.
       checkpoint_every: updates between checkpoints.
+      keep_checkpoints: the newest that stay; with two, a damaged one costs little.
+      keep_best: the metric of which the best checkpoint stays too, as of
+        `Checkpoints`: its mean over the updates since the one before; or None.
       remat: recompute activations in the backward pass, to save memory.
     """
 
@@ -50,16 +55,23 @@ class TrainingConfig:
     trainable: tuple[str, ...] = ("decoder",)
     seed: int = 0
     checkpoint_every: int = 100
+    keep_checkpoints: int = 2
+    keep_best: str | None = None
     remat: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "row_length", "checkpoint_every"):
+        sizes = ("batch_size", "row_length", "checkpoint_every", "keep_checkpoints")
+        for name in sizes:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected > 0, got {getattr(self, name)}")
         if not 0 < self.micro_batches <= self.batch_size:
             raise ValueError(
                 f"micro_batches: expected between 1 and batch_size={self.batch_size}, "
                 f"got {self.micro_batches}"
+            )
+        if self.keep_best not in (None, *METRICS):
+            raise ValueError(
+                f"keep_best: expected one of {', '.join(METRICS)}, got {self.keep_best}"
             )
 
 
@@ -77,7 +89,8 @@ def train(
     """Update a model on examples, epoch after epoch.
 
     A killed phase goes on from its newest checkpoint in `folder`, with the examples
-    that it had not seen, and ends with the same weights.
+    that it had not seen, and ends with the same weights. One that is told to stop
+    saves a checkpoint at its next update.
 
     Args:
       model: where to start; it is left as it is.
@@ -98,6 +111,7 @@ def train(
         the folder's checkpoint is of another run.
       ValueError: a grain data set ends before the phase does.
       FloatingPointError: loss or gradient is not finite; names the update.
+      Preempted: it was told to stop, and has saved what it did.
     """
     if not len(examples):
         raise InputError("examples: expected at least one to learn from, got none")
@@ -115,29 +129,40 @@ def train(
         remat=config.remat,
     )
     rate = learning_rate(config.optimizer)
+    stop_if_preempted()
     with contextlib.ExitStack() as stack:
+        signalled = stack.enter_context(defer_preemption())
 
         def closing(thing: Any) -> Any:
             return stack.enter_context(contextlib.closing(thing))
 
         batches = closing(iter(_batches(model, examples, config, make_example)))
-        checkpoints = closing(Checkpoints(folder / "checkpoints"))
+        checkpoints = closing(_checkpoints(model, config, folder))
         state = _resume(state, checkpoints, batches, config)
         first, last = int(state.step), config.optimizer.num_steps
         writer = closing(MetricsWriter(folder, first_step=first))
 
         unread = collections.deque()  # is read while the next update runs
+        since_saved = []
         for step in track(range(first, last), description, last - first):
             state, metrics = train_step(state, next(batches))
             unread.append((step, metrics))
+            stopped = signalled()
             saving = (step + 1) % config.checkpoint_every == 0 or step + 1 == last
+            saving = saving or stopped is not None
             while len(unread) > (0 if saving else 1):
                 done, metrics = unread.popleft()
                 values = _finite(done, metrics) | {"learning_rate": float(rate(done))}
                 writer.write(done, values)
+                since_saved.append(values)
             if saving:
                 writer.flush()
-                checkpoints.save(step + 1, state, batches.get_state())
+                means = _means(since_saved)
+                checkpoints.save(step + 1, state, batches.get_state(), means)
+                since_saved.clear()
+            if stopped is not None:
+                raise Preempted(stopped)
+    stop_if_preempted()
     return dataclasses.replace(model, params=state.params)
 
 
@@ -170,6 +195,15 @@ def _batches(
     )
 
 
+def _checkpoints(model: Model, config: TrainingConfig, folder: Path) -> Checkpoints:
+    return Checkpoints(
+        folder / "checkpoints",
+        base=fingerprint(model.params),
+        max_to_keep=config.keep_checkpoints,
+        keep_best=config.keep_best,
+    )
+
+
 def _resume(
     state: TrainState,
     checkpoints: Checkpoints,
@@ -199,3 +233,7 @@ def _finite(step: int, metrics: dict) -> dict[str, float]:
                 f"update {step}: expected a finite {name}, got {values[name]}"
             )
     return values
+
+
+def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: math.fsum(row[name] for row in rows) / len(rows) for name in METRICS}

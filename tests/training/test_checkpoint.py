@@ -15,6 +15,7 @@ from sophia_jax.training.optimizer import adamw
 from sophia_jax.training.step import init_state, train_step
 from sophia_jax.types import InputError
 
+BASE = "of the model that training began with"
 OPTIMIZER = adamw(OptimizerConfig(num_steps=10, learning_rate=1e-2))
 
 
@@ -29,14 +30,14 @@ def batch(text_model, text_examples):
 
 
 def save(folder, *saved, **options):
-    checkpoints = Checkpoints(folder, **options)
+    checkpoints = Checkpoints(folder, base=BASE, **options)
     for step, state, data in saved:
         checkpoints.save(step, state, data)
     checkpoints.close()
 
 
 def restore(folder, state):
-    checkpoints = Checkpoints(folder)
+    checkpoints = Checkpoints(folder, base=BASE)
     try:
         return checkpoints.restore(state)
     finally:
@@ -73,7 +74,7 @@ def test_updates_that_follow_do_not_reach_into_a_checkpoint(
 ):
     state, _ = train_step(new_state, batch)
     expected = [np.array(leaf) for leaf in jax.tree.leaves(state)]
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = Checkpoints(tmp_path, base=BASE)
     checkpoints.save(1, state, {})
     for _ in range(5):  # each donates the state that is being written
         state, _ = train_step(state, batch)
@@ -127,11 +128,11 @@ def test_a_checkpoint_of_another_model_is_refused_with_all_differences(
     message = str(caught.value)
     assert message.startswith(f"{tmp_path / '3'}: expected a checkpoint of this model")
     assert "\n" not in message
-    layers = "params/decoder/layers"
+    layers = "learnt/decoder/layers"
     for difference in (
         f"{layers}/up/kernel float32[2, 32, 64], got float32[2, 32, 48]",
         f"{layers}/down/kernel float32[2, 64, 32], got float32[2, 48, 32]",
-        "params/decoder/lm_head/kernel nothing, got float32[32, 279]",
+        "learnt/decoder/lm_head/kernel nothing, got float32[32, 279]",
     ):
         assert difference in message
     assert "embedding" not in message  # is of the same shape

@@ -19,6 +19,7 @@ from sophia_jax.losses import sophia_loss
 from sophia_jax.models.folder import load_model, save_model
 from sophia_jax.training import loop
 from sophia_jax.training.checkpoint import Checkpoints
+from sophia_jax.training.fingerprint import fingerprint
 from sophia_jax.training.loop import TrainingConfig, train
 from sophia_jax.training.metrics import read_metrics
 from sophia_jax.training.optimizer import adamw
@@ -226,7 +227,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_its_checkpoint(
     settings = config(checkpoint_every=1)
     with pytest.raises(FloatingPointError, match=r"update 2: .* finite loss, got inf"):
         train(text_model, examples, sophia_loss, settings, tmp_path / "b")
-    checkpoints = Checkpoints(tmp_path / "b" / "checkpoints")
+    base = fingerprint(text_model.params)
+    checkpoints = Checkpoints(tmp_path / "b" / "checkpoints", base=base)
     state, _ = checkpoints.restore(init_state(text_model, adamw(settings.optimizer)))
     checkpoints.close()
     assert int(state.step) == 2
