@@ -43,6 +43,7 @@ from sophia_jax.recipes.run_folder import (
     count_reasons,
     open_run_folder,
     read_seconds,
+    remove_leftovers,
     stopwatch,
     write_json,
     write_skipped,
@@ -248,6 +249,7 @@ def _warmed_up(
 ) -> Model:
     folder = run / "warm_up"
     if not folder.exists():
+        remove_leftovers(folder)
         training = run / "training" / "warm_up"
         save_model(imitate(policy, lessons, phase, training, track=track), folder)
     return load_model(folder)
