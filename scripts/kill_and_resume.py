@@ -221,7 +221,7 @@ def lengths(begun: list) -> dict[str, tuple[int, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=60)
-    parser.add_argument("--kills-per-run", type=int, default=5)
+    parser.add_argument("--kills-per-run", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/kills"))
     options = parser.parse_args()
@@ -276,7 +276,7 @@ def killed_run(
         target = None
         if len(mine) < most:
             number = SIGNALS[(len(kills) + len(mine)) % 2]
-            target = choose(rng, stages, [*kills, *mine], number)
+            target = choose(rng, stages, [*kills, *mine], mine, number)
         code, _, stage = run_until(start(arguments, log), target)
         if stage is not None:
             codes = {0, PREEMPTED if number == signal.SIGTERM else -number}
@@ -292,12 +292,15 @@ def killed_run(
     return [kill | {"identical": not differ, "differ": differ} for kill in mine]
 
 
-def choose(rng, stages, kills: list[dict], number: signal.Signals) -> tuple:
-    """A random moment, in a stage that this signal has met seldom."""
+def choose(rng, stages, kills: list[dict], mine, number: signal.Signals) -> tuple:
+    """A random moment that may still come, in a stage that such signals met seldom."""
     counts = Counter(kill["stage"] for kill in kills if kill["signal"] == number.name)
-    stage = min(STAGES, key=lambda stage: counts[stage] + 3 * rng.random())
+    last = STAGES.index(mine[-1]["stage"]) if mine else 0
+    # Updates and checkpoints alternate.
+    left = STAGES[min(last, STAGES.index("update")) :]
+    stage = min(left, key=lambda stage: counts[stage] + 2 * rng.random())
     times, seconds = stages[stage]
-    return stage, rng.randint(1, max(1, times // 2)), rng.uniform(0, seconds), number
+    return stage, rng.randint(1, max(1, times // 3)), rng.uniform(0, seconds), number
 
 
 def table(kills: list[dict]) -> str:
