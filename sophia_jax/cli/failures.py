@@ -43,8 +43,19 @@ def report_failure(error: BaseException, folder: Path | None) -> tuple[str, int]
             where = cause.filename or folder or "disk"
             return f"sophia-jax: error: {where}: {os.strerror(cause.errno).lower()}", 2
     message = str(error).strip().partition("\n")[0] or "no message"
+    if _is_of_another_process(error):
+        return f"sophia-jax: failed: another process of this run ended ({message})", 1
     line = f"sophia-jax: failed: {type(error).__name__}: {message}"
     return f"{line} ({_leave_traceback(error, folder)})", 1
+
+
+def _is_of_another_process(error: BaseException) -> bool:
+    """Whether the network between processes told of it, and no device did."""
+    import jax
+
+    several = jax.distributed.is_initialized() and jax.process_count() > 1
+    of_jax = several and isinstance(error, jax.errors.JaxRuntimeError)
+    return of_jax and not str(error).startswith("RESOURCE_EXHAUSTED")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

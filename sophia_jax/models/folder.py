@@ -38,6 +38,7 @@ from sophia_jax.models.tokenizer import load_tokenizer
 from sophia_jax.models.weight_table import Layout
 from sophia_jax.models.weights import file_names, to_hf
 from sophia_jax.sharding import TRAINING, Partition, ShardingRules
+from sophia_jax.sharding.together import is_first, wait_for_all
 from sophia_jax.tiles import TileGeometry
 from sophia_jax.types import InputError, Track, untracked
 
@@ -131,7 +132,8 @@ def save_model(
     """Write a folder that `load_model` reads as the same model.
 
     In its own layout, transformers reads it too. The folder appears when it is
-    complete, or not at all.
+    complete, or not at all. Of several processes the first one writes, and all must
+    call this: each returns when the folder is there.
 
     Args:
       model: what to write, in the dtype of its weights.
@@ -146,6 +148,11 @@ def save_model(
     target = Path(path)
     if target.exists():
         raise InputError(f"{target}: expected a folder that does not exist, got one")
+    if not is_first():
+        for _ in to_hf(model.params, model.config, layout):
+            pass  # its share goes to the one that writes
+        wait_for_all(f"the folder {target.name}")
+        return
     dtype = jax.tree.leaves(model.params)[0].dtype.name
     files = _settings(model.config, model.tiles, model.tokenizer, layout, dtype)
     ends, pad = model.end_ids, model.tokenizer.pad_token_id
@@ -164,6 +171,7 @@ def save_model(
         raise InputError(f"{target}: cannot be written ({error})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    wait_for_all(f"the folder {target.name}")
 
 
 def check_layout(path_or_repo: str | Path, layout: Layout) -> None:

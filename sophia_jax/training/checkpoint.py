@@ -14,6 +14,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import PreservationPolicy
 
+from sophia_jax.sharding.together import all_agree, is_first
 from sophia_jax.training.fingerprint import fingerprint
 from sophia_jax.training.step import TrainState
 from sophia_jax.types import InputError
@@ -122,16 +123,11 @@ class Checkpoints:
         """
         damaged: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
-            try:
-                restored = self._restore(step, state)
-            except (InputError, *OF_THE_MACHINE):
-                raise
-            except Exception as error:  # orbax has no type for what is damaged
-                reason = " ".join(f"{type(error).__name__}: {error}".split())
-                damaged[step] = reason[:MOST_TOLD]
-                continue
-            self._set_aside(damaged)
-            return restored
+            restored, reason = self._try(step, state)
+            if all_agree(restored is not None):
+                self._set_aside(damaged)
+                return restored
+            damaged[step] = reason or "another process cannot read its share"
         if damaged:
             raise InputError(
                 f"{self._folder}: expected a whole checkpoint, got damaged ones only "
@@ -147,6 +143,27 @@ class Checkpoints:
         """Wait until everything is on the disk."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        """Close, unless another process died: what it was writing never ends."""
+        alone = jax.process_count() == 1
+        if alone or not isinstance(error, jax.errors.JaxRuntimeError):
+            self.close()
+
+    def _try(
+        self, step: int, state: TrainState
+    ) -> tuple[tuple[TrainState, dict[str, Any]] | None, str]:
+        """What a checkpoint holds; or what is wrong with it."""
+        try:
+            return self._restore(step, state), ""
+        except (InputError, *OF_THE_MACHINE):
+            raise
+        except Exception as error:  # orbax has no type for what is damaged
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            return None, reason[:MOST_TOLD]
 
     def _restore(
         self, step: int, state: TrainState
@@ -198,14 +215,14 @@ class Checkpoints:
             names = itertools.chain([""], map("-{}".format, itertools.count(2)))
             asides = (path.with_name(f"damaged-{step}{name}") for name in names)
             aside = next(aside for aside in asides if not aside.exists())
-            if jax.process_index() == 0:
+            if all_agree(True) and is_first():
                 path.rename(aside)
             warnings.warn(
                 f"{path}: expected a whole checkpoint ({reason}); it is set aside as "
                 f"{aside.name}, and the run goes on from the one before",
                 stacklevel=3,
             )
-        if damaged:
+        if damaged and all_agree(True):  # it is done
             self._manager.reload()
 
 

@@ -38,8 +38,9 @@ def fingerprint(tree: dict) -> str:
 
 
 @jax.jit
-def _sums(leaves: list[Array]) -> list[Array]:
-    return [jnp.stack([_sum(leaf, seed) for seed in SEEDS]) for leaf in leaves]
+def _sums(leaves: list[Array]) -> list[tuple[Array, ...]]:
+    # Scalars, since these are on every device, of whatever process.
+    return [tuple(_sum(leaf, seed) for seed in SEEDS) for leaf in leaves]
 
 
 def _sum(leaf: Array, seed: int) -> Array:

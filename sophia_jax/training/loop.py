@@ -15,11 +15,12 @@ import grain.python as grain
 import jax
 
 from sophia_jax.config import OptimizerConfig
-from sophia_jax.data.packing import Example, PackedBatch, pack_examples, pack_parts
-from sophia_jax.data.pipeline import read_batches
+from sophia_jax.data.packing import Example
 from sophia_jax.models.model import Model
 from sophia_jax.preemption import Preempted, defer_preemption, stop_if_preempted
+from sophia_jax.sharding.together import is_first
 from sophia_jax.training.checkpoint import METRICS, Checkpoints
+from sophia_jax.training.feeding import feed, packed_batches
 from sophia_jax.training.fingerprint import fingerprint
 from sophia_jax.training.metrics import MetricsWriter
 from sophia_jax.training.optimizer import learning_rate, make_optimizer
@@ -109,7 +110,8 @@ def train(
     Raises:
       InputError: there are no examples; an example is refused by `pack_examples`; or
         the folder's checkpoint is of another run.
-      ValueError: a grain data set ends before the phase does.
+      ValueError: a grain data set ends before the phase does; or of several processes
+        each has a model of its own.
       FloatingPointError: loss or gradient is not finite; names the update.
       Preempted: it was told to stop, and has saved what it did.
     """
@@ -129,6 +131,11 @@ def train(
         remat=config.remat,
     )
     rate = learning_rate(config.optimizer)
+    # Programs of several processes must not run side by side on CPUs, as of `feed`.
+    several = jax.process_count() > 1
+    if several and model.partition is None:
+        raise ValueError("model: expected one on a mesh of all processes, got none")
+    one_at_a_time = several and jax.default_backend() == "cpu"
     stop_if_preempted()
     with contextlib.ExitStack() as stack:
         signalled = stack.enter_context(defer_preemption())
@@ -137,31 +144,35 @@ def train(
             return stack.enter_context(contextlib.closing(thing))
 
         batches = closing(iter(_batches(model, examples, config, make_example)))
-        checkpoints = closing(_checkpoints(model, config, folder))
+        checkpoints = stack.enter_context(_checkpoints(model, config, folder))
         state = _resume(state, checkpoints, batches, config)
         first, last = int(state.step), config.optimizer.num_steps
-        writer = closing(MetricsWriter(folder, first_step=first))
+        writer = None
+        if is_first():
+            writer = closing(MetricsWriter(folder, first_step=first))
 
+        fed = feed(batches, model.partition, signalled)
         unread = collections.deque()  # is read while the next update runs
         since_saved = []
         for step in track(range(first, last), description, last - first):
-            state, metrics = train_step(state, next(batches))
+            batch, position, stop = next(fed)
+            state, metrics = train_step(state, batch)
             unread.append((step, metrics))
-            stopped = signalled()
             saving = (step + 1) % config.checkpoint_every == 0 or step + 1 == last
-            saving = saving or stopped is not None
-            while len(unread) > (0 if saving else 1):
+            saving = saving or stop
+            while len(unread) > (0 if saving or one_at_a_time else 1):
                 done, metrics = unread.popleft()
                 values = _finite(done, metrics) | {"learning_rate": float(rate(done))}
-                writer.write(done, values)
                 since_saved.append(values)
+                if writer is not None:
+                    writer.write(done, values)
             if saving:
-                writer.flush()
-                means = _means(since_saved)
-                checkpoints.save(step + 1, state, batches.get_state(), means)
+                if writer is not None:
+                    writer.flush()
+                checkpoints.save(step + 1, state, position, _means(since_saved))
                 since_saved.clear()
-            if stopped is not None:
-                raise Preempted(stopped)
+            if stop:
+                raise Preempted(signalled() or "another process", together=True)
     stop_if_preempted()
     return dataclasses.replace(model, params=state.params)
 
@@ -172,26 +183,14 @@ def _batches(
     config: TrainingConfig,
     make_example: Callable[[Any], Example],
 ) -> grain.IterDataset:
-    """Packed batches of this host, read ahead in threads."""
-
-    def pack(batch: Sequence[Example]) -> PackedBatch:
-        if config.micro_batches == 1:
-            return pack_examples(batch, model.config, row_length=config.row_length)
-        return pack_parts(
-            batch,
-            model.config,
-            num_parts=config.micro_batches,
-            row_length=config.row_length,
-        )
-
-    return read_batches(
+    return packed_batches(
+        model,
         examples,
-        pack,
         batch_size=config.batch_size,
+        row_length=config.row_length,
+        micro_batches=config.micro_batches,
         seed=config.seed,
         make_example=make_example,
-        host=jax.process_index(),
-        num_hosts=jax.process_count(),
     )
 
 
