@@ -63,16 +63,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # After parsing, since these load JAX.
     from sophia_jax.cli.progress import Display
     from sophia_jax.cli.surroundings import prepare
+    from sophia_jax.sharding.hosts import leave_hosts
 
     display = Display()
     try:
         check_buckets(texts_of(command))
-        prepare()
+        prepare(getattr(command, "hosts", None))
         run(command, display)
     except (Exception, KeyboardInterrupt) as error:
         display.close()
         line, code = report_failure(error, command.folder)
         print(line, file=sys.stderr)
+        leave_hosts(code)
         return code
     return 0
 

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from sophia_jax.cli.meshes import UpdateMeshes, roles_of
 from sophia_jax.cli.options import (
     AnyPath,
+    HostOptions,
     RunOptions,
     TraceOptions,
     UpdateOptions,
     leave_page,
     model_path,
 )
+from sophia_jax.config import Dtype
 
 if TYPE_CHECKING:
     from sophia_jax.cli.progress import Display
@@ -34,8 +37,13 @@ class Update:
     """Folder (or owner/name) of the start; None for what wrote the captions."""
     seed: int = 0
     """Of the order of the trajectories."""
+    dtype: Dtype = "float32"
+    """Of the models' weights; bfloat16 takes half the memory. What learns in bfloat16
+    has float32 copies, unless it is adapters, which are float32."""
     restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
     trace: Annotated[TraceOptions, tyro.conf.OmitArgPrefixes] = TraceOptions()
+    meshes: Annotated[UpdateMeshes, tyro.conf.OmitArgPrefixes] = UpdateMeshes()
+    hosts: Annotated[HostOptions, tyro.conf.OmitArgPrefixes] = HostOptions()
 
     @property
     def folder(self) -> Path:
@@ -46,7 +54,7 @@ class Update:
 
         update(
             self.run_folder,
-            self.phase.config(self.seed),
+            self.phase.config(self.seed, self.dtype, roles_of(self.meshes)),
             policy=None if self.policy is None else model_path(self.policy),
             **asdict(self.restart),
             track=display.track,

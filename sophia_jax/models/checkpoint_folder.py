@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 from sophia_jax.config import ModelConfig, RopeScaling, TextConfig, VisionConfig
 from sophia_jax.models.internvl import abstract_params, model_graph
 from sophia_jax.models.logical_axes import check_partition
-from sophia_jax.models.model import Model
+from sophia_jax.models.model import Model, check_merged
 from sophia_jax.models.placing import Place
 from sophia_jax.models.safetensors import read_json
 from sophia_jax.models.tokenizer import load_tokenizer
@@ -49,14 +49,16 @@ def save_checkpoint(model: Model, path: str | Path) -> None:
 
     Raises:
       InputError: there is something at `path`, or it cannot be written.
+      ValueError: the model has adapters.
     """
+    check_merged(model)
     target = resolved(path)
     if is_whole(target):
         raise InputError(f"{target}: expected a folder that does not exist, got one")
     described = {
         "config": dataclasses.asdict(model.config),
         "tiles": None if model.tiles is None else dataclasses.asdict(model.tiles),
-        "dtype": jax.tree.leaves(model.params)[0].dtype.name,
+        "dtype": model.dtype.name,
         "other_end_ids": list(model.other_end_ids),
     }
     try:

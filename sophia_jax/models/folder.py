@@ -28,7 +28,7 @@ from sophia_jax.models.folder_contents import (
 from sophia_jax.models.hf_config import config_to_hf, tiles_to_hf
 from sophia_jax.models.internvl import model_graph
 from sophia_jax.models.logical_axes import check_partition, placed_by
-from sophia_jax.models.model import Model
+from sophia_jax.models.model import Model, check_merged
 from sophia_jax.models.original_config import original_config_to_hf
 from sophia_jax.models.placing import Place, place_weights
 from sophia_jax.models.safetensors import read_headers, read_rows, write_tensors
@@ -44,6 +44,7 @@ __all__ = [
     "check_layout",
     "load_model",
     "on_one_device",
+    "read_config",
     "save_model",
     "stored_dtype",
 ]
@@ -141,12 +142,15 @@ def save_model(
     Raises:
       InputError: there is something at `path`, it cannot be written, or the format
         cannot say what the configuration does.
+      ValueError: the model has adapters.
     """
     target = as_path(path)
     if is_whole(target):
         raise InputError(f"{target}: expected a folder that does not exist, got one")
-    dtype = jax.tree.leaves(model.params)[0].dtype.name
-    files = _settings(model.config, model.tiles, model.tokenizer, layout, dtype)
+    check_merged(model)
+    files = _settings(
+        model.config, model.tiles, model.tokenizer, layout, model.dtype.name
+    )
     ends, pad = model.end_ids, model.tokenizer.pad_token_id
     files[GENERATION] = {"eos_token_id": list(ends) if ends[1:] else ends[0]}
     if pad is not None:
@@ -177,6 +181,18 @@ def check_layout(path_or_repo: str | Path, layout: Layout) -> None:
         found = read_contents(folder)
         config, tiles, tokenizer = found.config, found.tiles, found.tokenizer
     _settings(config, tiles, tokenizer, layout, "float32")
+
+
+def read_config(path_or_repo: str | Path) -> ModelConfig:
+    """A model's configuration; no weight is read.
+
+    Raises:
+      InputError: as `load_model`.
+    """
+    folder = local_folder(path_or_repo)
+    if is_checkpoint(folder):
+        return checkpoint_description(folder)[0]
+    return read_contents(folder).config
 
 
 def stored_dtype(path_or_repo: str | Path) -> jnp.dtype:

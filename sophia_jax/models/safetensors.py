@@ -21,10 +21,12 @@ from sophia_jax.types import InputError
 
 __all__ = [
     "TensorHeader",
+    "read_file_headers",
     "read_headers",
     "read_json",
     "read_rows",
     "read_tensor",
+    "write_file",
     "write_tensors",
 ]
 
@@ -90,7 +92,7 @@ def read_headers(
     headers, problems, unread = {}, [], set()
     for file, promised in _files(folder).items():
         try:
-            found = _headers(file)
+            found = read_file_headers(file)
         except InputError as error:
             if not promised:
                 raise
@@ -107,6 +109,26 @@ def read_headers(
         ]
         headers |= found
     return headers, problems, unread
+
+
+def read_file_headers(file: Path) -> dict[str, TensorHeader]:
+    """Every tensor of one file by name; no tensor is read.
+
+    Raises:
+      InputError: there is no such file, or it is damaged.
+    """
+    if is_remote(file):
+        places = read_remote_headers(file)
+        return {
+            name: TensorHeader(file, place.shape, place.dtype, place)
+            for name, place in places.items()
+        }
+    with _opened(file) as tensors:
+        views = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 (no mapping)
+        return {
+            name: TensorHeader(file, tuple(view.get_shape()), view.get_dtype())
+            for name, view in views.items()
+        }
 
 
 def read_rows(name: str, header: TensorHeader, rows: slice = slice(None)) -> np.ndarray:
@@ -156,7 +178,7 @@ def write_tensors(
     total = 0
 
     def write_shard() -> None:
-        _write_file(shard, folder / _PARTIAL.format(len(files)))
+        write_file(shard, folder / _PARTIAL.format(len(files)))
         files.append(list(shard))
         shard.clear()
 
@@ -181,26 +203,15 @@ def write_tensors(
     write_whole(folder / INDEX, json.dumps(index, indent=2) + "\n")
 
 
-def _headers(file: Path) -> dict[str, TensorHeader]:
-    """The tensors of one file by name."""
-    if is_remote(file):
-        places = read_remote_headers(file)
-        return {
-            name: TensorHeader(file, place.shape, place.dtype, place)
-            for name, place in places.items()
-        }
-    with _opened(file) as tensors:
-        views = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 (no mapping)
-        return {
-            name: TensorHeader(file, tuple(view.get_shape()), view.get_dtype())
-            for name, view in views.items()
-        }
+def write_file(tensors: dict[str, np.ndarray], file: Path) -> None:
+    """Write tensors into one file.
 
-
-def _write_file(tensors: dict[str, np.ndarray], file: Path) -> None:
+    Raises:
+      OSError: it cannot be written.
+    """
     if is_remote(file):
         with whole_file(file) as temporary:
-            _write_file(tensors, temporary)
+            write_file(tensors, temporary)
         return
     # The writer replaces the file by one that only its owner may read.
     file.touch()
