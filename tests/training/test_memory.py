@@ -13,7 +13,7 @@ from sophia_jax.data.packing import pack_examples, pack_parts
 from sophia_jax.models.adapters import add_adapters
 from sophia_jax.training.master import apply_updates, with_master
 from sophia_jax.training.optimizer import make_optimizer
-from sophia_jax.training.step import init_state, train_step
+from sophia_jax.training.step import init_state, lower_train_step, train_step
 
 
 def narrow(model):
@@ -66,8 +66,23 @@ def test_adapters_alone_learn_and_alone_have_a_state(text_model, updated):
     shapes = {leaf.shape for leaf in jax.tree.leaves(before)}
     adam = state.opt_state[1][0]
     assert {leaf.shape for leaf in jax.tree.leaves(adam.mu.levels)} == shapes
-    held = sum(leaf.nbytes for leaf in jax.tree.leaves(state.opt_state))
-    assert held < sum(leaf.nbytes for leaf in jax.tree.leaves(before))
+    assert nbytes(state.opt_state) < nbytes(before)
+
+
+def nbytes(tree):
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+
+
+def test_a_program_gives_nothing_frozen_back(text_model, text_examples):
+    model = add_adapters(jax.random.key(0), narrow(text_model), LoraConfig(4))
+    state = init_state(model, optimizer(state="int8"), trainable=("adapters",))
+    batch = pack_examples(text_examples[:6], model.config, row_length=32)
+    analysis = lower_train_step(state, batch).compile().memory_analysis()
+    learning = nbytes((model.params["adapters"], state.opt_state))
+    rest = 16 * len(jax.tree.leaves(state))  # pointers, the metrics and the count
+    assert learning <= analysis.output_size_in_bytes < learning + rest
+    assert analysis.alias_size_in_bytes >= learning  # where the old ones stood
+    assert nbytes(model.params["decoder"]) > 2 * rest
 
 
 def test_updates_in_parts_are_the_same_with_adapters_in_few_bits(text_model, updated):
