@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from sophia_jax.cli.meshes import SamplingMeshes, roles_of
 from sophia_jax.cli.options import (
     AnyPath,
     HostOptions,
@@ -38,6 +39,7 @@ class Collect:
     """Of the models' weights; bfloat16 takes half the memory."""
     restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
     trace: Annotated[TraceOptions, tyro.conf.OmitArgPrefixes] = TraceOptions()
+    meshes: Annotated[SamplingMeshes, tyro.conf.OmitArgPrefixes] = SamplingMeshes()
     hosts: Annotated[HostOptions, tyro.conf.OmitArgPrefixes] = HostOptions()
 
     @property
@@ -49,7 +51,7 @@ class Collect:
 
         summary = collect(
             self.out,
-            self.rollouts.config(self.seed, self.dtype),
+            self.rollouts.config(self.seed, self.dtype, roles_of(self.meshes)),
             **asdict(self.restart),
             track=display.track,
             say=display.say,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from sophia_jax.cli.meshes import PolicyMesh, roles_of
 from sophia_jax.cli.options import (
     AnyPath,
     HostOptions,
@@ -78,6 +79,7 @@ class Evaluate:
     """Of the model's weights; bfloat16 takes half the memory."""
     restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
     trace: Annotated[TraceOptions, tyro.conf.OmitArgPrefixes] = TraceOptions()
+    meshes: Annotated[PolicyMesh, tyro.conf.OmitArgPrefixes] = PolicyMesh()
     hosts: Annotated[HostOptions, tyro.conf.OmitArgPrefixes] = HostOptions()
 
     @property
@@ -131,4 +133,5 @@ class Evaluate:
                 limit=self.limit,
                 slots=self.slots,
                 cache_gib=self.cache_gib,
+                mesh=roles_of(self.meshes).policy,
             )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sophia_jax.data.prompts import Prompts
     from sophia_jax.recipes.own_data import CollectConfig, WarmUp
     from sophia_jax.recipes.phases import MixPart, UpdateConfig
+    from sophia_jax.sharding import Roles
 
 __all__ = [
     "HostOptions",
@@ -91,7 +92,11 @@ class RolloutOptions:
     routing: Annotated[RoutingOptions, tyro.conf.OmitArgPrefixes] = RoutingOptions()
 
     def config(
-        self, seed: int, dtype: Dtype, warm_up: WarmUp | None = None
+        self,
+        seed: int,
+        dtype: Dtype,
+        roles: Roles,
+        warm_up: WarmUp | None = None,
     ) -> CollectConfig:
         """The settings that these options mean."""
         from sophia_jax.config import SamplingConfig
@@ -126,6 +131,7 @@ class RolloutOptions:
                 **self.routing.config(self.servers),
                 exclude=tuple(map(resolve_source, self.exclude)),
                 dtype=dtype,
+                roles=roles,
             )
 
 
@@ -170,7 +176,7 @@ class UpdateOptions:
     """Activations that are computed twice, to save memory: none, those of each block,
     or all of them but its projections and attention."""
 
-    def config(self, seed: int, dtype: Dtype) -> UpdateConfig:
+    def config(self, seed: int, dtype: Dtype, roles: Roles) -> UpdateConfig:
         """The settings that these options mean."""
         from sophia_jax.recipes.phases import UpdateConfig
 
@@ -178,7 +184,9 @@ class UpdateOptions:
             options = asdict(self) | {"mix": tuple(map(_mix_part, self.mix))}
             for name in ("lora_rank", "lora_alpha", "lora_targets"):
                 del options[name]
-            return UpdateConfig(seed=seed, dtype=dtype, lora=self._lora(), **options)
+            return UpdateConfig(
+                seed=seed, dtype=dtype, roles=roles, lora=self._lora(), **options
+            )
 
     def _lora(self) -> LoraConfig | None:
         rank, alpha = self.lora_rank, self.lora_alpha

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from sophia_jax.cli.meshes import AllMeshes, roles_of
 from sophia_jax.cli.options import (
     AnyPath,
     HostOptions,
@@ -50,6 +51,7 @@ class Train:
     has float32 copies, unless it is adapters, which are float32."""
     restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
     trace: Annotated[TraceOptions, tyro.conf.OmitArgPrefixes] = TraceOptions()
+    meshes: Annotated[AllMeshes, tyro.conf.OmitArgPrefixes] = AllMeshes()
     hosts: Annotated[HostOptions, tyro.conf.OmitArgPrefixes] = HostOptions()
 
     @property
@@ -60,10 +62,11 @@ class Train:
         from sophia_jax.recipes.own_data import collect
         from sophia_jax.recipes.update import update
 
-        phase = self.phase.config(self.seed, self.dtype)
+        roles = roles_of(self.meshes)
+        phase = self.phase.config(self.seed, self.dtype, roles)
         summary = collect(
             self.out,
-            self.rollouts.config(self.seed, self.dtype, self._warm_up(phase)),
+            self.rollouts.config(self.seed, self.dtype, roles, self._warm_up(phase)),
             **asdict(self.restart),
             track=display.track,
             say=display.say,

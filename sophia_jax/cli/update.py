@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from sophia_jax.cli.meshes import UpdateMeshes, roles_of
 from sophia_jax.cli.options import (
     AnyPath,
     HostOptions,
@@ -41,6 +42,7 @@ class Update:
     has float32 copies, unless it is adapters, which are float32."""
     restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
     trace: Annotated[TraceOptions, tyro.conf.OmitArgPrefixes] = TraceOptions()
+    meshes: Annotated[UpdateMeshes, tyro.conf.OmitArgPrefixes] = UpdateMeshes()
     hosts: Annotated[HostOptions, tyro.conf.OmitArgPrefixes] = HostOptions()
 
     @property
@@ -52,7 +54,7 @@ class Update:
 
         update(
             self.run_folder,
-            self.phase.config(self.seed, self.dtype),
+            self.phase.config(self.seed, self.dtype, roles_of(self.meshes)),
             policy=None if self.policy is None else model_path(self.policy),
             **asdict(self.restart),
             track=display.track,

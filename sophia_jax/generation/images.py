@@ -17,7 +17,7 @@ from PIL import Image
 
 from sophia_jax.data.images import load_image, tile_image
 from sophia_jax.models.model import Model
-from sophia_jax.models.moving import local_model
+from sophia_jax.models.moving import local_model, tower_only
 from sophia_jax.tiles import TileGeometry
 from sophia_jax.types import Array
 
@@ -46,7 +46,8 @@ def encode_images(
       InputError: a file is missing, damaged or no picture.
     """
     tiles = _tiles(model)
-    return _encode(local_model(model), [(image, tiles) for image in images])
+    tower = tower_only(local_model(model))
+    return _encode(tower, [(image, tiles) for image in images])
 
 
 class ImageEncoder:
@@ -61,7 +62,7 @@ class ImageEncoder:
     """
 
     def __init__(self, model: Model, *, max_bytes: int = 2**30):
-        self._model = local_model(model)
+        self._tower = tower_only(local_model(model))
         self._tiles = _tiles(model)
         self._max_bytes = max_bytes
         self._num_bytes = 0
@@ -87,7 +88,7 @@ class ImageEncoder:
         distinct = dict.fromkeys(itertools.chain(*asked))
         missing = [picture for picture in distinct if picture not in kept]
         for picture, features in zip(
-            missing, _encode(self._model, missing), strict=True
+            missing, _encode(self._tower, missing), strict=True
         ):
             kept[picture] = features
             self._num_bytes += features.nbytes

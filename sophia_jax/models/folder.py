@@ -44,6 +44,7 @@ __all__ = [
     "check_layout",
     "load_model",
     "on_one_device",
+    "read_config",
     "save_model",
     "stored_dtype",
 ]
@@ -180,6 +181,18 @@ def check_layout(path_or_repo: str | Path, layout: Layout) -> None:
         found = read_contents(folder)
         config, tiles, tokenizer = found.config, found.tiles, found.tokenizer
     _settings(config, tiles, tokenizer, layout, "float32")
+
+
+def read_config(path_or_repo: str | Path) -> ModelConfig:
+    """A model's configuration; no weight is read.
+
+    Raises:
+      InputError: as `load_model`.
+    """
+    folder = local_folder(path_or_repo)
+    if is_checkpoint(folder):
+        return checkpoint_description(folder)[0]
+    return read_contents(folder).config
 
 
 def stored_dtype(path_or_repo: str | Path) -> jnp.dtype:

@@ -14,14 +14,21 @@ from sophia_jax.sharding import Partition
 from sophia_jax.sharding.rules import constrain
 from sophia_jax.types import Array, Float, Int
 
-__all__ = ["InternVL", "abstract_params", "init_params", "model_graph"]
+__all__ = [
+    "InternVL",
+    "abstract_params",
+    "init_params",
+    "model_graph",
+    "tower_graph",
+]
 
 
 class InternVL(nnx.Module):
     """Vision tower, projector and decoder; without a vision config, the decoder.
 
     Activations are laid out as `partition` says; None leaves them where they are.
-    What `lora` asks for stands beside the three, in `adapters`.
+    What `lora` asks for stands beside the three, in `adapters`; with `decoder` False
+    there is only what encodes pictures.
     """
 
     def __init__(
@@ -31,12 +38,15 @@ class InternVL(nnx.Module):
         rngs: nnx.Rngs,
         partition: Partition | None = None,
         lora: LoraConfig | None = None,
+        decoder: bool = True,
     ):
         self.config = config
         self.partition = partition
         if config.vision is not None:
             self.vision = InternViT(config.vision, rngs=rngs, partition=partition)
             self.projector = Projector(config, rngs=rngs, partition=partition)
+        if not decoder:
+            return
         adapters = None
         if lora is not None:
             adapters = self.adapters = stacked_adapters(config.text, lora, rngs)
@@ -96,6 +106,13 @@ def model_graph(
     return nnx.split(_abstract(config, partition, lora))[0]
 
 
+def tower_graph(
+    config: ModelConfig, partition: Partition | None = None
+) -> nnx.GraphDef:
+    """The structure of the parts `vision` and `projector` alone."""
+    return nnx.split(_abstract(config, partition, decoder=False))[0]
+
+
 def abstract_params(config: ModelConfig, *, lora: LoraConfig | None = None) -> dict:
     """The shapes and dtypes of `init_params`, and of adapters; nothing is allocated."""
     return nnx.to_pure_dict(nnx.split(_abstract(config, lora=lora))[1])
@@ -110,7 +127,12 @@ def _abstract(
     config: ModelConfig,
     partition: Partition | None = None,
     lora: LoraConfig | None = None,
+    *,
+    decoder: bool = True,
 ) -> InternVL:
-    return nnx.eval_shape(
-        lambda: InternVL(config, rngs=nnx.Rngs(0), partition=partition, lora=lora)
-    )
+    def make() -> InternVL:
+        return InternVL(
+            config, rngs=nnx.Rngs(0), partition=partition, lora=lora, decoder=decoder
+        )
+
+    return nnx.eval_shape(make)

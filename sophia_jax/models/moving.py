@@ -4,35 +4,38 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
-from sophia_jax.models.internvl import model_graph
+from sophia_jax.models.internvl import model_graph, tower_graph
 from sophia_jax.models.logical_axes import check_partition, placed_by, with_paths
 from sophia_jax.models.model import Model
 from sophia_jax.sharding import MESH_AXES, Partition
 from sophia_jax.types import Array, InputError
 
-__all__ = ["lane_models", "local_model", "move_array", "move_model"]
+__all__ = ["lane_models", "local_model", "move_array", "move_model", "tower_only"]
 
 CHUNK_BYTES = 2**28  # of an array, on all devices together, that are under way at once
 
 
-def move_model(model: Model, partition: Partition, *, donate: bool = False) -> Model:
+def move_model(
+    model: Model, partition: Partition, *, donate: Collection[str] = ()
+) -> Model:
     """The same model, laid out anew: to train after decoding, or the other way.
 
     Weights go from device to device, one after the other and a few layers at a time.
-    With `donate`, each is given up once it has moved: beyond the model there is never
-    more than its largest weight.
+    What is donated is given up once it has moved: beyond the model there is never more
+    than its largest weight.
 
     Args:
       model: on one device or on a mesh.
       partition: the mesh to go to, of the same devices or of others, and its rules.
-      donate: delete the weights of `model`, which cannot be used again.
+      donate: parts of the weights of `model`, such as "decoder", that cannot be used
+        again.
 
     Raises:
       InputError: the mesh does not divide the model.
@@ -41,7 +44,8 @@ def move_model(model: Model, partition: Partition, *, donate: bool = False) -> M
     place = placed_by(partition)
 
     def move(path: str, array: Array) -> Array:
-        return move_array(array, place(path, array.shape), donate=donate)
+        given_up = path.partition(".")[0] in donate
+        return move_array(array, place(path, array.shape), donate=given_up)
 
     return dataclasses.replace(
         model,
@@ -109,6 +113,15 @@ def local_model(model: Model) -> Model:
             f"of {jax.local_device_count()}, got them in several"
         )
     return _on_groups(model, mine)
+
+
+def tower_only(model: Model) -> Model:
+    """What encodes pictures, by itself: it stays when the decoder is given up."""
+    return dataclasses.replace(
+        model,
+        graphdef=tower_graph(model.config, model.partition),
+        params={part: model.params[part] for part in ("vision", "projector")},
+    )
 
 
 def lane_models(model: Model) -> list[Model]:

@@ -37,6 +37,7 @@ from sophia_jax.recipes.run_folder import (
 )
 from sophia_jax.rewards import AnswerVerifier
 from sophia_jax.rewards.rules import RuleName
+from sophia_jax.sharding import MeshConfig
 from sophia_jax.types import Completion, GenerateFn, Request, Track, untracked
 
 __all__ = ["EvaluateConfig", "evaluate"]
@@ -68,6 +69,7 @@ class EvaluateConfig:
         fill the slots four times, and 128 at least.
       slots: sequences that are sampled together.
       cache_gib: memory for keys and values, as in `Engine`.
+      mesh: the model's devices, as of `Roles.policy`.
     """
 
     model: str
@@ -85,6 +87,7 @@ class EvaluateConfig:
     questions_per_shard: int | None = None
     slots: int = 256
     cache_gib: float | None = None
+    mesh: MeshConfig | None = None
 
     def __post_init__(self) -> None:
         for name in ("slots", "questions_per_shard"):
@@ -142,11 +145,14 @@ def evaluate(
         say=say,
     )
     settings = asdict(config) | {"questions": digest(questions.items)}
+    del settings["mesh"]  # where it runs is no matter of results
     check_run_folder(folder, settings, resume=resume, force=force)
     if resume and (folder / SUMMARY).exists():
         remove_tree(folder / SHARDS)
         return json.loads((folder / SUMMARY).read_text())
-    model = load_vision_model(config.model, dtype=config.dtype, track=track)
+    model = load_vision_model(
+        config.model, config.mesh, dtype=config.dtype, track=track
+    )
     questions = keep_fitting(
         questions, _checks(model, config), config.data, skip_bad_rows=skip_bad_rows
     )

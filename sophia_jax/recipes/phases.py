@@ -24,6 +24,9 @@ from sophia_jax.losses import sft_loss
 from sophia_jax.models.adapters import add_adapters, merge_adapters
 from sophia_jax.models.model import Model
 from sophia_jax.models.remat import check_remat
+from sophia_jax.recipes.meshes import moved_to_learn
+from sophia_jax.sharding import Partition, Roles
+from sophia_jax.sharding.roles import training_partition
 from sophia_jax.training.loop import TrainingConfig, train
 from sophia_jax.types import Array, InputError, Item, Track, untracked
 
@@ -86,6 +89,7 @@ class UpdateConfig:
       lora: adapters that learn in the decoder's stead; None for all of the decoder.
       mix: what is learnt beside the trajectories.
       trajectory_weight: their share in that mix, as of `MixPart`.
+      roles: the devices of the policy while it learns, and while it encodes pictures.
     """
 
     num_steps: int | None = None
@@ -104,6 +108,7 @@ class UpdateConfig:
     lora: LoraConfig | None = None
     mix: tuple[MixPart, ...] = ()
     trajectory_weight: int = 1
+    roles: Roles = Roles()
 
     def __post_init__(self) -> None:
         for name in SIZES:
@@ -115,6 +120,15 @@ class UpdateConfig:
         if len(set(sources)) < len(sources):
             raise ValueError(f"mix: expected each source once, got {sources}")
         self._optimizer(self.num_steps or self.warmup_steps + 1)
+
+    @property
+    def partition(self) -> Partition | None:
+        """Where the policy learns.
+
+        Raises:
+          InputError: there are not as many devices.
+        """
+        return training_partition(self.roles.update)
 
     def training(self, examples: Sequence[Example]) -> TrainingConfig:
         """The phase's sizes, for these examples.
@@ -215,6 +229,7 @@ def imitate(
       SOPHIA, 2025, https://arxiv.org/abs/2507.16814, section 5.1.
     """
     examples = imitation_examples(policy, items)
+    policy = moved_to_learn(policy, config.partition)
     policy = train(
         with_what_learns(policy, config),
         examples,

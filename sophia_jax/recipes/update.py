@@ -18,6 +18,7 @@ from sophia_jax.models.model import Model
 from sophia_jax.paths import is_whole, remove_tree
 from sophia_jax.recipes.collection import Collection, read_collection
 from sophia_jax.recipes.lessons import Lessons, mix_lessons, read_lessons
+from sophia_jax.recipes.meshes import moved_to_learn
 from sophia_jax.recipes.phases import MixPart, UpdateConfig, with_what_learns
 from sophia_jax.recipes.questions import (
     digest,
@@ -80,6 +81,7 @@ def update(
     collection = read_collection(run)
     policy = policy or collection.policy
     settings = asdict(config) | {"policy": policy}
+    del settings["roles"]  # where it runs is no matter of results
     phase, target, adapters = (
         run / "training" / "sophia",
         run / "model",
@@ -93,7 +95,13 @@ def update(
     kept = [row for row in collection.selection if row["kept"]]
     if not kept:
         raise InputError(_nothing_kept(run, collection.selection))
-    model = load_vision_model(policy, dtype=config.dtype, track=track)
+    model = load_vision_model(
+        policy,
+        config.roles.policy,
+        learns_on=config.partition,
+        dtype=config.dtype,
+        track=track,
+    )
     fitting = _without_long(model, collection, kept, skip_bad_rows=skip_bad_rows)
     reading = {"skip_bad_rows": skip_bad_rows, "track": track, "say": say}
     lessons = {
@@ -117,6 +125,10 @@ def update(
                 f"update     {len(trajectories)} trajectories{mixed}, "
                 f"{_sizes(training)}"
             )
+            encodes = any(
+                item.images for each in lessons.values() for item in each.items
+            )
+            model = moved_to_learn(model, config.partition, still_encodes=encodes)
             model = with_what_learns(model, config)
             model = update_policy(model, examples, training, phase, track=track)
             _save(model, target, adapters, base=policy)

@@ -160,7 +160,7 @@ def moves(folder):
     found = []
     for partition in (there, elsewhere, model.partition):
         before = jax.tree.leaves(model.params)
-        model = move_model(model, partition, donate=True)
+        model = move_model(model, partition, donate=tuple(model.params))
         pairs = zip(before, jax.tree.leaves(model.params), strict=True)
         found.append(
             {
