@@ -25,6 +25,15 @@ def optimizer(**changes):
     return make_optimizer(OptimizerConfig(num_steps=20, learning_rate=1e-2, **changes))
 
 
+FEW_BITS = optimizer(state="int8")
+
+
+@pytest.fixture(scope="module")
+def adapted(text_model):
+    """A bfloat16 model with adapters of float32."""
+    return add_adapters(jax.random.key(0), narrow(text_model), LoraConfig(4))
+
+
 @pytest.fixture
 def updated(text_model, text_examples):
     """The state and the losses after three updates, in parts or not."""
@@ -47,9 +56,9 @@ def updated(text_model, text_examples):
     return updated
 
 
-def test_adapters_alone_learn_and_alone_have_a_state(text_model, updated):
-    model = add_adapters(jax.random.key(0), narrow(text_model), LoraConfig(4))
-    state, losses = updated(model, optimizer(state="int8"), trainable=("adapters",))
+def test_adapters_alone_learn_and_alone_have_a_state(adapted, updated):
+    model = adapted
+    state, losses = updated(model, FEW_BITS, trainable=("adapters",))
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < losses[0] - 0.1
     # The base is the given one: neither changed nor copied.
@@ -73,9 +82,9 @@ def nbytes(tree):
     return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
 
 
-def test_a_program_gives_nothing_frozen_back(text_model, text_examples):
-    model = add_adapters(jax.random.key(0), narrow(text_model), LoraConfig(4))
-    state = init_state(model, optimizer(state="int8"), trainable=("adapters",))
+def test_a_program_gives_nothing_frozen_back(adapted, text_examples):
+    model = adapted
+    state = init_state(model, FEW_BITS, trainable=("adapters",))
     batch = pack_examples(text_examples[:6], model.config, row_length=32)
     analysis = lower_train_step(state, batch).compile().memory_analysis()
     learning = nbytes((model.params["adapters"], state.opt_state))
@@ -85,11 +94,10 @@ def test_a_program_gives_nothing_frozen_back(text_model, text_examples):
     assert nbytes(model.params["decoder"]) > 2 * rest
 
 
-def test_updates_in_parts_are_the_same_with_adapters_in_few_bits(text_model, updated):
-    model = add_adapters(jax.random.key(0), narrow(text_model), LoraConfig(4))
+def test_updates_in_parts_are_the_same_with_adapters_in_few_bits(adapted, updated):
     options = {"trainable": ("adapters",)}
-    _, whole = updated(model, optimizer(state="int8"), **options)
-    _, parts = updated(model, optimizer(state="int8"), num_parts=3, **options)
+    _, whole = updated(adapted, FEW_BITS, **options)
+    _, parts = updated(adapted, FEW_BITS, num_parts=3, **options)
     np.testing.assert_allclose(parts, whole, rtol=5e-3)
 
 
