@@ -12,7 +12,17 @@ import sophia_jax
 
 ROOT = Path(sophia_jax.__file__).parent
 LAYERS = [
-    {"types", "config", "tiles", "seeds", "completions", "preemption"},
+    {
+        "types",
+        "config",
+        "tiles",
+        "seeds",
+        "completions",
+        "paths",
+        "line_files",
+        "buckets",
+        "preemption",
+    },
     {"losses", "rewards", "inference_scaling", "average_reward", "sharding"},
     {"models", "data"},
     {"generation", "training"},

@@ -14,6 +14,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import PreservationPolicy
 
+from sophia_jax.paths import resolved
 from sophia_jax.sharding.together import all_agree, is_first
 from sophia_jax.training.fingerprint import fingerprint
 from sophia_jax.training.step import TrainState
@@ -65,7 +66,7 @@ class Checkpoints:
         self._base = base
         self._kept = _Kept(folder, max_to_keep, keep_best)
         self._manager = ocp.CheckpointManager(
-            folder.absolute(),
+            resolved(folder),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=self._kept, cleanup_tmp_directories=True
             ),

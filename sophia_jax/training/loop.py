@@ -14,9 +14,10 @@ from typing import Any
 import grain.python as grain
 import jax
 
-from sophia_jax.config import OptimizerConfig
+from sophia_jax.config import OptimizerConfig, Remat
 from sophia_jax.data.packing import Example
 from sophia_jax.models.model import Model
+from sophia_jax.models.remat import check_remat
 from sophia_jax.preemption import Preempted, defer_preemption, stop_if_preempted
 from sophia_jax.sharding.peers import watch_peers
 from sophia_jax.sharding.together import is_first
@@ -47,7 +48,9 @@ class TrainingConfig:
       keep_checkpoints: the newest that stay; with two, a damaged one costs little.
       keep_best: the metric of which the best checkpoint stays too, as of
         `Checkpoints`: its mean over the updates since the one before; or None.
-      remat: recompute activations in the backward pass, to save memory.
+      remat: which activations the backward pass forms again, to save memory: "none",
+        all within a layer ("block"), or all but its projections and attention
+        ("projections"), which takes less time and more memory.
     """
 
     optimizer: OptimizerConfig
@@ -59,13 +62,14 @@ class TrainingConfig:
     checkpoint_every: int = 100
     keep_checkpoints: int = 2
     keep_best: str | None = None
-    remat: bool = False
+    remat: Remat = "none"
 
     def __post_init__(self) -> None:
         sizes = ("batch_size", "row_length", "checkpoint_every", "keep_checkpoints")
         for name in sizes:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected > 0, got {getattr(self, name)}")
+        check_remat(self.remat)
         if not 0 < self.micro_batches <= self.batch_size:
             raise ValueError(
                 f"micro_batches: expected between 1 and batch_size={self.batch_size}, "
