@@ -51,12 +51,14 @@ def report_failure(error: BaseException, folder: Path | None) -> tuple[str, int]
 
 
 def _is_of_another_process(error: BaseException) -> bool:
-    """Whether the network between processes told of it, and no device did."""
+    """Whether the network between processes told of it."""
     import jax
 
     several = jax.distributed.is_initialized() and jax.process_count() > 1
-    of_jax = several and isinstance(error, jax.errors.JaxRuntimeError)
-    return of_jax and not str(error).startswith("RESOURCE_EXHAUSTED")
+    if not several or not isinstance(error, (jax.errors.JaxRuntimeError, ValueError)):
+        return False
+    words = ("Gloo", "heartbeat", "Connection", "UNAVAILABLE", "Barrier failed")
+    return any(word in str(error) for word in words)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -78,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         display.close()
         line, code = report_failure(error, command.folder)
         print(line, file=sys.stderr)
-        leave_hosts(code)
+        if not getattr(error, "together", False):  # else all end, and wait for all
+            leave_hosts(code)
         return code
     return 0
 

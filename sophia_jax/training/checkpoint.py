@@ -149,9 +149,8 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        """Close, unless another process died: what it was writing never ends."""
-        alone = jax.process_count() == 1
-        if alone or not isinstance(error, jax.errors.JaxRuntimeError):
+        """Close; but if something failed here or there, wait for no other process."""
+        if jax.process_count() == 1 or not isinstance(error, Exception):
             self.close()
 
     def _try(

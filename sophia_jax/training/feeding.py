@@ -131,17 +131,16 @@ def _words(batch: PackedBatch, signalled: Callable[[], str | None]) -> np.ndarra
 
 def _largest_on(mesh: Mesh) -> Callable[[np.ndarray], Array]:
     """The largest of each number that processes tell; not waited for."""
-    every = Mesh(mesh.devices.ravel(), "device")
-    cut = NamedSharding(every, PartitionSpec("device"))
-    num_local = len(mesh.local_devices)
+    first = {device.process_index: device for device in mesh.devices.flat}
+    hosts = Mesh(np.array([first[process] for process in sorted(first)]), "host")
+    cut = NamedSharding(hosts, PartitionSpec("host"))
     most = jax.jit(
         functools.partial(jnp.max, axis=0),
-        out_shardings=NamedSharding(every, PartitionSpec()),
+        out_shardings=NamedSharding(hosts, PartitionSpec()),
     )
 
     def largest(numbers: np.ndarray) -> Array:
-        local = np.broadcast_to(numbers, (num_local, *numbers.shape))
-        told = most(jax.make_array_from_process_local_data(cut, local))
+        told = most(jax.make_array_from_process_local_data(cut, numbers[None]))
         # Programs that run side by side on CPUs would take each other's messages.
         if mesh.devices.flat[0].platform == "cpu":
             told.block_until_ready()

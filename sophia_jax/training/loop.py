@@ -19,6 +19,7 @@ from sophia_jax.data.packing import Example
 from sophia_jax.models.model import Model
 from sophia_jax.models.remat import check_remat
 from sophia_jax.preemption import Preempted, defer_preemption, stop_if_preempted
+from sophia_jax.sharding.peers import watch_peers
 from sophia_jax.sharding.together import is_first
 from sophia_jax.training.checkpoint import METRICS, Checkpoints
 from sophia_jax.training.feeding import feed, packed_batches
@@ -143,6 +144,7 @@ def train(
     stop_if_preempted()
     with contextlib.ExitStack() as stack:
         signalled = stack.enter_context(defer_preemption())
+        stack.enter_context(watch_peers())
 
         def closing(thing: Any) -> Any:
             return stack.enter_context(contextlib.closing(thing))

@@ -26,30 +26,29 @@ DEVICES = 8
 
 
 def example(number):
-    """Lengths differ much, so that the hosts' parts differ in their sizes; some have
-    pictures."""
+    """Lengths differ much, and few have pictures: so do the parts of the hosts."""
     rng = np.random.default_rng(number)
     length = 2 if number % 2 else 3 + 40 * (number % 4 == 0)
     prompt = rng.integers(9, 250, 5)
     images = None
-    if number % 3 == 0:
+    if number % 12 == 0:
         prompt = np.concatenate([np.full(4, IMAGE), prompt])
         images = rng.normal(size=(1, 28, 28, 3)).astype(np.float32)
     target = rng.integers(9, 250, length)
     return Example(prompt, target, images, reward=1 + number / 16)
 
 
-def config(num_steps):
+def config():
     return TrainingConfig(
-        OptimizerConfig(num_steps=num_steps, learning_rate=1e-2),
+        OptimizerConfig(num_steps=6, learning_rate=1e-2),
         batch_size=DEVICES * 2,
         row_length=64,
-        micro_batches=2 if num_steps < 100 else 1,
+        micro_batches=2,
         checkpoint_every=3,
     )
 
 
-def act(model, folder, num_steps, signalled_at=None, killed_at=None, export=False):
+def act(model, folder, signalled_at=None, killed_at=None, export=False):
     touched, process = [], jax.process_index()
 
     def make_example(number):
@@ -69,7 +68,7 @@ def act(model, folder, num_steps, signalled_at=None, killed_at=None, export=Fals
             model,
             range(48),
             sophia_loss,
-            config(num_steps),
+            config(),
             folder,
             make_example=make_example,
             track=track,
