@@ -30,6 +30,7 @@ from sophia_jax.rollouts.captions import write_captions
 from sophia_jax.rollouts.reasoning import write_reasonings
 from sophia_jax.rollouts.selection import select_trajectories
 from sophia_jax.rollouts.tables import RolloutTables
+from sophia_jax.sharding.together import my_shards, wait_for_all
 from sophia_jax.training.loop import TrainingConfig, train
 from sophia_jax.types import GenerateFn, InputError, Item, RewardFn, Track, untracked
 
@@ -58,6 +59,7 @@ def collect_rollouts(
 
     The behaviour μ is semi-off-policy: the policy looks, the reasoner thinks. What is
     stored already is not made again, so a killed collection goes on where it stopped.
+    Of several processes each makes its own shards, from captions to selection.
 
     Args:
       policy: samples captions from the model being trained.
@@ -88,6 +90,7 @@ def collect_rollouts(
         track=track,
     )
     select_and_store(count_tokens, tables, config)
+    wait_for_all("the collection")
 
 
 def caption_pictures(
@@ -102,7 +105,7 @@ def caption_pictures(
 
     The question is hidden, so that a caption cannot earn its reward by the answer.
     """
-    missing = tables.captions.missing()
+    missing = my_shards(tables.captions.missing())
     for shard in track(missing, "captions", len(missing)):
         items = tables.questions(shard)
         rows = write_captions(policy, items, prompts.caption, config)
@@ -124,7 +127,7 @@ def reason_from_captions(
     Each is verified at once: R(y) = 1 if its answer is right, else 0 (eq. 4). What can
     no longer change the selection is stopped, if the configuration allows it.
     """
-    missing = tables.reasonings.missing()
+    missing = my_shards(tables.reasonings.missing())
     for shard in track(missing, "reasonings", len(missing)):
         items, captions = tables.questions(shard), tables.captions.read(shard)
         rows = write_reasonings(
@@ -149,7 +152,7 @@ def select_and_store(
     R(c) = 1/N Σ R(y) (eq. 5); kept is the shortest right reasoning under a caption with
     R(c) > α (eq. 6), its length counted in the policy's tokens.
     """
-    for shard in tables.selection.missing():
+    for shard in my_shards(tables.selection.missing()):
         items, reasonings = tables.questions(shard), tables.reasonings.read(shard)
         rows = select_trajectories(items, reasonings, count_tokens, config)
         tables.selection.write(shard, rows)

@@ -67,12 +67,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from sophia_jax.cli.surroundings import prepare
     from sophia_jax.preemption import Preempted, watch_signals
     from sophia_jax.sharding.hosts import leave_hosts
+    from sophia_jax.sharding.peers import watch_peers
+    from sophia_jax.sharding.together import is_first
 
     display = Display()
     try:
         check_buckets(texts_of(command))
         prepare(getattr(command, "hosts", None))
-        with watch_signals():
+        if not is_first():
+            display.fall_silent()
+        with watch_signals(), watch_peers():
             run(command, display)
     except (Exception, KeyboardInterrupt, Preempted) as error:
         display.close()

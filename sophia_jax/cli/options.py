@@ -262,6 +262,10 @@ def prompt_set(name: PromptSet) -> Prompts:
 
 def leave_page(run: Path, display: Display) -> None:
     """Write `report.html` and say where, or what is missing for it."""
+    from sophia_jax.sharding.together import is_first
+
+    if not is_first():
+        return
     from importlib.util import find_spec
 
     if find_spec("matplotlib") is None:

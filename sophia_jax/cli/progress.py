@@ -37,6 +37,10 @@ class Display:
         self._bars: Progress | None = None
         self._running = 0  # loops, each in a thread of its own
 
+    def fall_silent(self) -> None:
+        """Show nothing more: of several processes the first one speaks."""
+        self._console.quiet = True
+
     def say(self, line: str | RenderableType = "") -> None:
         """Print a line, above the bar where there is one."""
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,6 +38,7 @@ from sophia_jax.recipes.run_folder import (
 from sophia_jax.rewards import AnswerVerifier
 from sophia_jax.rewards.rules import RuleName
 from sophia_jax.sharding import MeshConfig
+from sophia_jax.sharding.together import is_first, my_shards, wait_for_all
 from sophia_jax.types import Completion, GenerateFn, Request, Track, untracked
 
 __all__ = ["EvaluateConfig", "evaluate"]
@@ -148,7 +149,8 @@ def evaluate(
     del settings["mesh"]  # where it runs is no matter of results
     check_run_folder(folder, settings, resume=resume, force=force)
     if resume and (folder / SUMMARY).exists():
-        remove_tree(folder / SHARDS)
+        if is_first():
+            remove_tree(folder / SHARDS)
         return json.loads((folder / SUMMARY).read_text())
     model = load_vision_model(
         config.model, config.mesh, dtype=config.dtype, track=track
@@ -163,20 +165,30 @@ def evaluate(
     )
     _answer(model, shards, config, track)
     _caption(model, shards, config, track)
+    wait_for_all("the answers")
+    if is_first():
+        _leave_results(folder, shards, config, questions.skipped)
+    wait_for_all("the results")
+    return json.loads((folder / SUMMARY).read_text())
+
+
+def _leave_results(
+    folder: Path, shards: AnswerShards, config: EvaluateConfig, skipped: Sequence[str]
+) -> None:
+    """Predictions and their summary in the stead of the shards."""
     write_predictions(folder / "predictions.parquet", shards.predictions())
     write_vlmevalkit(
         folder / "vlmevalkit.tsv", itertools.chain.from_iterable(shards.predictions())
     )
     rows = read_predictions(folder / "predictions.parquet", SUMMARY_COLUMNS)
     summary = summarize(rows, pass_k=config.pass_k, seed=config.seed) | {
-        "skipped": len(questions.skipped),
-        "skipped_by_reason": count_reasons(questions.skipped),
+        "skipped": len(skipped),
+        "skipped_by_reason": count_reasons(skipped),
         "versions": versions(),
         "machine": machine(),
     }
     write_json(folder / SUMMARY, summary)
     remove_tree(shards.folder)
-    return summary
 
 
 def _checks(model: Model, config: EvaluateConfig) -> list[Check]:
@@ -199,7 +211,7 @@ def _answer(
     model: Model, shards: AnswerShards, config: EvaluateConfig, track: Track
 ) -> None:
     """Sample, judge and store the answers that are not there yet."""
-    missing = shards.answers.missing()
+    missing = my_shards(shards.answers.missing())
     if not missing:
         return
     engine = Engine(
@@ -226,7 +238,7 @@ def _caption(
     model: Model, shards: AnswerShards, config: EvaluateConfig, track: Track
 ) -> None:
     """Sample, compare and store the captions that are not there yet."""
-    missing = shards.captions.missing() if shards.has_captions else []
+    missing = my_shards(shards.captions.missing() if shards.has_captions else [])
     if not missing:
         return
     engine = Engine(

@@ -21,6 +21,7 @@ from sophia_jax.recipes.meshes import load_for_sampling
 from sophia_jax.recipes.questions import Check, room_for
 from sophia_jax.rollouts.routing import EASY, HARD, routed, write_routes
 from sophia_jax.rollouts.tables import RolloutTables
+from sophia_jax.sharding.together import my_shards, wait_for_all
 from sophia_jax.types import (
     Completion,
     GenerateFn,
@@ -135,7 +136,7 @@ def route_questions(
     Returns:
       The route of each question id.
     """
-    missing = tables.routes.missing()
+    missing = my_shards(tables.routes.missing())
     engine = Engine(
         policy, config.answer, slots=config.slots, cache_gib=config.cache_gib
     )
@@ -143,6 +144,7 @@ def route_questions(
         items = tables.questions(shard)
         rows = write_routes(engine, verify, items, config.sophia, config.routing)
         tables.routes.write(shard, rows)
+    wait_for_all("the routes")
     return {row["question_id"]: row["route"] for row in tables.routes.read_all()}
 
 

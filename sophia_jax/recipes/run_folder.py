@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sophia_jax.paths import make_folder, remove_tree, write_whole
+from sophia_jax.sharding.together import is_first, wait_for_all
 from sophia_jax.types import InputError
 
 __all__ = [
@@ -45,11 +46,14 @@ def open_run_folder(
       InputError: as `check_run_folder`.
     """
     check_run_folder(folder, settings, resume=resume, force=force)
-    if force:
-        remove_tree(folder)
-    if not (folder / SETTINGS).exists():
-        make_folder(folder)
-        write_json(folder / SETTINGS, _as_json(settings))
+    wait_for_all("the checks of a run's folder")
+    if is_first():
+        if force:
+            remove_tree(folder)
+        if not (folder / SETTINGS).exists():
+            make_folder(folder)
+            write_json(folder / SETTINGS, _as_json(settings))
+    wait_for_all("a run's folder")
 
 
 def check_run_folder(
@@ -86,6 +90,8 @@ def check_run_folder(
 
 def remove_leftovers(path: Path) -> None:
     """Delete what killed runs left of a folder that they were writing at `path`."""
+    if not is_first():
+        return
     for leftover in path.parent.glob(f".{path.name}.*.partial"):
         remove_tree(leftover)
 
@@ -100,12 +106,15 @@ def _as_json(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file that appears whole or not at all."""
-    write_whole(path, json.dumps(content, indent=2) + "\n")
+    """Write a JSON file that appears whole or not at all; the first process does."""
+    if is_first():
+        write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_skipped(folder: Path, lines: Sequence[str]) -> None:
     """List the rows that were left out in `skipped.txt`; no file for none."""
+    if not is_first():
+        return
     path = folder / "skipped.txt"
     path.unlink(missing_ok=True)
     if lines:
@@ -128,7 +137,13 @@ def count_reasons(lines: Sequence[str]) -> dict[str, int]:
 
 @contextmanager
 def stopwatch(folder: Path, stage: str) -> Iterator[None]:
-    """Add a stage's wall-clock time to `seconds.json`, over all tries of a run."""
+    """Add a stage's wall-clock time to `seconds.json`, over all tries of a run.
+
+    Of several processes it is that of the first one.
+    """
+    if not is_first():
+        yield
+        return
     start = time.perf_counter()
     try:
         yield
@@ -156,6 +171,9 @@ def _check_settings(path: Path, settings: dict[str, Any]) -> None:
 
 
 def read_seconds(folder: Path) -> dict[str, float]:
-    """Wall-clock time of each stage so far, and their sum as `total`."""
+    """Wall-clock time of each stage so far, and their sum as `total`; for the first
+    process, which measures it."""
+    if not is_first():
+        return {}
     seconds = json.loads((folder / SECONDS).read_text())
     return {**seconds, "total": sum(seconds.values())}

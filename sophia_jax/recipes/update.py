@@ -36,6 +36,7 @@ from sophia_jax.recipes.run_folder import (
     write_json,
     write_skipped,
 )
+from sophia_jax.sharding.together import is_first, wait_for_all
 from sophia_jax.sophia import trajectory_examples, update_policy
 from sophia_jax.training.loop import TrainingConfig
 from sophia_jax.types import InputError, Item, Track, untracked
@@ -112,9 +113,10 @@ def update(
     if lessons:
         settings |= {"mixed_in": [digest(each.items) for each in lessons.values()]}
     open_run_folder(phase, settings, resume=resume, force=force)
-    if force:
+    if force and is_first():
         for left in (target, adapters):
             remove_tree(left)
+    wait_for_all("an earlier model to be removed")
     write_skipped(phase, fitting.skipped + _skipped(lessons))
     with stopwatch(run, "update"):
         trajectories = _examples(model, fitting.items, kept, collection.prompts)

@@ -15,11 +15,13 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from sophia_jax.preemption import Preempted
+from sophia_jax.sharding.together import are_several
 
 __all__ = ["watch_peers"]
 
 CONNECT_SECONDS = 10.0
 DONE = b"."
+_WATCHED: list[bool] = []  # a block within another one adds nothing
 
 
 def end_at_once() -> None:
@@ -45,9 +47,10 @@ def watch_peers(on_death: Callable[[], None] = end_at_once) -> Iterator[None]:
     Args:
       on_death: called in a thread of its own.
     """
-    if jax.process_count() == 1:
+    if not are_several() or _WATCHED:
         yield
         return
+    _WATCHED.append(True)
     sockets = _connections()
     ended = threading.Event()
     watcher = threading.Thread(
@@ -62,6 +65,7 @@ def watch_peers(on_death: Callable[[], None] = end_at_once) -> Iterator[None]:
         in_peace = preempted.together
         raise
     finally:
+        _WATCHED.clear()
         ended.set()
         for each in sockets:
             with contextlib.suppress(OSError):

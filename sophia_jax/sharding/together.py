@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as StillWaiting
-from typing import TypeVar
 
 import jax
 import numpy as np
@@ -15,9 +14,14 @@ from jax.experimental import multihost_utils
 from sophia_jax.sharding.rules import Partition
 from sophia_jax.types import InputError
 
-__all__ = ["all_agree", "is_first", "my_batch_shards", "my_share", "wait_for_all"]
-
-Thing = TypeVar("Thing")
+__all__ = [
+    "all_agree",
+    "are_several",
+    "is_first",
+    "my_batch_shards",
+    "my_shards",
+    "wait_for_all",
+]
 
 LONGEST_STAGE_SECONDS = 30 * 24 * 3600  # a dead process ends the waiting, not this
 LOOK_SECONDS = 0.2  # between looks at signals
@@ -25,19 +29,27 @@ LOOK_SECONDS = 0.2  # between looks at signals
 _count = itertools.count()
 
 
+def are_several() -> bool:
+    """Whether other processes run with this one; no device is looked for to tell."""
+    return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
 def is_first() -> bool:
     """Whether this process writes what there is one of."""
-    return jax.process_index() == 0
+    return not are_several() or jax.process_index() == 0
 
 
-def my_share(things: Sequence[Thing]) -> Sequence[Thing]:
-    """What this process does of things that any may do: each n-th of them."""
-    return things[jax.process_index() :: jax.process_count()]
+def my_shards(shards: Sequence[int]) -> list[int]:
+    """Of some shards those that this process makes: each n-th, by their numbers."""
+    if not are_several():
+        return list(shards)
+    number = jax.process_count()
+    return [shard for shard in shards if shard % number == jax.process_index()]
 
 
 def all_agree(yes: bool) -> bool:
     """Whether all processes say yes; each waits for all, and for their devices."""
-    if jax.process_count() == 1:
+    if not are_several():
         return yes
     return bool(np.all(multihost_utils.process_allgather(np.array(yes))))
 
@@ -54,7 +66,7 @@ def wait_for_all(what: str) -> None:
     Raises:
       jax.errors.JaxRuntimeError: a process died.
     """
-    if jax.process_count() == 1:
+    if not are_several():
         return
     # JAX's own barriers hold the devices, or are not to be interrupted.
     from jax._src.distributed import global_state

@@ -57,7 +57,7 @@ def run(num_processes, model, *acts, mesh=MESH):
 
 @pytest.fixture(scope="module")
 def runs(vision_model, tmp_path_factory):
-    """What is left by two processes told to stop, by one, and by two that lose one.
+    """What is left by two processes, by one, and by two of which one dies.
 
     A phase that two processes began is ended by one, and one that one began by two.
     """
