@@ -22,6 +22,8 @@ from sophia_jax.models.layers import (
 from sophia_jax.models.packed_attention import packed_attention
 from sophia_jax.models.paged import Chains, Pages, Rows, chain_attention
 from sophia_jax.models.rotary import rotary, rotate
+from sophia_jax.sharding import Partition
+from sophia_jax.sharding.rules import constrain
 from sophia_jax.types import Array, Bool, Float, Int
 
 __all__ = ["Decoder", "causal_mask"]
@@ -48,8 +50,11 @@ def causal_mask(segment_ids: Int[Array, "batch token"]) -> Bool[Array, "batch t 
 
 
 class DecoderLayer(nnx.Module):
-    def __init__(self, config: TextConfig, rngs: nnx.Rngs):
+    def __init__(
+        self, config: TextConfig, rngs: nnx.Rngs, partition: Partition | None = None
+    ):
         self.config = config
+        self.partition = partition
         embed, head_dim = config.hidden_size, config.head_dim
 
         def linear(inputs: int, outputs: int, bias: bool = False) -> nnx.Linear:
@@ -82,27 +87,46 @@ class DecoderLayer(nnx.Module):
     def __call__(
         self, x: Array, turns: Array, attend: Attend, layer: Array, cache: Any
     ) -> tuple[Array, Any]:
-        heads = (*x.shape[:2], -1, self.config.head_dim)
         normed = self.attention_norm(x)
         query, key, value = (
-            project(normed).reshape(heads)
-            for project in (self.query, self.key, self.value)
+            self._heads(project(normed), axis)
+            for project, axis in (
+                (self.query, "heads"),
+                (self.key, "kv_heads"),
+                (self.value, "kv_heads"),
+            )
         )
         if self.config.qk_norm:
             query, key = self.query_norm(query), self.key_norm(key)
         query, key = rotate(query, turns), rotate(key, turns)
         out, cache = attend(query, key, value, layer, cache)
-        x = x + self.out(out.reshape(*x.shape[:2], -1))
+        x = self._lay_out(x + self.out(out.reshape(*x.shape[:2], -1)), None)
         normed = self.mlp_norm(x)
-        out = self.down(gated_silu(self.gate(normed), self.up(normed)))
-        return x + out, cache
+        hidden = gated_silu(self.gate(normed), self.up(normed))
+        out = self.down(self._lay_out(hidden, "mlp"))
+        return self._lay_out(x + out, None), cache
+
+    def _heads(self, x: Array, axis: str) -> Array:
+        """[batch token (heads head_dim)] -> [batch token heads head_dim]."""
+        x = x.reshape(*x.shape[:2], -1, self.config.head_dim)
+        return constrain(self.partition, x, "batch", "token", axis, None)
+
+    def _lay_out(self, x: Array, last: str | None) -> Array:
+        return constrain(self.partition, x, "batch", "token", last)
 
 
 class Decoder(nnx.Module):
     """Embedding, stacked layers, final norm and (unless tied) an output head."""
 
-    def __init__(self, config: TextConfig, *, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        config: TextConfig,
+        *,
+        rngs: nnx.Rngs,
+        partition: Partition | None = None,
+    ):
         self.config = config
+        self.partition = partition
         # A tied embedding is also the head, whose logits must start small.
         std = config.hidden_size**-0.5 if config.tied_head else 1.0
         self.embedding = nnx.Embed(
@@ -112,7 +136,9 @@ class Decoder(nnx.Module):
             rngs=rngs,
         )
         self.layers = stack_layers(
-            lambda rngs: DecoderLayer(config, rngs), config.num_layers, rngs
+            lambda rngs: DecoderLayer(config, rngs, partition),
+            config.num_layers,
+            rngs,
         )
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
         if not config.tied_head:

@@ -9,51 +9,76 @@ from flax import nnx
 from sophia_jax.config import ModelConfig
 from sophia_jax.models.decoder import Decoder
 from sophia_jax.models.vision import InternViT, Projector, pixel_shuffle
+from sophia_jax.sharding import Partition
+from sophia_jax.sharding.rules import constrain
 from sophia_jax.types import Array, Float, Int
 
 __all__ = ["InternVL", "abstract_params", "init_params", "model_graph"]
 
 
 class InternVL(nnx.Module):
-    """Vision tower, projector and decoder; without a vision config, the decoder."""
+    """Vision tower, projector and decoder; without a vision config, the decoder.
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+    Activations are laid out as `partition` says; None leaves them where they are.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        rngs: nnx.Rngs,
+        partition: Partition | None = None,
+    ):
         self.config = config
+        self.partition = partition
         if config.vision is not None:
             self.vision = InternViT(config.vision, rngs=rngs)
             self.projector = Projector(config, rngs=rngs)
-        self.decoder = Decoder(config.text, rngs=rngs)
+        self.decoder = Decoder(config.text, rngs=rngs, partition=partition)
 
     def encode_images(
         self, tiles: Float[Array, "tile height width channel"]
     ) -> Float[Array, "tile image_token embed"]:
         """What the decoder reads in place of each tile's image tokens."""
+        tiles = constrain(self.partition, tiles, "tile", None, None, None)
         patches = self.vision(tiles)
-        return self.projector(pixel_shuffle(patches, self.config.pixel_shuffle))
+        features = self.projector(pixel_shuffle(patches, self.config.pixel_shuffle))
+        return constrain(self.partition, features, "tile", None, None)
 
     def embed(
         self,
         token_ids: Int[Array, "batch token"],
         features: Float[Array, "tile image_token embed"] | None,
         image_index: Int[Array, "batch token"],
+        *,
+        num_shards: int = 1,
     ) -> Float[Array, "batch token embed"]:
         """Token embeddings, with image features in the placeholders' stead.
 
         Args:
           token_ids: with a placeholder wherever an image token stands.
           features: of `encode_images`, or None for text alone.
-          image_index: tile * image_token + token for a placeholder, -1 for text.
+          image_index: tile * image_token + token for a placeholder, -1 for text; of
+            several shards, within the shard's own tiles.
+          num_shards: equal shares of rows and tiles, of which none reads another's.
         """
         embeds = self.decoder.embedding(token_ids)
-        if features is None:
-            return embeds
-        flat = features.reshape(-1, features.shape[-1]).astype(embeds.dtype)
-        return jnp.where(image_index[..., None] >= 0, flat[image_index], embeds)
+        if features is not None:
+            flat = features.reshape(num_shards, -1, features.shape[-1])
+            index = image_index.reshape(num_shards, -1, 1)
+            shown = jnp.take_along_axis(
+                constrain(self.partition, flat, "batch", None, None), index, axis=1
+            ).reshape(embeds.shape)
+            is_image = image_index[..., None] >= 0
+            embeds = jnp.where(is_image, shown.astype(embeds.dtype), embeds)
+        return constrain(self.partition, embeds, "batch", "token", None)
 
 
-def model_graph(config: ModelConfig) -> nnx.GraphDef:
+def model_graph(
+    config: ModelConfig, partition: Partition | None = None
+) -> nnx.GraphDef:
     """The model's structure: `nnx.merge(model_graph(config), params)` is the model."""
-    return nnx.split(_abstract(config))[0]
+    return nnx.split(_abstract(config, partition))[0]
 
 
 def abstract_params(config: ModelConfig) -> dict:
@@ -66,5 +91,7 @@ def init_params(key: jax.Array, config: ModelConfig) -> dict:
     return nnx.to_pure_dict(nnx.split(InternVL(config, rngs=nnx.Rngs(key)))[1])
 
 
-def _abstract(config: ModelConfig) -> InternVL:
-    return nnx.eval_shape(lambda: InternVL(config, rngs=nnx.Rngs(0)))
+def _abstract(config: ModelConfig, partition: Partition | None = None) -> InternVL:
+    return nnx.eval_shape(
+        lambda: InternVL(config, rngs=nnx.Rngs(0), partition=partition)
+    )
