@@ -40,7 +40,8 @@ def logical_axes(path: str, num_axes: int) -> Axes:
     Returns:
       `num_axes` names.
     """
-    part, *_, owner, kind = path.split(".")
+    part, *between, kind = path.split(".")
+    owner = between[-1] if between else ""
     stacked: Axes = ("layer",) if ".layers." in path else ()
     if path == "decoder.embedding.embedding":
         return ("vocab", "embed")
