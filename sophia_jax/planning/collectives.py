@@ -10,7 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sophia_jax.config import ModelConfig, TextConfig
-from sophia_jax.planning.counts import BYTES, WIDE, decoder_weights, head_weights
+from sophia_jax.planning.counts import (
+    BYTES,
+    WIDE,
+    decoder_weights,
+    head_weights,
+    tower_weights,
+)
 
 __all__ = [
     "MeshShape",
@@ -87,14 +93,17 @@ def lane_traffic(text: TextConfig, tokens: float, tensor: int, *, head: bool) ->
     return received + all_gather(logits, tensor)
 
 
-def tower_traffic(config: ModelConfig, tiles: int, tensor: int) -> float:
-    """What a chip of a lane receives while it encodes tiles."""
-    vision = config.vision
-    patches = tiles * (vision.patches_per_side**2 + 1)
-    tower = all_reduce(patches * vision.hidden_size * BYTES, tensor)
-    image_tokens = tiles * config.tokens_per_tile
-    projector = all_reduce(image_tokens * config.text.hidden_size * BYTES, tensor)
-    return 2 * vision.num_layers * tower + projector
+def tower_traffic(config: ModelConfig, tensor: int) -> float:
+    """What a chip of a lane receives while it encodes its share of some tiles.
+
+    Tiles are dealt out, and each layer's weights are gathered for use.
+    """
+    vision, embed = config.vision, config.text.hidden_size
+    pixels = vision.patch_size**2 * vision.num_channels
+    projector = vision.hidden_size * config.pixel_shuffle**2 * embed + embed**2
+    weights = vision.num_layers * tower_weights(vision)
+    weights += pixels * vision.hidden_size + projector
+    return all_gather(weights * BYTES, tensor)
 
 
 def update_traffic(

@@ -48,12 +48,21 @@ class Program:
 
     Attributes:
       lower: traces the library's own function for its abstract arguments.
-      held: bytes of a chip's share of each kind of argument: weights, optimizer, cache,
-        inputs. What else is held is activations.
+      held: bytes of a chip's share of what is there while it runs: weights, optimizer,
+        cache, inputs, another model. What else is needed is activations.
+      beside: of these, what the program is not given.
     """
 
     lower: Callable[[], jax.stages.Lowered]
     held: Mapping[str, int]
+    beside: int = 0
+
+    def with_held(self, name: str, num_bytes: int) -> Program:
+        """The same beside something else that stays on the chip."""
+        if not num_bytes:
+            return self
+        held = {**self.held, name: num_bytes}
+        return Program(self.lower, held, self.beside + num_bytes)
 
 
 @dataclass(frozen=True)
@@ -140,11 +149,13 @@ def compile_program(program: Program, usable_bytes: int) -> Compiled:
     try:
         compiled = program.lower().compile()
     except jax.errors.JaxRuntimeError as error:
-        needed = _needed(str(error))
-        if needed is None:
+        found = _needed(str(error))
+        if found is None:
             raise
-        return Compiled(time.monotonic() - start, *needed)
-    peak = compiled.memory_analysis().peak_memory_in_bytes
+        needed, _ = found
+        seconds = time.monotonic() - start
+        return Compiled(seconds, needed + program.beside, usable_bytes)
+    peak = compiled.memory_analysis().peak_memory_in_bytes + program.beside
     return Compiled(time.monotonic() - start, peak, usable_bytes)
 
 
@@ -172,8 +183,15 @@ def usable_hbm(generation: Generation) -> int:
         return published
     place = jax.sharding.SingleDeviceSharding(lane_devices(generation, 1)[0])
     whole = jax.ShapeDtypeStruct((2 * published,), jnp.int8, sharding=place)
-    program = Program(lambda: jax.jit(jnp.negative).lower(whole), {})
-    return compile_program(program, published).usable_bytes
+    try:
+        jax.jit(jnp.negative).lower(whole).compile()
+    except jax.errors.JaxRuntimeError as error:
+        found = _needed(str(error))
+        if found is not None:
+            return found[1]
+    raise RuntimeError(
+        f"libtpu: expected a refusal of {whole.shape[0]} bytes, got none"
+    )
 
 
 def shard_bytes(tree: object) -> int:

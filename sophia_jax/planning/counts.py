@@ -65,22 +65,24 @@ class Passes:
     head: float
 
 
-def training_passes(*, remat: str, learn_weights: bool) -> Passes:
+def training_passes(text: TextConfig, *, remat: str, learn_weights: bool) -> Passes:
     """Forward, backward into the inputs, and backward into the weights.
 
     The attention's backward pass is five products where the forward one is two, since
-    it forms the scores again; so does that of the head with its logits.
+    it forms the scores again; the head's forms its logits again.
 
     Args:
-      remat: "none"; "block", for one more forward pass of the layers; or
-        "projections", for one more of attention and the gated MLP's products alone.
+      text: the decoder.
+      remat: "none"; "block", for one more forward pass of the layers; "projections",
+        for one more of the gated MLP's first products alone.
       learn_weights: False where only adapters learn, for which the weights' own
         gradients are not formed.
     """
-    again = {"none": 0.0, "block": 1.0, "projections": 0.0}[remat]
+    first_products = 2 * text.hidden_size * text.mlp_size / decoder_weights(text)
+    again = {"none": 0.0, "block": 1.0, "projections": first_products}[remat]
     return Passes(
         layers=2.0 + learn_weights + again,
-        attention=1.0 + 2.5 + (remat != "none"),
+        attention=1.0 + 2.5 + (remat == "block"),
         head=3.0 + learn_weights,
     )
 
@@ -110,8 +112,13 @@ def causal_pairs(lengths: Iterable[int]) -> float:
     return sum(length * (length + 1) / 2 for length in lengths)
 
 
-def tower_work(config: ModelConfig, tiles: int, *, tensor: int = 1) -> Work:
-    """Of one chip of `tensor` that encode tiles: tower, pixel shuffle, projector."""
+def tower_work(config: ModelConfig, tiles: float) -> Work:
+    """Of one chip that encodes tiles with all of the tower's weights, and projects.
+
+    Args:
+      config: of a vision-language model.
+      tiles: of this chip.
+    """
     vision, embed = config.vision, config.text.hidden_size
     patches = vision.patches_per_side**2 + 1
     size, mlp = vision.hidden_size, vision.mlp_size
@@ -126,7 +133,7 @@ def tower_work(config: ModelConfig, tiles: int, *, tensor: int = 1) -> Work:
     flops += 2 * image_tokens * projector
     weights = layers * tower_weights(vision) + pixels * size + projector
     numbers = layers * tokens * (8 * size + 2 * (size + mlp))
-    return Work(flops, (weights + numbers) * BYTES) * (1 / tensor)
+    return Work(flops, (weights + numbers) * BYTES)
 
 
 def layers_work(

@@ -22,7 +22,7 @@ from sophia_jax.generation.decode import (
     fill_prompts,
 )
 from sophia_jax.generation.engine import CHUNK
-from sophia_jax.generation.images import TILES_PER_CALL, _run_tower
+from sophia_jax.generation.images import _run_tower
 from sophia_jax.generation.layout import GATHERED, Layout, make_layout, page_bytes
 from sophia_jax.generation.readers import Part, chain_shape, make_chains, rows_of
 from sophia_jax.models.internvl import abstract_params, model_graph
@@ -114,24 +114,25 @@ class Lane:
         return self.abstract(jax.eval_shape(make), None, None, "kv_heads")
 
 
-def encode_program(lane: Lane) -> Program:
-    """Encode as many tiles as the engine does at a time."""
+def encode_program(lane: Lane, tiles: int) -> Program:
+    """Encode so many tiles at a time."""
     size = lane.config.vision.image_size
     channels = lane.config.vision.num_channels
-    shape = (TILES_PER_CALL, size, size, channels)
-    tiles = lane.abstract(jax.ShapeDtypeStruct(shape, jnp.float32), "tile")
+    shape = (tiles, size, size, channels)
+    pixels = lane.abstract(jax.ShapeDtypeStruct(shape, jnp.float32), "tile")
     return Program(
         lambda: _run_tower.lower(
-            model_graph(lane.config, lane.partition), lane.params, tiles
+            model_graph(lane.config, lane.partition), lane.params, pixels
         ),
-        {"weights": shard_bytes(lane.params), "inputs": shard_bytes(tiles)},
+        {"weights": shard_bytes(lane.params), "inputs": shard_bytes(pixels)},
+        beside=shard_bytes(lane.params["decoder"]),
     )
 
 
-def prefill_program(lane: Lane) -> Program:
-    """Read pieces of many prompts, behind what was read of them before."""
+def prefill_program(lane: Lane, pieces: int) -> Program:
+    """Read so many pieces of prompts, behind what was read of them before."""
     layout, text = lane.layout, lane.config.text
-    groups, width = PROMPTS_TOGETHER, layout.piece
+    groups, width = pieces, layout.piece
 
     def numbers(*shape: int, dtype: jnp.dtype = jnp.int32) -> jax.ShapeDtypeStruct:
         return lane.abstract(jax.ShapeDtypeStruct(shape, dtype))
@@ -156,6 +157,7 @@ def prefill_program(lane: Lane) -> Program:
             "cache": shard_bytes(pages),
             "inputs": shard_bytes(batch),
         },
+        beside=_tower_bytes(lane),
     )
 
 
@@ -189,7 +191,14 @@ def decode_program(lane: Lane, sampling: SamplingConfig) -> Program:
             "cache": shard_bytes((pages, open_pages, [each.first for each in chains])),
             "inputs": shard_bytes(slots),
         },
+        beside=_tower_bytes(lane),
     )
+
+
+def _tower_bytes(lane: Lane) -> int:
+    """Of the parts that only the encoding of pictures needs."""
+    parts = {name: part for name, part in lane.params.items() if name != "decoder"}
+    return shard_bytes(parts)
 
 
 def _pages(lane: Lane) -> Pages:
