@@ -53,21 +53,23 @@ class PackedBatch:
     """Examples packed into rows, of one static shape for each bucket.
 
     The parts of `pack_parts` are stacked: each array then has a leading axis, part.
+    Rows, tiles and sequences come in equal shards, one for each share of the mesh; all
+    indices count within their shard, so that no device asks for what another holds.
 
     Attributes:
       token_ids: Int32[row token]
       positions: Int32[row token], from 0 in each example.
       segment_ids: Int32[row token], the number of the example, from 1; 0 is padding.
-      image_index: Int32[row token], which image token stands here: the tile times the
-        tokens per tile plus the token; -1 for text.
+      image_index: Int32[row token], which image token of the shard stands here: the
+        tile times the tokens per tile plus the token; -1 for text.
       images: Float32[tile ...], pixels (tile height width channel) or features (tile
         image_token embed); None when there are no pictures.
-      target_index: Int32[sequence target], the place in the flattened rows from which
-        each target token is predicted.
+      target_index: Int32[sequence target], the place in the shard's flattened rows
+        from which each target token is predicted.
       target_ids: Int32[sequence target]
       target_mask: Bool[sequence target], False on padding.
-      learnt: Int32[learnt], the places in the flattened targets that are no padding;
-        one past their end where it is padding itself.
+      learnt: Int32[shard learnt], the places in the shard's flattened targets that are
+        no padding; one past their end where it is padding itself.
       reward: Float32[sequence], 0 for sequences that only fill the bucket.
     """
 
@@ -114,8 +116,8 @@ def pack_examples(
         raise ValueError(
             f"examples: expected between 1 and {num_sequences}, got {len(examples)}"
         )
-    (batch,) = _pack([examples], config, row_length, buckets, num_sequences)
-    return batch
+    packed = _pack([examples], config, row_length, buckets, num_sequences)
+    return jax.tree.map(lambda array: array[0], _in_shards(packed, 1))
 
 
 def pack_parts(
@@ -124,15 +126,17 @@ def pack_parts(
     *,
     num_parts: int,
     row_length: int,
+    num_shards: int = 1,
     buckets: Buckets = BUCKETS,
 ) -> PackedBatch:
     """Pack examples into parts of one shape, whose gradients are summed in turn.
 
     Args:
-      examples: dealt to the parts, so that these are alike in tokens.
+      examples: dealt to the parts and their shards, so that these are alike in tokens.
       config: of the model that will read them.
-      num_parts: between 1 and the number of examples.
+      num_parts: whose gradients are summed.
       row_length: the most tokens that a row may have.
+      num_shards: of each part, which devices hold side by side.
       buckets: how the parts' shapes are rounded up.
 
     Returns:
@@ -140,18 +144,34 @@ def pack_parts(
 
     Raises:
       InputError: as of `pack_examples`.
-      ValueError: there are fewer examples than parts.
+      ValueError: there are fewer examples than parts and their shards.
     """
-    if not 0 < num_parts <= len(examples):
+    if num_parts < 1 or num_shards < 1 or num_parts * num_shards > len(examples):
+        shards = f" of {num_shards} shards" if num_shards != 1 else ""
         raise ValueError(
             f"num_parts: expected between 1 and the {len(examples)} examples, "
-            f"got {num_parts}"
+            f"got {num_parts}{shards}"
         )
-    dealt = deal([example.length for example in examples], num_parts)
+    lengths = [example.length for example in examples]
+    dealt = deal(lengths, num_parts * num_shards)
     parts = [[examples[index] for index in part] for part in dealt]
     num_sequences = bucket_size(max(map(len, parts)), buckets.sequences)
-    batches = _pack(parts, config, row_length, buckets, num_sequences)
-    return jax.tree.map(lambda *arrays: np.stack(arrays), *batches)
+    packed = _pack(parts, config, row_length, buckets, num_sequences)
+    return _in_shards(packed, num_shards)
+
+
+def _in_shards(packed: Sequence[dict], num_shards: int) -> PackedBatch:
+    """Parts with their shards side by side, the parts stacked."""
+
+    def stacked(*arrays: np.ndarray) -> np.ndarray:
+        return np.stack(arrays).reshape(-1, num_shards, *arrays[0].shape)
+
+    def side_by_side(array: np.ndarray) -> np.ndarray:
+        return array.reshape(len(array), -1, *array.shape[3:])
+
+    fields = jax.tree.map(stacked, *packed)
+    learnt = fields.pop("learnt")
+    return PackedBatch(**jax.tree.map(side_by_side, fields), learnt=learnt)
 
 
 def _pack(
@@ -160,8 +180,8 @@ def _pack(
     row_length: int,
     buckets: Buckets,
     num_sequences: int,
-) -> list[PackedBatch]:
-    """Batches of one shape."""
+) -> list[dict[str, np.ndarray | None]]:
+    """The arrays of shards of one shape."""
     everything = [example for part in parts for example in part]
     for number, example in enumerate(everything):
         check_example(number, example, config, row_length)
@@ -177,13 +197,13 @@ def _pack(
     num_tiles = max(sum(example.num_tiles for example in part) for part in parts)
     tiles = _tile_shape(everything, bucket_size(num_tiles, buckets.tiles))
     return [
-        PackedBatch(
+        {
             **_fill_rows(part, where, (num_rows, length), config),
             **_index_targets(
                 part, where, length, targets, bucket_size(most, buckets.learnt)
             ),
-            images=_stack_tiles(part, tiles),
-        )
+            "images": _stack_tiles(part, tiles),
+        }
         for part, where in zip(parts, places, strict=True)
     ]
 

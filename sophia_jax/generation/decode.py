@@ -107,7 +107,7 @@ def fill_prompts(
       The pages, the batch's filled.
     """
     decoder = nnx.merge(graphdef, params).decoder
-    embeds = decoder.embedding(batch.token_ids)
+    embeds = decoder.embed(batch.token_ids)
     if batch.image_embeds is not None:
         image_embeds = batch.image_embeds.astype(embeds.dtype)
         embeds = jnp.where(batch.is_image[..., None], image_embeds, embeds)
@@ -171,7 +171,7 @@ def decode_chunk(
     def one_token(carry: tuple) -> tuple:
         step, running, latest, open_pages, drawn = carry
         hidden, open_pages = decoder.decode(
-            decoder.embedding(latest),
+            decoder.embed(latest),
             turns[:, step],
             pages,
             chains,

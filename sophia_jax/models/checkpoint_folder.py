@@ -15,10 +15,12 @@ import orbax.checkpoint as ocp
 
 from sophia_jax.config import ModelConfig, RopeScaling, TextConfig, VisionConfig
 from sophia_jax.models.internvl import abstract_params, model_graph
+from sophia_jax.models.logical_axes import check_partition
 from sophia_jax.models.model import Model
 from sophia_jax.models.placing import Place
 from sophia_jax.models.safetensors import read_json
 from sophia_jax.models.tokenizer import load_tokenizer
+from sophia_jax.sharding import Partition
 from sophia_jax.tiles import TileGeometry
 from sophia_jax.types import InputError
 
@@ -73,7 +75,11 @@ def save_checkpoint(model: Model, path: str | Path) -> None:
 
 
 def load_checkpoint(
-    folder: Path, place: Place, *, dtype: jax.typing.DTypeLike
+    folder: Path,
+    place: Place,
+    *,
+    dtype: jax.typing.DTypeLike,
+    partition: Partition | None = None,
 ) -> Model:
     """Read what `save_checkpoint` wrote, each device its own share.
 
@@ -81,15 +87,19 @@ def load_checkpoint(
       folder: of the checkpoint.
       place: where each weight goes.
       dtype: of the weights.
+      partition: of the model; its rules are those of `place`.
 
     Returns:
       The model.
 
     Raises:
-      InputError: the folder is damaged, or of another version.
+      InputError: the folder is damaged, or of another version, or the mesh does not
+        divide the model.
     """
     folder = Path(folder).absolute()
     config, tiles, _, ends = checkpoint_description(folder)
+    if partition is not None:
+        check_partition(config, partition)
 
     def abstract(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         name = jax.tree_util.keystr(path, simple=True, separator=".")
@@ -110,7 +120,8 @@ def load_checkpoint(
             f"{folder / WEIGHTS}: expected the checkpoint of this model ({reason})"
         ) from error
     tokenizer = load_tokenizer(folder)
-    return Model(config, model_graph(config), params, tokenizer, tiles, ends)
+    graphdef = model_graph(config, partition)
+    return Model(config, graphdef, params, tokenizer, tiles, ends, partition)
 
 
 def _check_shapes(stored: Any, wanted: dict, folder: Path) -> None:

@@ -159,6 +159,12 @@ class Decoder(nnx.Module):
             return self.embedding.embedding[...].T
         return self.lm_head.kernel[...]
 
+    def embed(self, token_ids: Int[Array, "*token"]) -> Float[Array, "*token embed"]:
+        """What the first layer reads of tokens of text."""
+        table = self.embedding.embedding[...]
+        # Gathered along its width first: the tokens' rows would be, otherwise.
+        return constrain(self.partition, table, "vocab", None)[token_ids]
+
     def __call__(
         self,
         embeds: Float[Array, "batch token embed"],

@@ -29,6 +29,7 @@ from sophia_jax.models.folder_contents import (
 )
 from sophia_jax.models.hf_config import config_to_hf, tiles_to_hf
 from sophia_jax.models.internvl import model_graph
+from sophia_jax.models.logical_axes import check_partition, placed_by
 from sophia_jax.models.model import Model
 from sophia_jax.models.original_config import original_config_to_hf
 from sophia_jax.models.placing import Place, place_weights
@@ -36,13 +37,14 @@ from sophia_jax.models.safetensors import read_headers, read_rows, write_tensors
 from sophia_jax.models.tokenizer import load_tokenizer
 from sophia_jax.models.weight_table import Layout
 from sophia_jax.models.weights import file_names, to_hf
+from sophia_jax.sharding import TRAINING, Partition, ShardingRules
 from sophia_jax.tiles import TileGeometry
 from sophia_jax.types import InputError, Track, untracked
 
 __all__ = [
     "check_layout",
     "load_model",
-    "replicated",
+    "on_one_device",
     "save_model",
     "stored_dtype",
 ]
@@ -54,8 +56,9 @@ def load_model(
     path_or_repo: str | Path,
     *,
     mesh: jax.sharding.Mesh | None = None,
+    rules: ShardingRules = TRAINING,
     place: Place | None = None,
-    vocab_multiple: int = 1,
+    vocab_multiple: int | None = None,
     dtype: jax.typing.DTypeLike = jnp.float32,
     track: Track = untracked,
 ) -> Model:
@@ -68,11 +71,14 @@ def load_model(
     Args:
       path_or_repo: a model folder, or `owner/name` of one on the Hugging Face Hub; or
         an orbax checkpoint of `save_checkpoint`.
-      mesh: whose devices each hold every weight; None is JAX's default device.
-      place: where each weight goes, by its path and shape; None as `mesh` says.
+      mesh: of `make_mesh`, whose devices share the weights; None is JAX's default
+        device.
+      rules: how they share them, and how activations will lie.
+      place: where each weight goes, by its path and shape, if not by the rules; then
+        nothing is said of activations.
       vocab_multiple: embedding and head get rows of zeros up to a multiple of this, so
-        that they can be shared out; `save_model` leaves them out again. (A checkpoint
-        keeps its own.)
+        that they can be shared out; `save_model` leaves them out again. None is what
+        the mesh needs. (A checkpoint keeps its own.)
       dtype: of the weights.
       track: shows how many bytes are loaded, and how fast.
 
@@ -81,7 +87,8 @@ def load_model(
 
     Raises:
       InputError: there is no such folder, or it does not hold one whole model of a
-        kind that is implemented; the message names all that does not fit.
+        kind that is implemented, or the mesh does not divide it; the message names all
+        that does not fit.
 
     Reference: https://huggingface.co/docs/transformers/model_doc/internvl,
       https://huggingface.co/OpenGVLab/InternVL3-8B.
@@ -89,11 +96,16 @@ def load_model(
     if not jnp.issubdtype(dtype, jnp.floating):
         raise InputError(f"dtype: expected a floating type, got {jnp.dtype(dtype)}")
     folder = local_folder(path_or_repo)
-    place = place or replicated(mesh)
+    partition = None if mesh is None or place else Partition(mesh, rules)
+    if vocab_multiple is None:
+        vocab_multiple = 1 if partition is None else partition.ways("vocab")
+    place = place or (placed_by(partition) if partition else on_one_device())
     if is_checkpoint(folder):
-        return load_checkpoint(folder, place, dtype=dtype)
+        return load_checkpoint(folder, place, dtype=dtype, partition=partition)
     found = read_contents(folder)
     config = _padded(found.config, vocab_multiple)
+    if partition is not None:
+        check_partition(config, partition)
     names = file_names(config, found.headers, found.layout)
 
     def read(name: str, rows: slice) -> np.ndarray:
@@ -103,7 +115,13 @@ def load_model(
         read, config, place, layout=found.layout, dtype=dtype, track=track
     )
     return Model(
-        config, model_graph(config), params, found.tokenizer, found.tiles, found.ends
+        config,
+        model_graph(config, partition),
+        params,
+        found.tokenizer,
+        found.tiles,
+        found.ends,
+        partition,
     )
 
 
@@ -185,13 +203,10 @@ def stored_dtype(path_or_repo: str | Path) -> jnp.dtype:
     return jnp.dtype(DTYPES[found.pop()])
 
 
-def replicated(mesh: jax.sharding.Mesh | None) -> Place:
-    """Every weight whole on each device of a mesh, or on JAX's default device."""
-    if mesh is None:
-        everywhere = jax.sharding.SingleDeviceSharding(jnp.zeros(()).device)
-    else:
-        everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    return lambda path, shape: everywhere
+def on_one_device() -> Place:
+    """Every weight on JAX's default device."""
+    there = jax.sharding.SingleDeviceSharding(jnp.zeros(()).device)
+    return lambda path, shape: there
 
 
 def _settings(

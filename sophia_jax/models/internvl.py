@@ -32,8 +32,8 @@ class InternVL(nnx.Module):
         self.config = config
         self.partition = partition
         if config.vision is not None:
-            self.vision = InternViT(config.vision, rngs=rngs)
-            self.projector = Projector(config, rngs=rngs)
+            self.vision = InternViT(config.vision, rngs=rngs, partition=partition)
+            self.projector = Projector(config, rngs=rngs, partition=partition)
         self.decoder = Decoder(config.text, rngs=rngs, partition=partition)
 
     def encode_images(
@@ -62,15 +62,16 @@ class InternVL(nnx.Module):
             several shards, within the shard's own tiles.
           num_shards: equal shares of rows and tiles, of which none reads another's.
         """
-        embeds = self.decoder.embedding(token_ids)
+        embeds = self.decoder.embed(token_ids)
         if features is not None:
             flat = features.reshape(num_shards, -1, features.shape[-1])
             index = image_index.reshape(num_shards, -1, 1)
-            shown = jnp.take_along_axis(
-                constrain(self.partition, flat, "batch", None, None), index, axis=1
-            ).reshape(embeds.shape)
+            flat = constrain(self.partition, flat, "batch", None, None)
+            shown = jnp.take_along_axis(flat, index, axis=1)
+            shown = constrain(self.partition, shown, "batch", None, None)
             is_image = image_index[..., None] >= 0
-            embeds = jnp.where(is_image, shown.astype(embeds.dtype), embeds)
+            shown = shown.reshape(embeds.shape).astype(embeds.dtype)
+            embeds = jnp.where(is_image, shown, embeds)
         return constrain(self.partition, embeds, "batch", "token", None)
 
 

@@ -40,8 +40,7 @@ def logical_axes(path: str, num_axes: int) -> Axes:
     Returns:
       `num_axes` names.
     """
-    part, *between, kind = path.split(".")
-    owner = between[-1] if between else ""
+    part, *_, kind = keys = path.split(".")
     stacked: Axes = ("layer",) if ".layers." in path else ()
     if path == "decoder.embedding.embedding":
         return ("vocab", "embed")
@@ -52,9 +51,9 @@ def logical_axes(path: str, num_axes: int) -> Axes:
         # Frozen, and gathered for use: it only matters that they are spread evenly.
         return stacked + (whole[1:] + ("vision",) if kind == "kernel" else whole)
     if kind == "kernel":
-        return stacked + MATRICES[owner]
+        return stacked + MATRICES[keys[-2]]
     if kind == "bias":
-        return stacked + MATRICES[owner][1:]
+        return stacked + MATRICES[keys[-2]][1:]
     return stacked + whole
 
 

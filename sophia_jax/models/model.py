@@ -8,6 +8,7 @@ from typing import Any
 from flax import nnx
 
 from sophia_jax.config import ModelConfig
+from sophia_jax.sharding import Partition
 from sophia_jax.tiles import TileGeometry
 
 __all__ = ["Model"]
@@ -24,6 +25,7 @@ class Model:
         `projector`.
       tokenizer: of `transformers`, with a chat template.
       tiles: how pictures are cut; None for a text-only model.
+      partition: how weights and activations lie on a mesh; None for one device.
       other_end_ids: tokens that end an answer beside the tokenizer's `eos_token`.
     """
 
@@ -33,6 +35,7 @@ class Model:
     tokenizer: Any
     tiles: TileGeometry | None = None
     other_end_ids: tuple[int, ...] = ()
+    partition: Partition | None = None
 
     @property
     def end_ids(self) -> tuple[int, ...]:

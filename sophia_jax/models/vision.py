@@ -8,6 +8,8 @@ from flax import nnx
 
 from sophia_jax.config import ModelConfig, VisionConfig
 from sophia_jax.models.layers import LayerNorm, RMSNorm, attention, stack_layers
+from sophia_jax.sharding import Partition
+from sophia_jax.sharding.rules import constrain
 from sophia_jax.types import Array, Float, typed
 
 __all__ = ["InternViT", "Projector", "pixel_shuffle"]
@@ -21,7 +23,10 @@ def make_norm(config: VisionConfig) -> nnx.Module:
 
 
 class VisionAttention(nnx.Module):
-    def __init__(self, config: VisionConfig, rngs: nnx.Rngs):
+    def __init__(
+        self, config: VisionConfig, rngs: nnx.Rngs, partition: Partition | None
+    ):
+        self.partition = partition
         size = config.hidden_size
         self.num_heads = config.num_heads
         self.query = nnx.Linear(size, size, use_bias=config.qkv_bias, rngs=rngs)
@@ -34,7 +39,10 @@ class VisionAttention(nnx.Module):
         self.qk_norm = config.qk_norm
 
     def __call__(self, x: Array) -> Array:
-        query, key, value = self.query(x), self.key(x), self.value(x)
+        query, key, value = (
+            constrain(self.partition, project(x), "tile", None, None)
+            for project in (self.query, self.key, self.value)
+        )
         if self.qk_norm:
             query, key = self.query_norm(query), self.key_norm(key)
         heads = (*x.shape[:2], self.num_heads, -1)
@@ -43,10 +51,13 @@ class VisionAttention(nnx.Module):
 
 
 class VisionLayer(nnx.Module):
-    def __init__(self, config: VisionConfig, rngs: nnx.Rngs):
+    def __init__(
+        self, config: VisionConfig, rngs: nnx.Rngs, partition: Partition | None
+    ):
+        self.partition = partition
         size = config.hidden_size
         self.attention_norm = make_norm(config)
-        self.attention = VisionAttention(config, rngs)
+        self.attention = VisionAttention(config, rngs, partition)
         self.attention_scale = nnx.Param(jnp.full((size,), config.layer_scale))
         self.mlp_norm = make_norm(config)
         self.up = nnx.Linear(size, config.mlp_size, rngs=rngs)
@@ -58,13 +69,22 @@ class VisionLayer(nnx.Module):
             self.attention_norm(x)
         )
         hidden = jax.nn.gelu(self.up(self.mlp_norm(x)), approximate=False)
-        return x + self.mlp_scale[None, None] * self.down(hidden)
+        hidden = constrain(self.partition, hidden, "tile", None, None)
+        x = x + self.mlp_scale[None, None] * self.down(hidden)
+        return constrain(self.partition, x, "tile", None, None)
 
 
 class InternViT(nnx.Module):
     """The vision transformer: patches and a class token, no final norm."""
 
-    def __init__(self, config: VisionConfig, *, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        config: VisionConfig,
+        *,
+        rngs: nnx.Rngs,
+        partition: Partition | None = None,
+    ):
+        self.partition = partition
         size, patch = config.hidden_size, config.patch_size
         self.patch_size = patch
         self.patch = nnx.Linear(patch * patch * config.num_channels, size, rngs=rngs)
@@ -73,7 +93,7 @@ class InternViT(nnx.Module):
         num_positions = config.patches_per_side**2 + 1
         self.positions = nnx.Param(normal(rngs.params(), (1, num_positions, size)))
         self.layers = stack_layers(
-            lambda rngs: VisionLayer(config, rngs), config.num_layers, rngs
+            lambda rngs: VisionLayer(config, rngs, partition), config.num_layers, rngs
         )
 
     def __call__(
@@ -82,10 +102,12 @@ class InternViT(nnx.Module):
         """One vector per patch, row by row; the class token is dropped."""
         tiles = tiles.astype(self.patch.kernel.dtype)
         x = self.patch(fold_patches(tiles, self.patch_size))
+        x = constrain(self.partition, x, "tile", None, None)
         class_token = jnp.broadcast_to(
             self.class_token[...], (x.shape[0], 1, x.shape[2])
         ).astype(x.dtype)
         x = jnp.concatenate([class_token, x], axis=1) + self.positions[...]
+        x = constrain(self.partition, x, "tile", None, None)
         graphdef, weights = nnx.split(self.layers)
 
         def layer(x: Array, weights: nnx.State) -> tuple[Array, None]:
@@ -97,7 +119,14 @@ class InternViT(nnx.Module):
 class Projector(nnx.Module):
     """From folded patches to the decoder's embedding space."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        rngs: nnx.Rngs,
+        partition: Partition | None = None,
+    ):
+        self.partition = partition
         folded = config.vision.hidden_size * config.pixel_shuffle**2
         embed = config.text.hidden_size
         self.norm = LayerNorm(folded, PROJECTOR_NORM_EPS)
@@ -107,7 +136,8 @@ class Projector(nnx.Module):
     def __call__(
         self, x: Float[Array, "tile token folded"]
     ) -> Float[Array, "tile token embed"]:
-        return self.down(jax.nn.gelu(self.up(self.norm(x)), approximate=False))
+        hidden = jax.nn.gelu(self.up(self.norm(x)), approximate=False)
+        return self.down(constrain(self.partition, hidden, "tile", None, None))
 
 
 @typed

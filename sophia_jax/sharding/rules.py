@@ -152,7 +152,7 @@ class Partition:
         ]
         if problems:
             raise InputError(
-                f"mesh: expected axes that divide the model's, got {'; '.join(problems)}"
+                f"mesh: expected axes that divide the model, got {'; '.join(problems)}"
             )
 
     def _named(self, logical: str) -> str:

@@ -14,7 +14,12 @@ from flax import nnx
 
 from sophia_jax.data.packing import PackedBatch
 from sophia_jax.losses import chunked_token_log_probs, sophia_loss
+from sophia_jax.models.internvl import InternVL
+from sophia_jax.models.logical_axes import placed_by, with_paths
 from sophia_jax.models.model import Model
+from sophia_jax.sharding import Partition
+from sophia_jax.sharding.rules import constrain
+from sophia_jax.training.layout import optimizer_shardings
 from sophia_jax.types import Array, Float
 
 __all__ = ["LossFn", "TrainState", "init_state", "policy_log_probs", "train_step"]
@@ -22,13 +27,16 @@ __all__ = ["LossFn", "TrainState", "init_state", "policy_log_probs", "train_step
 # (policy_log_probs[sequence target], mask[sequence target], reward[sequence])
 LossFn = Callable[[Array, Array, Array], Array]
 
-TOKENS_PER_CHUNK = 4096  # whose logits exist together
+MOST_LOGITS = 2**28  # of a device that exist together
+MOST_TOKENS = 4096  # likewise: more of them multiply no faster
 
 
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["params", "opt_state", "step"],
-    meta_fields=["graphdef", "optimizer", "loss_fn", "trainable", "remat"],
+    meta_fields=[
+        *("graphdef", "partition", "optimizer", "loss_fn", "trainable", "remat")
+    ],
 )
 @dataclass(frozen=True)
 class TrainState:
@@ -39,6 +47,7 @@ class TrainState:
       opt_state: of the trainable weights.
       step: Int32[], updates made so far.
       graphdef: of the model.
+      partition: how weights, state and activations lie on a mesh; None for none.
       optimizer: of `opt_state`.
       loss_fn: per-sequence loss of (log-probabilities, mask, reward).
       trainable: the top-level parts of `params` that learn.
@@ -49,6 +58,7 @@ class TrainState:
     opt_state: optax.OptState
     step: Array
     graphdef: nnx.GraphDef
+    partition: Partition | None
     optimizer: optax.GradientTransformation
     loss_fn: LossFn
     trainable: tuple[str, ...]
@@ -83,11 +93,18 @@ def init_state(
             f"got {sorted(unknown)}"
         )
     params = jax.tree.map(functools.partial(jnp.array, copy=True), model.params)
+    learnt = {part: params[part] for part in trainable}
+    opt_state, step = optimizer.init(learnt), jnp.zeros((), jnp.int32)
+    if model.partition is not None:
+        places = optimizer_shardings(opt_state, learnt, model.partition)
+        opt_state = jax.device_put(opt_state, places)
+        step = jax.device_put(step, model.partition.sharding())
     return TrainState(
         params=params,
-        opt_state=optimizer.init({part: params[part] for part in trainable}),
-        step=jnp.zeros((), jnp.int32),
+        opt_state=opt_state,
+        step=step,
         graphdef=model.graphdef,
+        partition=model.partition,
         optimizer=optimizer,
         loss_fn=loss_fn,
         trainable=tuple(trainable),
@@ -106,7 +123,10 @@ def policy_log_probs(
     features = batch.images
     if features is not None and features.ndim == 4:
         features = model.encode_images(features)
-    embeds = model.embed(batch.token_ids, features, batch.image_index)
+    num_shards = len(batch.learnt)
+    embeds = model.embed(
+        batch.token_ids, features, batch.image_index, num_shards=num_shards
+    )
     hidden = model.decoder(
         embeds,
         batch.positions,
@@ -114,21 +134,57 @@ def policy_log_probs(
         lengths=batch.positions + 1,  # what the sampler computed, and causal
         remat=remat,
     )
-    # Logits are the dearest part: none are formed for a prompt, nor for padding.
-    places, ids = (
-        jnp.take(array.ravel(), batch.learnt, mode="clip")
-        for array in (batch.target_index, batch.target_ids)
+    return _learnt_log_probs(model, hidden, batch)
+
+
+def _learnt_log_probs(
+    model: InternVL, hidden: Float[Array, "row token embed"], batch: PackedBatch
+) -> Float[Array, "sequence target"]:
+    """Logits are the dearest part: none are formed for a prompt, nor for padding."""
+    partition, num_shards = model.partition, len(batch.learnt)
+
+    def of_shards(array: Array, *rest: int) -> Array:
+        array = array.reshape(num_shards, -1, *rest)
+        return constrain(partition, array, "batch", *[None] * (array.ndim - 1))
+
+    pick = functools.partial(jnp.take_along_axis, axis=1, mode="clip")
+    places = pick(of_shards(batch.target_index), batch.learnt)
+    ids = pick(of_shards(batch.target_ids), batch.learnt)
+    hidden = pick(of_shards(hidden, hidden.shape[-1]), places[..., None])
+    # The devices that share a row's tokens share these tokens, too.
+    ways = 1 if partition is None else partition.ways("token")
+    num_learnt = ids.shape[1]
+    hidden, ids = (
+        jnp.pad(x, [(0, 0), (0, -num_learnt % ways)] + [(0, 0)] * (x.ndim - 2))
+        for x in (hidden, ids)
+    )
+    hidden, ids = (
+        constrain(
+            partition,
+            x.reshape(num_shards * ways, -1, *x.shape[2:]),
+            *("learnt", *[None] * (x.ndim - 1)),
+        )
+        for x in (hidden, ids)
     )
     log_probs = chunked_token_log_probs(
-        hidden.reshape(-1, hidden.shape[-1])[places][None],
+        hidden,
         model.decoder.head,
-        ids[None],
-        chunk=TOKENS_PER_CHUNK,
+        ids,
+        chunk=len(ids) * _tokens_per_chunk(model),
         vocab_size=model.config.text.vocab_size,
-    )
-    padded = jnp.zeros(batch.target_ids.size, log_probs.dtype)
-    padded = padded.at[batch.learnt].set(log_probs[0], mode="drop")
+    ).reshape(num_shards, -1)[:, :num_learnt]
+    size = batch.target_ids.size // num_shards
+    zeros = jnp.zeros((num_shards, size), log_probs.dtype)
+    put = jax.vmap(lambda row, place, value: row.at[place].set(value, mode="drop"))
+    padded = put(zeros, batch.learnt, log_probs)
     return padded.reshape(batch.target_ids.shape)
+
+
+def _tokens_per_chunk(model: InternVL) -> int:
+    """Tokens of a device whose logits exist together."""
+    partition, rows = model.partition, model.config.text.embedding_rows
+    ways = 1 if partition is None else partition.ways("vocab")
+    return max(1, min(MOST_TOKENS, MOST_LOGITS * ways // rows))
 
 
 @functools.partial(jax.jit, donate_argnums=0)
@@ -170,7 +226,25 @@ def train_step(
         opt_state=opt_state,
         step=state.step + 1,
     )
-    return state, metrics
+    return _laid_out(state), metrics
+
+
+def _laid_out(state: TrainState) -> TrainState:
+    """The new state lies where the old one did."""
+    if state.partition is None:
+        return state
+    places = with_paths(
+        lambda path, leaf: placed_by(state.partition)(path, leaf.shape), state.params
+    )
+    learnt = {part: state.params[part] for part in state.trainable}
+    return dataclasses.replace(
+        state,
+        params=jax.lax.with_sharding_constraint(state.params, places),
+        opt_state=jax.lax.with_sharding_constraint(
+            state.opt_state,
+            optimizer_shardings(state.opt_state, learnt, state.partition),
+        ),
+    )
 
 
 def _sum_over_parts(

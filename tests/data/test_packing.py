@@ -210,7 +210,8 @@ def test_random_batches_share_few_shapes(text_model, smallest, largest):
 
 def test_answers_are_listed_once_each(pack, examples):
     batch = pack(examples())
-    places = batch.learnt[batch.learnt < batch.target_mask.size]
+    (learnt,) = batch.learnt
+    places = learnt[learnt < batch.target_mask.size]
     assert places.tolist() == np.flatnonzero(batch.target_mask).tolist()
 
 

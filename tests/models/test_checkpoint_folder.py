@@ -10,6 +10,7 @@ import pytest
 
 from sophia_jax.models.checkpoint_folder import save_checkpoint
 from sophia_jax.models.folder import load_model
+from sophia_jax.sharding import make_mesh
 from sophia_jax.types import InputError
 
 
@@ -40,7 +41,7 @@ def test_every_kind_of_decoder_is_described(folders, tmp_path):
 
 def test_weights_are_converted_and_placed_as_asked(checkpoint):
     folder, _ = checkpoint
-    mesh = jax.make_mesh((1,), ("data",))
+    mesh = make_mesh(fsdp=2)
     model = load_model(folder, mesh=mesh, dtype=jnp.bfloat16)
     for leaf in jax.tree.leaves(model.params):
         assert leaf.dtype == jnp.bfloat16

@@ -17,12 +17,13 @@ from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from sophia_jax.config import ModelConfig, RopeScaling, TextConfig, VisionConfig
 from sophia_jax.models.checkpoint_folder import save_checkpoint
-from sophia_jax.models.folder import load_model, replicated, save_model
+from sophia_jax.models.folder import load_model, on_one_device, save_model
 from sophia_jax.models.internvl import abstract_params
 from sophia_jax.models.placing import place_weights
 from sophia_jax.models.safetensors import read_headers, read_tensor, write_tensors
 from sophia_jax.models.weight_table import weight_table
 from sophia_jax.models.weights import mismatches, to_hf
+from sophia_jax.sharding import make_mesh
 from sophia_jax.types import InputError
 
 ALL = ("untied", "tied", "qwen3", "llama", "dynamic", "yarn", "layer_norm", "rms_norm")
@@ -123,7 +124,7 @@ def test_random_parameters_survive_the_table_in_bfloat16(folders):
     again = place_weights(
         lambda name, rows: tensors[name][rows],
         config,
-        replicated(None),
+        on_one_device(),
         dtype=jnp.bfloat16,
     )
     jax.tree.map(np.testing.assert_array_equal, again, params)
@@ -246,12 +247,11 @@ def test_a_saved_folder_has_the_usual_permissions(folders, tmp_path):
     assert modes == {(tmp_path / "file").stat().st_mode}
 
 
-def test_a_mesh_holds_every_weight_on_each_device(folders):
-    mesh = jax.make_mesh((1,), ("data",))
-    model = load_model(folders["untied"], mesh=mesh)
-    replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+def test_copies_along_data_hold_every_weight_on_each_device(folders):
+    model = load_model(folders["untied"], mesh=make_mesh(data=2))
     for leaf in jax.tree.leaves(model.params):
-        assert leaf.sharding == replicated
+        assert leaf.sharding.is_fully_replicated
+        assert leaf.sharding.num_devices == 2
 
 
 def test_a_repository_is_downloaded_without_its_code(folders, monkeypatch):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sophia_jax.models import placing
-from sophia_jax.models.folder import load_model, replicated
+from sophia_jax.models.folder import load_model, on_one_device
 from sophia_jax.models.hf_config import config_from_hf
 from sophia_jax.models.internvl import abstract_params
 from sophia_jax.models.safetensors import read_json, write_tensors
@@ -171,5 +171,5 @@ def run(program, *arguments, devices=1):
 
 
 def test_without_a_mesh_the_default_device_holds_everything(folders):
-    place = replicated(None)
+    place = on_one_device()
     assert place("any", (2,)).device_set == {jnp.zeros(()).device}
