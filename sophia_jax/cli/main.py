@@ -13,6 +13,7 @@ from sophia_jax.cli.convert import Convert
 from sophia_jax.cli.evaluate import Evaluate
 from sophia_jax.cli.failures import report_failure
 from sophia_jax.cli.options import TraceOptions
+from sophia_jax.cli.plan import Plan
 from sophia_jax.cli.quickstart import Quickstart
 from sophia_jax.cli.report import Report
 from sophia_jax.cli.train import Train
@@ -31,6 +32,7 @@ COMMANDS = {
     "update": Update,
     "evaluate": Evaluate,
     "versus": Versus,
+    "plan": Plan,
     "convert": Convert,
     "report": Report,
 }
