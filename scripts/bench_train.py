@@ -47,7 +47,7 @@ from bench_train_limits import (  # noqa: E402
 
 from sophia_jax.config import ModelConfig  # noqa: E402
 from sophia_jax.data.packing import Example  # noqa: E402
-from sophia_jax.training.step import train_step  # noqa: E402
+from sophia_jax.training.step import update_learning  # noqa: E402
 
 LARGE_HEAD = (8192, 512, 151_674)  # tokens, embed, vocab: of the compile-only figure
 
@@ -90,7 +90,7 @@ def measure(options: Workload) -> dict:
     first["torch"] = times[best][1]
     for batch in batches:  # compile every shape; the timed updates then compile none
         ours(batch)
-    programs = train_step._cache_size()
+    programs = update_learning._cache_size()
     series = {"ours": Series(options.micro_batches), "torch": Series(best)}
     rates = []
     for number, batch in enumerate(batches):
@@ -104,7 +104,7 @@ def measure(options: Workload) -> dict:
     return {
         "first_loss": first,
         "programs": programs,
-        "programs_while_timed": train_step._cache_size() - programs,
+        "programs_while_timed": update_learning._cache_size() - programs,
         "torch_warm_up_seconds": {parts: t for parts, (t, _) in times.items()},
         **compare(series, batches, rates, options),
     }

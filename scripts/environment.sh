@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the other scripts: finds Python, and keeps a virtual environment up to date.
 # Honours PYTHON, the interpreter (3.11 or newer), and SOPHIA_VENV, the environment's folder.
 
@@ -40,6 +41,6 @@ prepare() {
   fi
   echo "installing sophia-jax[$extra] into $venv; the first time it takes minutes"
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-    --editable "$root[$extra]"
+    --editable "${root}[$extra]"
   echo "$wanted" >"$stamp"
 }

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from sophia_jax.models.decoder import causal_mask
+from sophia_jax.models.attention_backends import causal_mask
 from sophia_jax.models.layers import attention
 from sophia_jax.models.packed_attention import packed_attention
 

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 __all__ = [
+    "Algorithm",
+    "Dtype",
+    "LoraConfig",
+    "LoraTarget",
     "ModelConfig",
     "OptimizerConfig",
+    "Remat",
     "RoutingConfig",
     "RopeScaling",
     "SamplingConfig",
     "ServerConfig",
     "SophiaConfig",
+    "StateDtype",
     "TextConfig",
     "VisionConfig",
 ]
+
+Remat = Literal["none", "block", "projections"]
+"""What layers form again in the backward pass: nothing, all, all but projections."""
 
 
 def _require(condition: bool, field: str, rule: str, value: object) -> None:
@@ -180,6 +189,44 @@ class ModelConfig:
         return (self.vision.patches_per_side // self.pixel_shuffle) ** 2
 
 
+Algorithm = Literal["adamw", "muon", "adafactor"]
+StateDtype = Literal["float32", "int8"]
+Dtype = Literal["float32", "bfloat16"]
+
+LoraTarget = Literal["query", "key", "value", "out", "gate", "up", "down"]
+"""The matrices of a decoder's layer."""
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adapters of the decoder's layers: W + alpha / rank A B.
+
+    Reference:
+      Hu et al., 2021, "LoRA", https://arxiv.org/abs/2106.09685, section 4.1.
+    """
+
+    rank: int = 16  # columns of A, rows of B
+    alpha: float = 32.0
+    targets: tuple[LoraTarget, ...] = get_args(LoraTarget)
+
+    def __post_init__(self) -> None:
+        _require(self.rank > 0, "lora rank", "> 0", self.rank)
+        _require(self.alpha > 0, "lora alpha", "> 0", self.alpha)
+        chosen = set(self.targets)
+        once = len(chosen) == len(self.targets)
+        _require(
+            bool(chosen) and once and chosen <= set(get_args(LoraTarget)),
+            "lora targets",
+            f"some of {', '.join(get_args(LoraTarget))}, each once",
+            ", ".join(self.targets) or "none",
+        )
+
+    @property
+    def scale(self) -> float:
+        """What A B is multiplied by."""
+        return self.alpha / self.rank
+
+
 @dataclass(frozen=True)
 class SamplingConfig:
     """How tokens are drawn. The paper evaluates at temperature 1.0 and top-p 0.8."""
@@ -238,22 +285,33 @@ class OptimizerConfig:
     """AdamW; the defaults are the paper's (section 5.1), but for what is marked."""
 
     num_steps: int
-    algorithm: Literal["adamw", "muon"] = "adamw"
+    algorithm: Algorithm = "adamw"
+    state: StateDtype = "float32"  # of AdamW's moments
+    master: bool = False  # float32 copies of weights that have fewer bits
     learning_rate: float = 2e-5
     final_fraction: float = 0.25  # the cosine ends at this share of learning_rate
     warmup_steps: int = 0  # the paper gives none
     weight_decay: float = 0.05
     beta1: float = 0.9  # the paper gives none: AdamW's usual value
     beta2: float = 0.95  # the paper gives none
-    clip_norm: float | None = 1.0  # AdamW's gradient norm; the paper gives none
+    clip_norm: float | None = (
+        1.0  # the gradient's norm, but for Muon; the paper gives none
+    )
 
     def __post_init__(self) -> None:
         _require(self.num_steps > 0, "num_steps", "> 0", self.num_steps)
         _require(
-            self.algorithm in ("adamw", "muon"),
+            self.algorithm in get_args(Algorithm),
             "algorithm",
-            "adamw or muon",
+            "adamw, muon or adafactor",
             self.algorithm,
+        )
+        _require(
+            self.state == "float32"
+            or (self.state, self.algorithm) == ("int8", "adamw"),
+            "state",
+            "float32, or int8 of adamw",
+            f"{self.state} of {self.algorithm}",
         )
         _require(self.learning_rate > 0, "learning_rate", "> 0", self.learning_rate)
         _require(

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import beartype
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int, jaxtyped
+from jaxtyping import Bool, Float, Int, Integer, jaxtyped
 
 __all__ = [
     "Array",
@@ -21,6 +21,7 @@ __all__ = [
     "GenerateFn",
     "InputError",
     "Int",
+    "Integer",
     "Item",
     "JudgeFn",
     "Request",

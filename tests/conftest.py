@@ -1,5 +1,6 @@
 """What every test runs under: CPU unless told otherwise, and no silent broadcasting."""
 
+import importlib.util
 import json
 import os
 import threading
@@ -24,6 +25,35 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 def key():
     """A random key."""
     return jax.random.key(0)
+
+
+@pytest.fixture
+def buckets(tmp_path, monkeypatch):
+    """A stand-in for what `gs://` leads to; there is one bucket, `gs://bucket`."""
+    from etils.epath import backend
+    from fsspec.registry import _registry
+    from orbax.checkpoint._src.path import gcs_utils
+
+    path = Path(__file__).with_name("buckets.py")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.Buckets.root = tmp_path / "buckets"
+    (module.Buckets.root / "bucket").mkdir(parents=True)
+    for name in ("gs", "gcs"):
+        monkeypatch.setitem(_registry, name, module.Buckets)
+    monkeypatch.setattr(gcs_utils, "is_hierarchical_namespace_enabled", lambda _: False)
+
+    def on_disk(path):  # for the arrays of a checkpoint, which tensorstore writes
+        place = module.Buckets.root / str(path).removeprefix("gs://")
+        is_file = place.name.startswith("_")  # of shardings; the others are folders
+        return {"driver": "file", "path": f"{place}{'' if is_file else '/'}"}
+
+    monkeypatch.setattr(gcs_utils, "get_kvstore_for_gcs", on_disk)
+    backend.fsspec_backend._get_filesystem.cache_clear()
+    module.Buckets.Killed = module.Killed
+    yield module.Buckets
+    backend.fsspec_backend._get_filesystem.cache_clear()
 
 
 @pytest.fixture(scope="session")

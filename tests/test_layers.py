@@ -12,7 +12,16 @@ import sophia_jax
 
 ROOT = Path(sophia_jax.__file__).parent
 LAYERS = [
-    {"types", "config", "tiles", "seeds", "completions"},
+    {
+        "types",
+        "config",
+        "tiles",
+        "seeds",
+        "completions",
+        "paths",
+        "line_files",
+        "buckets",
+    },
     {"losses", "rewards", "inference_scaling", "average_reward", "sharding"},
     {"models", "data"},
     {"generation", "training"},

@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from sophia_jax.cli.options import RolloutOptions, RunOptions, TraceOptions, leave_page
+from sophia_jax.cli.meshes import SamplingMeshes, roles_of
+from sophia_jax.cli.options import (
+    AnyPath,
+    HostOptions,
+    RolloutOptions,
+    RunOptions,
+    TraceOptions,
+    leave_page,
+)
 from sophia_jax.cli.tables import rollout_line
+from sophia_jax.config import Dtype
 
 if TYPE_CHECKING:
     from sophia_jax.cli.progress import Display
@@ -22,12 +31,16 @@ class Collect:
     """Collect captions and reasonings, verify them, and select what to learn from."""
 
     rollouts: Annotated[RolloutOptions, tyro.conf.OmitArgPrefixes]
-    out: Path
+    out: AnyPath
     """Folder of the run; must not exist, or see --resume and --force."""
     seed: int = 0
     """Of all samples."""
+    dtype: Dtype = "float32"
+    """Of the models' weights; bfloat16 takes half the memory."""
     restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
     trace: Annotated[TraceOptions, tyro.conf.OmitArgPrefixes] = TraceOptions()
+    meshes: Annotated[SamplingMeshes, tyro.conf.OmitArgPrefixes] = SamplingMeshes()
+    hosts: Annotated[HostOptions, tyro.conf.OmitArgPrefixes] = HostOptions()
 
     @property
     def folder(self) -> Path:
@@ -38,7 +51,7 @@ class Collect:
 
         summary = collect(
             self.out,
-            self.rollouts.config(self.seed),
+            self.rollouts.config(self.seed, self.dtype, roles_of(self.meshes)),
             **asdict(self.restart),
             track=display.track,
             say=display.say,

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sophia_jax.cli.options import model_path
+from sophia_jax.cli.options import AnyPath, model_path
+from sophia_jax.paths import (
+    is_remote,
+    is_whole,
+    remove_tree,
+    resolved,
+    tree_size,
+)
 
 if TYPE_CHECKING:
     from sophia_jax.cli.progress import Display
@@ -22,7 +28,7 @@ class Convert:
     model: str
     """Folder (or owner/name on the Hugging Face Hub): of transformers, of the original
     InternVL or InternLM2 code, or an orbax checkpoint of this command."""
-    out: Path
+    out: AnyPath
     """Folder of the result; must not exist, or see --force."""
     to: Literal["transformers", "original", "orbax"]
     """What reads the result: transformers, the original InternVLChatModel (its code is
@@ -52,29 +58,30 @@ class Convert:
             check_layout(source, self.to)
         dtype = stored_dtype(source) if self.dtype == "stored" else self.dtype
         model = load_model(source, dtype=dtype, track=display.track)
-        written = self.out.with_name(f".{self.out.name}.new")
-        shutil.rmtree(written, ignore_errors=True)
+        # A folder in a bucket cannot be renamed: there the old one makes way before.
+        in_place = is_remote(self.out)
+        written = self.out if in_place else self.out.with_name(f".{self.out.name}.new")
+        remove_tree(written)
         if self.to == "orbax":
             save_checkpoint(model, written)
         else:
             save_model(model, written, layout=self.to)
-        if self.out.exists():
-            shutil.rmtree(self.out)
-        written.rename(self.out)
-        size = sum(file.stat().st_size for file in self.out.rglob("*"))
-        unit, name = size_unit(size)
+        if not in_place:
+            remove_tree(self.out)
+            written.rename(self.out)
+        unit, name = size_unit(size := tree_size(self.out))
         display.say(f"model      {self.out}, {size / unit:.1f} {name}, {self.to}")
 
     def _check_out(self) -> None:
         """Only a model's folder is ever replaced, and only when that is asked for."""
         from sophia_jax.types import InputError
 
-        if not self.out.exists():
+        if not is_whole(self.out):
             return
         if not self.force:
             raise InputError(f"--out: {self.out} exists; --force replaces it")
         is_model = (self.out / "tokenizer_config.json").is_file()
-        if not is_model or self.out.resolve() == Path(self.model).resolve():
+        if not is_model or resolved(self.out) == resolved(self.model):
             raise InputError(
                 f"--out: expected another model's folder to replace, got {self.out}"
             )

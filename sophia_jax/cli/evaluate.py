@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from sophia_jax.cli.meshes import PolicyMesh, roles_of
 from sophia_jax.cli.options import (
+    AnyPath,
+    HostOptions,
     PromptSet,
     RunOptions,
     TraceOptions,
@@ -17,6 +20,7 @@ from sophia_jax.cli.options import (
     prompt_set,
 )
 from sophia_jax.cli.tables import answers_line, evaluation_table
+from sophia_jax.config import Dtype
 from sophia_jax.rewards.rules import RuleName
 
 if TYPE_CHECKING:
@@ -35,7 +39,7 @@ class Evaluate:
     data: str
     """items.jsonl, Parquet, a folder that Hugging Face datasets saved, a TSV file of
     VLMEvalKit, or tfds:NAME/SPLIT; each row with question, answer and image."""
-    out: Path
+    out: AnyPath
     """Folder of the results; must not exist, or see --resume and --force."""
     num_samples: int = 1
     """N, answers to each question; the paper's is 1."""
@@ -71,8 +75,12 @@ class Evaluate:
     for as many as fill the slots four times, and 128 at least."""
     seed: int = 0
     """Of all samples, and of the resamples of the intervals."""
+    dtype: Dtype = "float32"
+    """Of the model's weights; bfloat16 takes half the memory."""
     restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
     trace: Annotated[TraceOptions, tyro.conf.OmitArgPrefixes] = TraceOptions()
+    meshes: Annotated[PolicyMesh, tyro.conf.OmitArgPrefixes] = PolicyMesh()
+    hosts: Annotated[HostOptions, tyro.conf.OmitArgPrefixes] = HostOptions()
 
     @property
     def folder(self) -> Path:
@@ -121,7 +129,9 @@ class Evaluate:
                 rule=self.rule,
                 questions_per_shard=self.questions_per_shard,
                 seed=self.seed,
+                dtype=self.dtype,
                 limit=self.limit,
                 slots=self.slots,
                 cache_gib=self.cache_gib,
+                mesh=roles_of(self.meshes).policy,
             )

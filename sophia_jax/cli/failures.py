@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import traceback
@@ -55,12 +56,12 @@ def _leave_traceback(error: BaseException, folder: Path | None) -> str:
     if os.environ.get("SOPHIA_JAX_TRACEBACK") == "1":
         traceback.print_exception(error)
         return "traceback above"
-    if folder is not None and (folder / "config.json").is_file():
-        log = folder / "error.log"
-        try:
-            log.write_text("".join(traceback.format_exception(error)), "utf-8")
-        except OSError:
-            pass
-        else:
+    from sophia_jax.paths import write_whole
+
+    # The errors of a bucket are not all of one kind.
+    with contextlib.suppress(Exception):
+        if folder is not None and (folder / "config.json").is_file():
+            log = folder / "error.log"
+            write_whole(log, "".join(traceback.format_exception(error)))
             return f"traceback in {log}"
     return "SOPHIA_JAX_TRACEBACK=1 shows the traceback"

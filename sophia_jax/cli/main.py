@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from sophia_jax.buckets import check_buckets
 from sophia_jax.cli.collect import Collect
 from sophia_jax.cli.convert import Convert
 from sophia_jax.cli.evaluate import Evaluate
@@ -16,6 +17,7 @@ from sophia_jax.cli.options import TraceOptions
 from sophia_jax.cli.plan import Plan
 from sophia_jax.cli.quickstart import Quickstart
 from sophia_jax.cli.report import Report
+from sophia_jax.cli.settings import texts_of
 from sophia_jax.cli.train import Train
 from sophia_jax.cli.update import Update
 from sophia_jax.cli.versus import Versus
@@ -63,15 +65,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # After parsing, since these load JAX.
     from sophia_jax.cli.progress import Display
     from sophia_jax.cli.surroundings import prepare
+    from sophia_jax.sharding.hosts import leave_hosts
 
     display = Display()
     try:
-        prepare()
+        check_buckets(texts_of(command))
+        prepare(getattr(command, "hosts", None))
         run(command, display)
     except (Exception, KeyboardInterrupt) as error:
         display.close()
         line, code = report_failure(error, command.folder)
         print(line, file=sys.stderr)
+        leave_hosts(code)
         return code
     return 0
 

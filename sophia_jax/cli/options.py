@@ -9,16 +9,28 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from sophia_jax.cli.servers import RoutingOptions, ServerOptions
-from sophia_jax.cli.settings import checked_options, model_path
-from sophia_jax.config import OptimizerConfig, SophiaConfig
+from sophia_jax.cli.settings import AnyPath, checked_options, model_path
+from sophia_jax.config import (
+    Algorithm,
+    Dtype,
+    LoraConfig,
+    LoraTarget,
+    OptimizerConfig,
+    Remat,
+    SophiaConfig,
+    StateDtype,
+)
 
 if TYPE_CHECKING:
     from sophia_jax.cli.progress import Display
     from sophia_jax.data.prompts import Prompts
     from sophia_jax.recipes.own_data import CollectConfig, WarmUp
     from sophia_jax.recipes.phases import MixPart, UpdateConfig
+    from sophia_jax.sharding import Roles
 
 __all__ = [
+    "HostOptions",
+    "AnyPath",
     "PromptSet",
     "RolloutOptions",
     "RunOptions",
@@ -79,7 +91,13 @@ class RolloutOptions:
     servers: Annotated[ServerOptions, tyro.conf.OmitArgPrefixes] = ServerOptions()
     routing: Annotated[RoutingOptions, tyro.conf.OmitArgPrefixes] = RoutingOptions()
 
-    def config(self, seed: int, warm_up: WarmUp | None = None) -> CollectConfig:
+    def config(
+        self,
+        seed: int,
+        dtype: Dtype,
+        roles: Roles,
+        warm_up: WarmUp | None = None,
+    ) -> CollectConfig:
         """The settings that these options mean."""
         from sophia_jax.config import SamplingConfig
         from sophia_jax.data.sources import resolve_source
@@ -112,6 +130,8 @@ class RolloutOptions:
                 server=self.servers.config(),
                 **self.routing.config(self.servers),
                 exclude=tuple(map(resolve_source, self.exclude)),
+                dtype=dtype,
+                roles=roles,
             )
 
 
@@ -135,21 +155,48 @@ class UpdateOptions:
     learning_rate: float = OptimizerConfig.learning_rate
     """At its highest; a cosine takes it to a quarter."""
     weight_decay: float = OptimizerConfig.weight_decay
-    """Of AdamW."""
+    """Share of a matrix that it loses in an update, in learning rates."""
+    algorithm: Algorithm = OptimizerConfig.algorithm
+    """The optimizer; adafactor keeps next to nothing beside the weights, muon is for
+    models that start from nothing."""
+    optimizer_state: StateDtype = OptimizerConfig.state
+    """Of AdamW's two moments: 8 bytes a parameter, or 2 1/8 with int8."""
+    lora_rank: int | None = None
+    """Columns of low-rank adapters that learn in the decoder's stead; OUT/model has
+    them merged, OUT/adapters is for PEFT. None: all of the decoder learns."""
+    lora_alpha: float | None = None
+    """What adapters add is multiplied by alpha / rank; None for twice the rank."""
+    lora_targets: tuple[LoraTarget, ...] = LoraConfig.targets
+    """Matrices of each layer that get adapters."""
     warmup_steps: int = OptimizerConfig.warmup_steps
     """Updates until the learning rate is at its highest."""
     checkpoint_every: int = 100
     """Updates between checkpoints; a killed run loses at most so many."""
-    remat: bool = False
-    """Compute activations twice, to save memory."""
+    remat: Remat = "none"
+    """Activations that are computed twice, to save memory: none, those of each block,
+    or all of them but its projections and attention."""
 
-    def config(self, seed: int) -> UpdateConfig:
+    def config(self, seed: int, dtype: Dtype, roles: Roles) -> UpdateConfig:
         """The settings that these options mean."""
         from sophia_jax.recipes.phases import UpdateConfig
 
         with checked_options():
             options = asdict(self) | {"mix": tuple(map(_mix_part, self.mix))}
-            return UpdateConfig(seed=seed, **options)
+            for name in ("lora_rank", "lora_alpha", "lora_targets"):
+                del options[name]
+            return UpdateConfig(
+                seed=seed, dtype=dtype, roles=roles, lora=self._lora(), **options
+            )
+
+    def _lora(self) -> LoraConfig | None:
+        rank, alpha = self.lora_rank, self.lora_alpha
+        if rank is None:
+            if alpha is not None or self.lora_targets != LoraConfig.targets:
+                raise ValueError("lora_rank: expected a number for adapters, got none")
+            return None
+        return LoraConfig(
+            rank, 2.0 * rank if alpha is None else alpha, self.lora_targets
+        )
 
 
 @dataclass(frozen=True)
@@ -172,6 +219,22 @@ class TraceOptions:
     """Seconds of the run that are traced to OUT/profile, for XProf or Perfetto."""
     profile_after_seconds: float = 60.0
     """Seconds until the trace begins: by then most programs are compiled."""
+
+
+@dataclass(frozen=True)
+class HostOptions:
+    """Several processes that run the same command together.
+
+    Each is started with the same options; a TPU slice, srun and a GKE JobSet tell them
+    apart by themselves.
+    """
+
+    coordinator: str | None = None
+    """Address of process 0 as HOST:PORT; None to look in the environment."""
+    num_processes: int | None = None
+    """Of the whole run; 1 alone means no others, whatever the environment says."""
+    process_id: int | None = None
+    """Of this process, from 0."""
 
 
 def _mix_part(given: str) -> MixPart:

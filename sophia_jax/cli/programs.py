@@ -11,6 +11,8 @@ from typing import Any
 
 import jax
 
+from sophia_jax.paths import uploaded
+
 __all__ = ["Programs", "traced"]
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -78,7 +80,7 @@ def traced(folder: Path, *, after_seconds: float, seconds: float) -> Iterator[No
     def trace() -> None:
         if done.wait(after_seconds):
             return
-        with jax.profiler.trace(str(folder)):
+        with uploaded(folder) as local, jax.profiler.trace(str(local)):
             done.wait(seconds)
 
     thread = threading.Thread(target=trace)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from sophia_jax.cli.options import TraceOptions, leave_page
+from sophia_jax.cli.options import AnyPath, TraceOptions, leave_page
 from sophia_jax.cli.tables import score_table, seconds_line
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ __all__ = ["Quickstart"]
 class Quickstart:
     """The whole loop on real handwritten digits, on a CPU, in minutes."""
 
-    out: Path = Path("runs/quickstart")
+    out: AnyPath = Path("runs/quickstart")
     """Folder of the run; must not exist, or see --resume and --force."""
     seed: int = 0
     """Of data, weights, samples and orders."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
+
+from sophia_jax.cli.settings import AnyPath
 
 if TYPE_CHECKING:
     from sophia_jax.cli.progress import Display
@@ -18,7 +19,7 @@ __all__ = ["Report"]
 class Report:
     """Write a run's report.html: pictures, captions, reasonings, and what was kept."""
 
-    run_folder: tyro.conf.Positional[Path]
+    run_folder: tyro.conf.Positional[AnyPath]
     """Folder that quickstart, train, collect or update has left."""
 
     @property

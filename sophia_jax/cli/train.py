@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from sophia_jax.cli.meshes import AllMeshes, roles_of
 from sophia_jax.cli.options import (
+    AnyPath,
+    HostOptions,
     RolloutOptions,
     RunOptions,
     TraceOptions,
@@ -17,6 +20,7 @@ from sophia_jax.cli.options import (
     leave_page,
 )
 from sophia_jax.cli.tables import rollout_line
+from sophia_jax.config import Dtype
 
 if TYPE_CHECKING:
     from sophia_jax.cli.progress import Display
@@ -32,7 +36,7 @@ class Train:
 
     rollouts: Annotated[RolloutOptions, tyro.conf.OmitArgPrefixes]
     phase: Annotated[UpdateOptions, tyro.conf.OmitArgPrefixes]
-    out: Path
+    out: AnyPath
     """Folder of the run; must not exist, or see --resume and --force."""
     warm_up: str | None = None
     """Texts to imitate first, in any form of --data; None for no warm-up."""
@@ -42,8 +46,13 @@ class Train:
     """Texts in an update of the warm-up; None for 512, or all if fewer."""
     seed: int = 0
     """Of all samples and orders."""
+    dtype: Dtype = "float32"
+    """Of the models' weights; bfloat16 takes half the memory. What learns in bfloat16
+    has float32 copies, unless it is adapters, which are float32."""
     restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
     trace: Annotated[TraceOptions, tyro.conf.OmitArgPrefixes] = TraceOptions()
+    meshes: Annotated[AllMeshes, tyro.conf.OmitArgPrefixes] = AllMeshes()
+    hosts: Annotated[HostOptions, tyro.conf.OmitArgPrefixes] = HostOptions()
 
     @property
     def folder(self) -> Path:
@@ -53,10 +62,11 @@ class Train:
         from sophia_jax.recipes.own_data import collect
         from sophia_jax.recipes.update import update
 
-        phase = self.phase.config(self.seed)
+        roles = roles_of(self.meshes)
+        phase = self.phase.config(self.seed, self.dtype, roles)
         summary = collect(
             self.out,
-            self.rollouts.config(self.seed, self._warm_up(phase)),
+            self.rollouts.config(self.seed, self.dtype, roles, self._warm_up(phase)),
             **asdict(self.restart),
             track=display.track,
             say=display.say,

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from sophia_jax.cli.meshes import UpdateMeshes, roles_of
 from sophia_jax.cli.options import (
+    AnyPath,
+    HostOptions,
     RunOptions,
     TraceOptions,
     UpdateOptions,
     leave_page,
     model_path,
 )
+from sophia_jax.config import Dtype
 
 if TYPE_CHECKING:
     from sophia_jax.cli.progress import Display
@@ -27,14 +31,19 @@ class Update:
     """Update a policy on the trajectories that `collect` kept; leaves RUN/model."""
 
     phase: Annotated[UpdateOptions, tyro.conf.OmitArgPrefixes]
-    run_folder: Annotated[Path, tyro.conf.arg(name="run")]
+    run_folder: Annotated[AnyPath, tyro.conf.arg(name="run")]
     """Folder of the collection; the model is written there."""
     policy: str | None = None
     """Folder (or owner/name) of the start; None for what wrote the captions."""
     seed: int = 0
     """Of the order of the trajectories."""
+    dtype: Dtype = "float32"
+    """Of the models' weights; bfloat16 takes half the memory. What learns in bfloat16
+    has float32 copies, unless it is adapters, which are float32."""
     restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
     trace: Annotated[TraceOptions, tyro.conf.OmitArgPrefixes] = TraceOptions()
+    meshes: Annotated[UpdateMeshes, tyro.conf.OmitArgPrefixes] = UpdateMeshes()
+    hosts: Annotated[HostOptions, tyro.conf.OmitArgPrefixes] = HostOptions()
 
     @property
     def folder(self) -> Path:
@@ -45,7 +54,7 @@ class Update:
 
         update(
             self.run_folder,
-            self.phase.config(self.seed),
+            self.phase.config(self.seed, self.dtype, roles_of(self.meshes)),
             policy=None if self.policy is None else model_path(self.policy),
             **asdict(self.restart),
             track=display.track,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from sophia_jax.cli.settings import AnyPath
 from sophia_jax.cli.tables import changed_lines, versus_table
 
 if TYPE_CHECKING:
@@ -20,11 +21,11 @@ __all__ = ["Versus"]
 class Versus:
     """Compare two evaluations of the same questions: is the second one better?"""
 
-    first: tyro.conf.Positional[Path]
+    first: tyro.conf.Positional[AnyPath]
     """Folder that evaluate left, or one of a quickstart's evaluations."""
-    second: tyro.conf.Positional[Path]
+    second: tyro.conf.Positional[AnyPath]
     """Another one, of the same questions."""
-    out: Path | None = None
+    out: AnyPath | None = None
     """Folder for the result, with all questions that changed, as summary.json; must not
     exist, or see --force."""
     common: bool = False

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from sophia_jax.paths import as_path, open_for_library
 from sophia_jax.tiles import TileGeometry
 from sophia_jax.types import Float, InputError, typed
 
@@ -22,7 +23,7 @@ def load_image(path: str | Path) -> Image.Image:
     beneath transparent pixels, often black: a drawing in black would not be seen.
 
     Args:
-      path: the file.
+      path: the file, also `gs://BUCKET/...`.
 
     Returns:
       The decoded picture, mode "RGB", its EXIF orientation applied.
@@ -32,7 +33,10 @@ def load_image(path: str | Path) -> Image.Image:
         Pillow's `Image.MAX_IMAGE_PIXELS`, or of a mode without a known range.
     """
     try:
-        with Image.open(path) as opened:
+        with (
+            open_for_library(as_path(path)) as readable,
+            Image.open(readable) as opened,
+        ):
             limit = Image.MAX_IMAGE_PIXELS
             if limit is not None and opened.width * opened.height > limit:
                 raise ValueError(f"more than {limit} pixels")

@@ -24,6 +24,7 @@ from sophia_jax.data.fields import (
     optional_text,
 )
 from sophia_jax.data.markers import resolve_markers
+from sophia_jax.paths import is_remote
 from sophia_jax.types import Item
 
 __all__ = [
@@ -175,6 +176,8 @@ def local_path(field: str, value: Any, folder: Path) -> str:
     if not is_text(value):
         rule = "a path" if field == "image" else "a list of paths"
         raise bad_field(field, rule, value)
+    if is_remote(value):
+        return value
     if os.path.normpath(value).split(os.sep)[0] == os.pardir:
         raise bad_field(field, "a path inside the file's folder", value)
     return str(folder / value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import json
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -14,6 +13,7 @@ from PIL import Image
 from sophia_jax.data.fields import bad_field
 from sophia_jax.data.good_rows import ItemFile, Row, keep_good_rows
 from sophia_jax.data.item_rows import Use, parse_row
+from sophia_jax.paths import as_path, is_whole, uploaded, whole_folder
 from sophia_jax.types import InputError, Item
 
 __all__ = ["FILE_NAME", "ItemFile", "read_items", "read_lines", "write_items"]
@@ -38,7 +38,7 @@ def read_items(path: str | Path, *, skip_bad_rows: bool = False) -> ItemFile:
     Raises:
       InputError: there is no such file, it has a bad row, or it has no good one.
     """
-    path = Path(path)
+    path = as_path(path)
     path = path / FILE_NAME if path.is_dir() else path
     return keep_good_rows(path, read_lines(path), skip_bad_rows=skip_bad_rows)
 
@@ -73,7 +73,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                     yield line_number, line
     except OSError as error:
         rule = f"{path}: expected an {FILE_NAME} file or the folder of one"
-        raise InputError(f"{rule} ({error.strerror})") from error
+        raise InputError(f"{rule} ({error.strerror or error})") from error
 
 
 def write_items(
@@ -95,22 +95,21 @@ def write_items(
       InputError: the folder exists or cannot be written, an id occurs twice, or there
         is no question.
     """
-    folder = Path(folder)
-    if folder.exists():
+    folder = as_path(folder)
+    if is_whole(folder):
         raise InputError(
             f"folder: expected one that does not exist, got {str(folder)!r}"
         )
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     try:
-        (partial / "images").mkdir(parents=True)
-        _write_rows(partial, items_with_images)
-        partial.rename(folder)
+        with (
+            whole_folder(folder, alone=True) as partial,
+            uploaded(partial) as local,
+        ):
+            (local / "images").mkdir()
+            _write_rows(local, items_with_images)
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"{folder}: expected to write it, got {reason}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder / FILE_NAME
 
 

@@ -9,6 +9,7 @@ from sophia_jax.data.good_rows import ItemFile, Row, keep_good_rows
 from sophia_jax.data.item_rows import Use
 from sophia_jax.data.items import FILE_NAME, read_lines
 from sophia_jax.data.picture_store import PictureStore
+from sophia_jax.paths import as_path, resolved
 from sophia_jax.types import InputError, Track, untracked
 
 __all__ = ["read_source", "resolve_source"]
@@ -38,7 +39,8 @@ def read_source(
     questions give the same items in all of them. No code is loaded from any.
 
     Args:
-      source: path of a file or folder, or a name with its prefix.
+      source: path of a file or folder, also `gs://BUCKET/...`, or a name with its
+        prefix.
       skip_bad_rows: leave bad rows out and list them, instead of refusing the source.
       use: what the rows are for, as of `make_item`.
       check_pictures: whether every picture is decoded once.
@@ -69,7 +71,7 @@ def read_source(
 
 def resolve_source(source: str | Path) -> str:
     """An absolute path, so that a run may go on from elsewhere; a name stays."""
-    return str(source) if _is_name(str(source)) else str(Path(source).resolve())
+    return str(source) if _is_name(str(source)) else str(resolved(source))
 
 
 def _is_name(source: str) -> bool:
@@ -83,7 +85,7 @@ def _rows(source: str, store: PictureStore, use: Use) -> tuple[Iterator[Row], in
 
         opened = open_tfds(source)
         return read_tfds(source, opened, store, use=use), len(opened)
-    path = Path(source)
+    path = as_path(source)
     if path.suffix == ".tsv":
         from sophia_jax.data.tsv_items import read_tsv
 

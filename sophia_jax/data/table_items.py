@@ -26,6 +26,7 @@ from sophia_jax.data.item_rows import (
     make_item,
 )
 from sophia_jax.data.picture_store import PictureStore
+from sophia_jax.paths import is_remote, open_for_library
 from sophia_jax.types import InputError, Item
 
 __all__ = [
@@ -129,9 +130,14 @@ def count_rows(files: Sequence[Path]) -> int:
     if any(file.suffix != ".parquet" for file in files):
         return 0
     try:
-        return sum(pq.read_metadata(file).num_rows for file in files)
+        return sum(map(_num_rows, files))
     except (pa.ArrowException, OSError):
         return 0
+
+
+def _num_rows(file: Path) -> int:
+    with open_for_library(file) as readable:
+        return pq.read_metadata(readable).num_rows
 
 
 def check_columns(
@@ -208,11 +214,14 @@ def _open(
 ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """The columns that are looked at, a few rows at a time."""
     if file.suffix == ".parquet":
-        table = stack.enter_context(pq.ParquetFile(file))
+        readable = stack.enter_context(open_for_library(file))
+        table = stack.enter_context(pq.ParquetFile(readable))
         schema = table.schema_arrow
         columns = [name for name in schema.names if name in COLUMNS]
         return schema, table.iter_batches(ROWS_AT_ONCE, columns=columns)
-    source = stack.enter_context(pa.memory_map(str(file)))
+    source = stack.enter_context(
+        open_for_library(file) if is_remote(file) else pa.memory_map(str(file))
+    )
     reader = stack.enter_context(pa.ipc.open_stream(source))
     return reader.schema, _slices(reader)
 

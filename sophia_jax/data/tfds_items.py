@@ -18,6 +18,7 @@ from sophia_jax.data.good_rows import Row
 from sophia_jax.data.item_rows import IMAGES, Use, image_paths, make_item
 from sophia_jax.data.picture_store import PictureStore
 from sophia_jax.data.table_items import check_columns
+from sophia_jax.paths import is_remote
 from sophia_jax.types import InputError, Item
 
 __all__ = ["BUILDERS", "PREFIX", "open_tfds", "read_tfds"]
@@ -55,7 +56,13 @@ def open_tfds(source: str, data_dir: str | Path | None = None) -> Sequence[dict]
     if found is None:
         raise InputError(f"data: expected tfds:NAME/SPLIT, got {source!r}")
     name, split = found.groups()
-    folder = Path(data_dir or tfds.core.constants.get_default_data_dir()).expanduser()
+    data_dir = data_dir or tfds.core.constants.get_default_data_dir()
+    if is_remote(data_dir):
+        raise InputError(
+            f"{source}: expected $TFDS_DATA_DIR on the disk, since array_record is "
+            f"read from there alone, got {data_dir}"
+        )
+    folder = Path(data_dir).expanduser()
     builder = _built(name, folder) if name in BUILDERS else _found(name, folder)
     if split.partition("[")[0] not in builder.info.splits:
         there = ", ".join(builder.info.splits)

@@ -6,6 +6,7 @@ import ast
 import base64
 import binascii
 import csv
+import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -96,9 +97,12 @@ def _records(path: Path, use: Use) -> Iterator[tuple[int, dict[str, Any] | Input
     limit = csv.field_size_limit(MAX_FIELD)
     reader = None
     try:
-        with path.open(
-            newline="", encoding="utf-8-sig", errors="surrogateescape"
-        ) as file:
+        with (
+            path.open("rb") as binary,
+            io.TextIOWrapper(
+                binary, encoding="utf-8-sig", errors="surrogateescape", newline=""
+            ) as file,
+        ):
             reader = csv.reader(file, delimiter="\t", strict=True)
             columns = next(reader, [])
             check_columns(path, columns, use=use, images=("image", "image_path"))
@@ -110,7 +114,9 @@ def _records(path: Path, use: Use) -> Iterator[tuple[int, dict[str, Any] | Input
                     yield line, _record(columns, cells)
                 line = reader.line_num + 1
     except OSError as error:
-        raise InputError(f"{path}: expected a TSV file ({error.strerror})") from error
+        raise InputError(
+            f"{path}: expected a TSV file ({error.strerror or error})"
+        ) from error
     except csv.Error as error:  # what follows cannot be told apart
         raise InputError(
             f"{path}:{reader.line_num}: row: expected tab-separated cells, got: {error}"

@@ -10,10 +10,10 @@ from sophia_jax.completions import judge_completions, sample_in_order
 from sophia_jax.evaluation.predictions import (
     PREDICTIONS,
     read_predictions,
-    whole_file,
     write_predictions,
 )
 from sophia_jax.evaluation.summary import summarize
+from sophia_jax.paths import make_folder, write_whole
 from sophia_jax.rewards import extract_answer
 from sophia_jax.rewards.answers import after_thinking
 from sophia_jax.seeds import group_seed
@@ -173,10 +173,9 @@ def read_captions(
 
 def save_evaluation(folder: Path, rows: Sequence[dict], summary: dict) -> None:
     """Leave `predictions.parquet` and, last, `summary.json` in a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_predictions(folder / "predictions.parquet", [rows])
-    with whole_file(folder / "summary.json") as temporary:
-        temporary.write_text(json.dumps(summary, indent=2) + "\n")
+    write_whole(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
 
 
 def read_evaluation(folder: Path) -> list[dict] | None:

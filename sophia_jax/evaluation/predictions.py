@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sophia_jax.paths import open_for_library, whole_file
 from sophia_jax.types import InputError
 
 __all__ = [
     "PREDICTIONS",
     "by_question",
     "read_predictions",
-    "whole_file",
     "write_predictions",
 ]
 
@@ -83,7 +81,7 @@ def read_predictions(
     """
     try:
         # ParquetFile, since read_table takes folders named `seed=1` for columns.
-        with pq.ParquetFile(path) as file:
+        with open_for_library(path) as readable, pq.ParquetFile(readable) as file:
             _check_columns(path, file.schema_arrow, columns)
             table = file.read(columns=list(columns))
     except FileNotFoundError:
@@ -146,14 +144,3 @@ def by_question(
                 f"got {[row['sample'] for row in group]} of {name!r}"
             )
     return grouped
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A file to write to; it becomes `path` when it is whole, or goes."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sophia_jax.evaluation.answers import answer_type
-from sophia_jax.evaluation.predictions import whole_file
+from sophia_jax.paths import whole_file
 
 __all__ = ["VLMEVALKIT_COLUMNS", "split_options", "vlmevalkit_row", "write_vlmevalkit"]
 

@@ -10,26 +10,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import jax
 import numpy as np
-from flax import nnx
 
 from sophia_jax.config import SamplingConfig
 from sophia_jax.data.prompts import IMAGE_CONTEXT, answer_opening, encode_prompt
 from sophia_jax.generation.decode import (
     Drawn,
-    close_pages,
-    decode_chunk,
-    fill_prompts,
-    gather_pages,
-    keep_slots,
 )
 from sophia_jax.generation.images import TILES_PER_CALL, ImageEncoder
+from sophia_jax.generation.lanes import Lane, Place
 from sophia_jax.generation.layout import free_bytes, make_layout
 from sophia_jax.generation.prompts import Prompt
-from sophia_jax.generation.readers import Table, few_shapes
+from sophia_jax.generation.readers import few_shapes
 from sophia_jax.generation.samples import Finished
-from sophia_jax.generation.scheduler import Scheduler, Work
 from sophia_jax.models.model import Model
-from sophia_jax.models.paged import Chains, Pages, Rows
+from sophia_jax.models.moving import lane_models
 from sophia_jax.types import Completion, InputError, Request
 
 __all__ = ["Engine", "generate"]
@@ -38,12 +32,15 @@ CPU_LANES = 2  # halves of the slots that run at once, where steps leave cores i
 SMALL_LAYER = 2**18  # weights of one matrix, below which they do
 FEWEST_SLOTS = 8  # of a lane
 REQUESTS_READ_AHEAD = TILES_PER_CALL  # whose pictures are encoded together
-MOST_UNSTACKED = 8  # layers that run one by one rather than in a scan
 CHUNK = 8  # steps between two refills
 
 
 class Engine:
     """A `GenerateFn` on this process's devices.
+
+    Of a mesh, each group of devices along `tensor` is a lane by itself, with its share
+    of the slots and a cache of its own; lanes run at once and ask nothing of each
+    other.
 
     A fixed number of slots decode together, a chunk of steps at a time; between chunks
     those that finished are refilled. A prompt is read once, into pages that all of its
@@ -51,16 +48,17 @@ class Engine:
     device decodes, the host and whoever asked work on what finished before.
 
     Args:
-      model: what is sampled.
+      model: what is sampled; on a mesh, with the rules for decoding.
       sampling: how.
-      slots: sequences that are decoded together.
+      slots: sequences that are decoded together, on all lanes.
       page: tokens of a cache page.
       bucket: prompts are padded to `bucket_size` tokens, with this step.
       cache_gib: GiB for all keys and values; None for 1, or for what two of the longest
         sequences and the slots need, where that is more.
 
     Raises:
-      InputError: the cache does not fit; says what would.
+      InputError: the cache does not fit; says what would. Or a lane's devices do not
+        hold a whole model.
       ValueError: a size is not positive.
     """
 
@@ -75,14 +73,15 @@ class Engine:
         cache_gib: float | None = None,
     ):
         self.model = model
-        self._dtype = jax.tree.leaves(model.params)[0].dtype
+        self._dtype = model.dtype
         self.sampling = sampling
         text = model.config.text
         leaves_idle = text.hidden_size * text.mlp_size < SMALL_LAYER
         on_cpu = jax.default_backend() == "cpu"
         several = on_cpu and leaves_idle and slots >= CPU_LANES * FEWEST_SLOTS
-        self._num_lanes = CPU_LANES if several else 1
-        lanes = self._num_lanes
+        shares = CPU_LANES if several and model.partition is None else 1
+        self._places = [Place(each) for each in lane_models(model)] * shares
+        lanes = len(self._places)
         self.layout = make_layout(
             model.config.text,
             self._dtype,
@@ -94,12 +93,7 @@ class Engine:
             cache_bytes=None if cache_gib is None else int(cache_gib * 2**30) // lanes,
             available_bytes=free_bytes(),
         )
-        self.layers = None
-        if model.config.text.num_layers <= MOST_UNSTACKED:
-            decoder = nnx.merge(model.graphdef, model.params).decoder
-            self.layers = decoder.unstacked_layers()
         self.shapes = few_shapes(self.layout.sizes) if leaves_idle else {}
-        self._idle_pages: list[Pages] = []
         self._encode_images = ImageEncoder(model) if model.tiles is not None else None
         # A text-only model's tokenizer may know the placeholder as well.
         known = model.tokenizer.get_added_vocab().get(IMAGE_CONTEXT)
@@ -125,28 +119,7 @@ class Engine:
 
     def lanes(self, stops: dict[str, int]) -> list[Lane]:
         """Slots for one run; those of several lanes run at once."""
-        return [Lane(self, stops) for _ in range(self._num_lanes)]
-
-    def empty_open_pages(self, num_slots: int) -> Rows:
-        """One page for each slot of a program."""
-        return Rows.empty(
-            self.model.config.text,
-            num_slots,
-            self.layout.page,
-            self._dtype,
-            stacked=self.layers is None,
-        )
-
-    def take_pages(self) -> Pages:
-        """All pages of a lane: an earlier run's, whatever they hold, or new ones."""
-        if self._idle_pages:
-            return self._idle_pages.pop()
-        config, layout = self.model.config.text, self.layout
-        return Pages.empty(config, layout.num_pages, layout.page, self._dtype)
-
-    def return_pages(self, pages: Pages) -> None:
-        """Keep pages for the next run."""
-        self._idle_pages.append(pages)
+        return [Lane(self, place, stops) for place in self._places]
 
     def prompts(
         self, requests: Iterable[Request]
@@ -208,88 +181,6 @@ class Engine:
             if features
             else None,
         )
-
-
-class Lane:
-    """Slots of one run, and what the device holds for them.
-
-    Args:
-      engine: whose run it is.
-      stops: of the run.
-    """
-
-    def __init__(self, engine: Engine, stops: dict[str, int]):
-        self.scheduler = Scheduler(
-            engine.layout, engine.model.end_ids, stops, engine.shapes
-        )
-        self._engine = engine
-        self._pages = engine.take_pages()
-        self._open_pages: Rows | None = None
-        # Of each page, how often it was filled; the last is no page.
-        self._times_filled = np.zeros(engine.layout.num_pages + 1, np.int32)
-        self._gathered: dict[str, tuple[np.ndarray, Rows]] = {}
-
-    def run(self, work: Work) -> Drawn:
-        """Do what was planned; the results are on the host."""
-        self.close_pages(work)
-        self.read_prompts(work)
-        return jax.device_get(self.decode(work))
-
-    def close_pages(self, work: Work) -> None:
-        """Put full open pages where they go, and have as many as the program needs."""
-        if self._open_pages is None:
-            self._open_pages = self._engine.empty_open_pages(work.num_slots)
-        if work.closed is not None:
-            self._pages = close_pages(self._pages, self._open_pages, work.closed)
-            self._times_filled[work.closed] += 1
-        if work.kept is not None:
-            self._open_pages = keep_slots(self._open_pages, work.kept)
-
-    def read_prompts(self, work: Work) -> None:
-        """Fill the pages of new prompts."""
-        model = self._engine.model
-        for batch in work.prompts:
-            self._pages = fill_prompts(model.graphdef, model.params, batch, self._pages)
-            self._times_filled[batch.filled] += 1
-
-    def decode(self, work: Work) -> Drawn:
-        """Draw a chunk of tokens."""
-        model = self._engine.model
-        chains = tuple(self._chains(name, table) for name, table in work.tables.items())
-        self._open_pages, drawn = decode_chunk(
-            model.graphdef,
-            model.params,
-            self._pages,
-            work.slots,
-            chains,
-            np.int32(work.place),
-            layers=self._engine.layers,
-            open_pages=self._open_pages,
-            num_steps=self._engine.layout.chunk,
-            sampling=self._engine.sampling,
-            end_ids=model.end_ids,
-            banned_ids=self._engine.banned_ids,
-        )
-        return drawn
-
-    def _chains(self, name: str, table: Table) -> Chains:
-        """A table with its first pages side by side: as before, if they still are."""
-        if not table.gathered:
-            self._gathered.pop(name, None)
-            return table.chains
-        numbers = table.chains.page[:, : table.gathered]
-        content = np.stack([numbers, self._times_filled[numbers]])
-        before, rows = self._gathered.pop(name, (None, None))
-        if not np.array_equal(content, before):
-            del rows  # first, so that there is room
-            stacked = self._engine.layers is None
-            rows = gather_pages(self._pages, numbers, stacked=stacked)
-        self._gathered[name] = content, rows
-        return table.chains.replace(first=rows)
-
-    def close(self) -> None:
-        """Leave the pages to the next run."""
-        self._engine.return_pages(self._pages)
 
 
 class Run:

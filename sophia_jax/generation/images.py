@@ -17,6 +17,7 @@ from PIL import Image
 
 from sophia_jax.data.images import load_image, tile_image
 from sophia_jax.models.model import Model
+from sophia_jax.models.moving import local_model, tower_only
 from sophia_jax.tiles import TileGeometry
 from sophia_jax.types import Array
 
@@ -44,7 +45,9 @@ def encode_images(
       ValueError: the model has no vision tower.
       InputError: a file is missing, damaged or no picture.
     """
-    return _encode(model, [(image, _tiles(model)) for image in images])
+    tiles = _tiles(model)
+    tower = tower_only(local_model(model))
+    return _encode(tower, [(image, tiles) for image in images])
 
 
 class ImageEncoder:
@@ -59,7 +62,7 @@ class ImageEncoder:
     """
 
     def __init__(self, model: Model, *, max_bytes: int = 2**30):
-        self._model = model
+        self._tower = tower_only(local_model(model))
         self._tiles = _tiles(model)
         self._max_bytes = max_bytes
         self._num_bytes = 0
@@ -85,7 +88,7 @@ class ImageEncoder:
         distinct = dict.fromkeys(itertools.chain(*asked))
         missing = [picture for picture in distinct if picture not in kept]
         for picture, features in zip(
-            missing, _encode(self._model, missing), strict=True
+            missing, _encode(self._tower, missing), strict=True
         ):
             kept[picture] = features
             self._num_bytes += features.nbytes
@@ -156,7 +159,7 @@ def _cut_ahead(pictures: Iterable[Picture]) -> Iterator[np.ndarray]:
 
 
 def _cut(image: Image.Image | str | Path, tiles: TileGeometry) -> np.ndarray:
-    is_path = isinstance(image, str | Path)
+    is_path = not isinstance(image, Image.Image)
     return tile_image(load_image(image) if is_path else image, tiles)
 
 

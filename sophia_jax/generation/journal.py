@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from sophia_jax.generation.replies import Reply
+from sophia_jax.line_files import line_file
 from sophia_jax.types import InputError
 
 __all__ = ["Journal"]
@@ -23,11 +23,13 @@ class Journal:
 
     Args:
       path: of the file, which is not looked at before it is needed; None keeps the
-        counts of this process alone.
+        counts of this process alone. In a bucket it is a folder of numbered objects, to
+        which each line adds one.
     """
 
     def __init__(self, path: Path | None = None):
         self.path = path
+        self._lines = None if path is None else line_file(path)
         self._counts: Counter[str] | None = None
 
     def recall(self, keys: Collection[str]) -> dict[str, Reply]:
@@ -62,11 +64,8 @@ class Journal:
           reply: the answer.
         """
         self.counts().update(counts)
-        if self.path is None:
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(_line(counts, key, reply))
+        if self._lines is not None:
+            self._lines.append(_line(counts, key, reply))
 
     def counts(self) -> Counter[str]:
         """What was counted, summed over all lines.
@@ -80,24 +79,20 @@ class Journal:
 
     def _read(self, keys: Collection[str]) -> tuple[dict[str, Reply], int]:
         """The answers to `keys`, and how many others there are; counts are summed."""
-        if self.path is None or not self.path.exists():
+        if self._lines is None:
             self._counts = self._counts or Counter()
             return {}, 0
         known: dict[str, Reply] = {}
         counts: Counter[str] = Counter()
-        whole = others = 0
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.endswith(b"\n"):
-                    break
-                whole += len(line)
-                key, reply = self._parse(line, number, counts)
-                if key in keys:
-                    known[key] = reply
-                elif key is not None:
-                    others += 1
-        os.truncate(self.path, whole)  # or the next line would end this one
-        self._counts = counts
+        number = others = 0
+        for number, line in enumerate(self._lines.lines(), start=1):
+            key, reply = self._parse(line, number, counts)
+            if key in keys:
+                known[key] = reply
+            elif key is not None:
+                others += 1
+        # Without a file they may be those of a folder that has been deleted since.
+        self._counts = counts if number else self._counts or counts
         return known, others
 
     def _parse(
@@ -127,9 +122,7 @@ class Journal:
             spent.subtract(reply.counts)
         lines = [_line(spent, None, None)]
         lines += [_line(reply.counts, key, reply) for key, reply in known.items()]
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
-        temporary.write_text("".join(lines), encoding="utf-8")
-        os.replace(temporary, self.path)
+        self._lines.replace(lines)
 
 
 def _line(counts: Mapping[str, float], key: str | None, reply: Reply | None) -> str:

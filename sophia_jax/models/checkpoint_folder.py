@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +14,11 @@ import orbax.checkpoint as ocp
 from sophia_jax.config import ModelConfig, RopeScaling, TextConfig, VisionConfig
 from sophia_jax.models.internvl import abstract_params, model_graph
 from sophia_jax.models.logical_axes import check_partition
-from sophia_jax.models.model import Model
+from sophia_jax.models.model import Model, check_merged
 from sophia_jax.models.placing import Place
 from sophia_jax.models.safetensors import read_json
 from sophia_jax.models.tokenizer import load_tokenizer
+from sophia_jax.paths import is_whole, resolved, uploaded, whole_folder, write_whole
 from sophia_jax.sharding import Partition
 from sophia_jax.tiles import TileGeometry
 from sophia_jax.types import InputError
@@ -50,28 +49,27 @@ def save_checkpoint(model: Model, path: str | Path) -> None:
 
     Raises:
       InputError: there is something at `path`, or it cannot be written.
+      ValueError: the model has adapters.
     """
-    target = Path(path).absolute()
-    if target.exists():
+    check_merged(model)
+    target = resolved(path)
+    if is_whole(target):
         raise InputError(f"{target}: expected a folder that does not exist, got one")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
     described = {
         "config": dataclasses.asdict(model.config),
         "tiles": None if model.tiles is None else dataclasses.asdict(model.tiles),
-        "dtype": jax.tree.leaves(model.params)[0].dtype.name,
+        "dtype": model.dtype.name,
         "other_end_ids": list(model.other_end_ids),
     }
     try:
-        temporary.mkdir(parents=True)
-        model.tokenizer.save_pretrained(temporary)
-        (temporary / MODEL).write_text(json.dumps(described, indent=2) + "\n")
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(temporary / WEIGHTS, model.params)
-        temporary.rename(target)
+        with whole_folder(target) as folder:
+            with uploaded(folder) as local:
+                model.tokenizer.save_pretrained(local)
+            with ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save(folder / WEIGHTS, model.params)
+            write_whole(folder / MODEL, json.dumps(described, indent=2) + "\n")
     except OSError as error:
         raise InputError(f"{target}: cannot be written ({error})") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load_checkpoint(
@@ -96,7 +94,7 @@ def load_checkpoint(
       InputError: the folder is damaged, or of another version, or the mesh does not
         divide the model.
     """
-    folder = Path(folder).absolute()
+    folder = resolved(folder)
     config, tiles, _, ends = checkpoint_description(folder)
     if partition is not None:
         check_partition(config, partition)

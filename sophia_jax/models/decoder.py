@@ -10,43 +10,30 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sophia_jax.config import TextConfig
+from sophia_jax.config import Remat, TextConfig
+from sophia_jax.models.attention_backends import causal_attention
 from sophia_jax.models.layers import (
     RMSNorm,
-    attention,
     gated_silu,
     merge_attention,
     partial_attention,
     stack_layers,
 )
-from sophia_jax.models.packed_attention import packed_attention
+from sophia_jax.models.low_rank import LayerAdapters, adapted
 from sophia_jax.models.paged import Chains, Pages, Rows, chain_attention
+from sophia_jax.models.remat import kept, rematerialised
 from sophia_jax.models.rotary import rotary, rotate
 from sophia_jax.sharding import Partition
 from sophia_jax.sharding.rules import constrain
-from sophia_jax.types import Array, Bool, Float, Int
+from sophia_jax.types import Array, Float, Int
 
-__all__ = ["Decoder", "causal_mask"]
+__all__ = ["Decoder"]
 
 # Few layers compile quickly when they stand one by one, and then slice no cache.
 MOST_UNROLLED = 8
 
-# Tokens in a block of attention, and in the longest row that forms all its scores: a
-# CPU's best by scripts/measure_attention.py (128 tokens: 1.2 to 1.8 times as fast).
-BLOCK = 64
-LONGEST_DENSE = 64
-
 # (query, key, value, layer index, cache) -> (attention, cache)
 Attend = Callable[[Array, Array, Array, Array, Any], tuple[Array, Any]]
-
-
-def causal_mask(segment_ids: Int[Array, "batch token"]) -> Bool[Array, "batch t s"]:
-    """Tokens see themselves and what stands before them in their own segment.
-
-    Segment 0 is padding: it is seen by padding alone.
-    """
-    same = segment_ids[:, :, None] == segment_ids[:, None, :]
-    return jnp.tril(same)
 
 
 class DecoderLayer(nnx.Module):
@@ -85,38 +72,50 @@ class DecoderLayer(nnx.Module):
         self.down = linear_out(config.mlp_size)
 
     def __call__(
-        self, x: Array, turns: Array, attend: Attend, layer: Array, cache: Any
+        self,
+        x: Array,
+        turns: Array,
+        attend: Attend,
+        layer: Array,
+        cache: Any,
+        adapters: LayerAdapters | None = None,
     ) -> tuple[Array, Any]:
+        project = functools.partial(adapted, adapters)
         normed = self.attention_norm(x)
         query, key, value = (
-            self._heads(project(normed), axis)
-            for project, axis in (
-                (self.query, "heads"),
-                (self.key, "kv_heads"),
-                (self.value, "kv_heads"),
+            self._heads(project(name, linear, normed), axis)
+            for name, linear, axis in (
+                ("query", self.query, "heads"),
+                ("key", self.key, "kv_heads"),
+                ("value", self.value, "kv_heads"),
             )
         )
         if self.config.qk_norm:
             query, key = self.query_norm(query), self.key_norm(key)
         query, key = rotate(query, turns), rotate(key, turns)
         out, cache = attend(query, key, value, layer, cache)
-        x = self._lay_out(x + self.out(out.reshape(*x.shape[:2], -1)), None)
+        out = kept(project("out", self.out, out.reshape(*x.shape[:2], -1)))
+        x = self._lay_out(x + out, None)
         normed = self.mlp_norm(x)
-        hidden = gated_silu(self.gate(normed), self.up(normed))
-        out = self.down(self._lay_out(hidden, "mlp"))
-        return self._lay_out(x + out, None), cache
+        gate, up = project("gate", self.gate, normed), project("up", self.up, normed)
+        hidden = self._lay_out(gated_silu(gate, up), "mlp")
+        return self._lay_out(x + project("down", self.down, hidden), None), cache
 
     def _heads(self, x: Array, axis: str) -> Array:
         """[batch token (heads head_dim)] -> [batch token heads head_dim]."""
         x = x.reshape(*x.shape[:2], -1, self.config.head_dim)
-        return constrain(self.partition, x, "batch", "token", axis, None)
+        return kept(constrain(self.partition, x, "batch", "token", axis, None))
 
     def _lay_out(self, x: Array, last: str | None) -> Array:
         return constrain(self.partition, x, "batch", "token", last)
 
 
 class Decoder(nnx.Module):
-    """Embedding, stacked layers, final norm and (unless tied) an output head."""
+    """Embedding, stacked layers, final norm and (unless tied) an output head.
+
+    Adapters are another module's, so that they are a part of the parameters by
+    themselves; the layers only look at them.
+    """
 
     def __init__(
         self,
@@ -124,9 +123,11 @@ class Decoder(nnx.Module):
         *,
         rngs: nnx.Rngs,
         partition: Partition | None = None,
+        adapters: LayerAdapters | None = None,
     ):
         self.config = config
         self.partition = partition
+        self.adapters = adapters
         # A tied embedding is also the head, whose logits must start small.
         std = config.hidden_size**-0.5 if config.tied_head else 1.0
         self.embedding = nnx.Embed(
@@ -172,7 +173,7 @@ class Decoder(nnx.Module):
         segment_ids: Int[Array, "batch token"],
         *,
         lengths: Int[Array, "batch token"] | None = None,
-        remat: bool = False,
+        remat: Remat = "none",
     ) -> Float[Array, "batch token embed"]:
         """Normed hidden states of whole (packed) sequences.
 
@@ -183,17 +184,17 @@ class Decoder(nnx.Module):
           lengths: of the sequence, as each token's rotation takes it under dynamic
             scaling: None for its whole length, as the forward pass of transformers
             does; positions + 1 for what decoding one by one computes.
-          remat: form activations again in the backward pass, to save memory.
+          remat: which activations are formed again in the backward pass.
 
         Returns:
           One vector per token.
         """
 
         def attend(query, key, value, layer, cache):
-            if segment_ids.shape[1] <= LONGEST_DENSE:
-                mask = causal_mask(segment_ids)
-                return attention(query, key, value, mask), cache
-            return packed_attention(query, key, value, segment_ids, block=BLOCK), cache
+            out = causal_attention(
+                query, key, value, segment_ids, partition=self.partition
+            )
+            return out, cache
 
         if lengths is None:
             lengths = segment_lengths(positions, segment_ids)
@@ -324,7 +325,7 @@ class Decoder(nnx.Module):
         XLA on CPU copies a layer's weights out of the stack before each use, which
         takes longer than multiplying them with a few tokens.
         """
-        weights = nnx.state(self.layers)
+        weights = nnx.state((self.layers, self.adapters))
         return [
             jax.tree.map(lambda stacked, layer=layer: stacked[layer], weights)
             for layer in range(self.config.num_layers)
@@ -337,19 +338,18 @@ class Decoder(nnx.Module):
         attend: Attend,
         cache: Any,
         *,
-        remat: bool = False,
+        remat: Remat = "none",
         layers: Sequence[nnx.State] | None = None,
     ) -> tuple[Array, Any]:
         """The layers in turn; the cache rides in the carry, so that there is one."""
-        graphdef, weights = nnx.split(self.layers)
+        graphdef, weights = nnx.split((self.layers, self.adapters))
 
         def body(carry, xs):
-            layer, weights = xs
-            return nnx.merge(graphdef, weights)(
-                carry[0], turns, attend, layer, carry[1]
-            ), None
+            number, weights = xs
+            layer, adapters = nnx.merge(graphdef, weights)
+            return layer(carry[0], turns, attend, number, carry[1], adapters), None
 
-        body = jax.checkpoint(body) if remat else body
+        body = rematerialised(body, remat)
         carry = (x, cache)
         if layers is None:
             num_layers = self.config.num_layers

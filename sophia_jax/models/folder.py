@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +28,14 @@ from sophia_jax.models.folder_contents import (
 from sophia_jax.models.hf_config import config_to_hf, tiles_to_hf
 from sophia_jax.models.internvl import model_graph
 from sophia_jax.models.logical_axes import check_partition, placed_by
-from sophia_jax.models.model import Model
+from sophia_jax.models.model import Model, check_merged
 from sophia_jax.models.original_config import original_config_to_hf
 from sophia_jax.models.placing import Place, place_weights
 from sophia_jax.models.safetensors import read_headers, read_rows, write_tensors
 from sophia_jax.models.tokenizer import load_tokenizer
 from sophia_jax.models.weight_table import Layout
 from sophia_jax.models.weights import file_names, to_hf
+from sophia_jax.paths import as_path, is_whole, uploaded, whole_folder, write_whole
 from sophia_jax.sharding import TRAINING, Partition, ShardingRules
 from sophia_jax.tiles import TileGeometry
 from sophia_jax.types import InputError, Track, untracked
@@ -45,6 +44,7 @@ __all__ = [
     "check_layout",
     "load_model",
     "on_one_device",
+    "read_config",
     "save_model",
     "stored_dtype",
 ]
@@ -69,8 +69,8 @@ def load_model(
     time; all files are checked before. No code of the folder is run.
 
     Args:
-      path_or_repo: a model folder, or `owner/name` of one on the Hugging Face Hub; or
-        an orbax checkpoint of `save_checkpoint`.
+      path_or_repo: a model folder, also `gs://BUCKET/...`, or `owner/name` of one on
+        the Hugging Face Hub; or an orbax checkpoint of `save_checkpoint`.
       mesh: of `make_mesh`, whose devices share the weights; None is JAX's default
         device.
       rules: how they share them, and how activations will lie.
@@ -135,35 +135,36 @@ def save_model(
 
     Args:
       model: what to write, in the dtype of its weights.
-      path: of a folder that does not exist yet.
+      path: of a folder that does not exist yet, also `gs://BUCKET/...`.
       layout: "transformers", or "original" for what reads `InternVLChatModel`; its
         code is not written.
 
     Raises:
       InputError: there is something at `path`, it cannot be written, or the format
         cannot say what the configuration does.
+      ValueError: the model has adapters.
     """
-    target = Path(path)
-    if target.exists():
+    target = as_path(path)
+    if is_whole(target):
         raise InputError(f"{target}: expected a folder that does not exist, got one")
-    dtype = jax.tree.leaves(model.params)[0].dtype.name
-    files = _settings(model.config, model.tiles, model.tokenizer, layout, dtype)
+    check_merged(model)
+    files = _settings(
+        model.config, model.tiles, model.tokenizer, layout, model.dtype.name
+    )
     ends, pad = model.end_ids, model.tokenizer.pad_token_id
     files[GENERATION] = {"eos_token_id": list(ends) if ends[1:] else ends[0]}
     if pad is not None:
         files[GENERATION]["pad_token_id"] = pad
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        temporary.mkdir(parents=True)
-        model.tokenizer.save_pretrained(temporary)
-        for name, values in files.items():
-            (temporary / name).write_text(json.dumps(values, indent=2) + "\n")
-        write_tensors(to_hf(model.params, model.config, layout), temporary)
-        temporary.rename(target)
+        with whole_folder(target) as folder:
+            with uploaded(folder) as local:
+                model.tokenizer.save_pretrained(local)
+            write_tensors(to_hf(model.params, model.config, layout), folder)
+            # Without config.json, which is the last of them, no folder is a model's.
+            for name in sorted(files, key=lambda name: name == CONFIG):
+                write_whole(folder / name, json.dumps(files[name], indent=2) + "\n")
     except OSError as error:
         raise InputError(f"{target}: cannot be written ({error})") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_layout(path_or_repo: str | Path, layout: Layout) -> None:
@@ -180,6 +181,18 @@ def check_layout(path_or_repo: str | Path, layout: Layout) -> None:
         found = read_contents(folder)
         config, tiles, tokenizer = found.config, found.tiles, found.tokenizer
     _settings(config, tiles, tokenizer, layout, "float32")
+
+
+def read_config(path_or_repo: str | Path) -> ModelConfig:
+    """A model's configuration; no weight is read.
+
+    Raises:
+      InputError: as `load_model`.
+    """
+    folder = local_folder(path_or_repo)
+    if is_checkpoint(folder):
+        return checkpoint_description(folder)[0]
+    return read_contents(folder).config
 
 
 def stored_dtype(path_or_repo: str | Path) -> jnp.dtype:

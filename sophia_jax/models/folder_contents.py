@@ -24,6 +24,7 @@ from sophia_jax.models.safetensors import (
 from sophia_jax.models.tokenizer import IMAGE_CONTEXT, load_tokenizer
 from sophia_jax.models.weight_table import Layout
 from sophia_jax.models.weights import file_names, head_names, mismatches
+from sophia_jax.paths import as_path, is_remote, is_whole
 from sophia_jax.tiles import TileGeometry
 from sophia_jax.types import InputError
 
@@ -49,11 +50,15 @@ def local_folder(path_or_repo: str | Path) -> Path:
     downloaded.
 
     Raises:
-      InputError: there is neither.
+      InputError: there is neither, or the folder is not whole yet.
     """
-    folder = Path(path_or_repo)
+    folder = as_path(path_or_repo)
     if folder.is_dir():
+        if not is_whole(folder):
+            raise InputError(f"{folder}: expected a whole model, got a part of one")
         return folder
+    if is_remote(folder):
+        raise InputError(f"{folder}: expected a model folder, got none")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(path_or_repo)):
         raise InputError(f"{path_or_repo}: expected a model folder or owner/name")
     try:

@@ -6,20 +6,29 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sophia_jax.config import ModelConfig
+from sophia_jax.config import LoraConfig, ModelConfig, Remat
 from sophia_jax.models.decoder import Decoder
+from sophia_jax.models.low_rank import stacked_adapters
 from sophia_jax.models.vision import InternViT, Projector, pixel_shuffle
 from sophia_jax.sharding import Partition
 from sophia_jax.sharding.rules import constrain
 from sophia_jax.types import Array, Float, Int
 
-__all__ = ["InternVL", "abstract_params", "init_params", "model_graph"]
+__all__ = [
+    "InternVL",
+    "abstract_params",
+    "init_params",
+    "model_graph",
+    "tower_graph",
+]
 
 
 class InternVL(nnx.Module):
     """Vision tower, projector and decoder; without a vision config, the decoder.
 
     Activations are laid out as `partition` says; None leaves them where they are.
+    What `lora` asks for stands beside the three, in `adapters`; with `decoder` False
+    there is only what encodes pictures.
     """
 
     def __init__(
@@ -28,20 +37,32 @@ class InternVL(nnx.Module):
         *,
         rngs: nnx.Rngs,
         partition: Partition | None = None,
+        lora: LoraConfig | None = None,
+        decoder: bool = True,
     ):
         self.config = config
         self.partition = partition
         if config.vision is not None:
             self.vision = InternViT(config.vision, rngs=rngs, partition=partition)
             self.projector = Projector(config, rngs=rngs, partition=partition)
-        self.decoder = Decoder(config.text, rngs=rngs, partition=partition)
+        if not decoder:
+            return
+        adapters = None
+        if lora is not None:
+            adapters = self.adapters = stacked_adapters(config.text, lora, rngs)
+        self.decoder = Decoder(
+            config.text, rngs=rngs, partition=partition, adapters=adapters
+        )
 
     def encode_images(
-        self, tiles: Float[Array, "tile height width channel"]
+        self,
+        tiles: Float[Array, "tile height width channel"],
+        *,
+        remat: Remat = "none",
     ) -> Float[Array, "tile image_token embed"]:
         """What the decoder reads in place of each tile's image tokens."""
         tiles = constrain(self.partition, tiles, "tile", None, None, None)
-        patches = self.vision(tiles)
+        patches = self.vision(tiles, remat=remat)
         features = self.projector(pixel_shuffle(patches, self.config.pixel_shuffle))
         return constrain(self.partition, features, "tile", None, None)
 
@@ -76,15 +97,25 @@ class InternVL(nnx.Module):
 
 
 def model_graph(
-    config: ModelConfig, partition: Partition | None = None
+    config: ModelConfig,
+    partition: Partition | None = None,
+    *,
+    lora: LoraConfig | None = None,
 ) -> nnx.GraphDef:
     """The model's structure: `nnx.merge(model_graph(config), params)` is the model."""
-    return nnx.split(_abstract(config, partition))[0]
+    return nnx.split(_abstract(config, partition, lora))[0]
 
 
-def abstract_params(config: ModelConfig) -> dict:
-    """The shapes and dtypes of `init_params`, without allocating anything."""
-    return nnx.to_pure_dict(nnx.split(_abstract(config))[1])
+def tower_graph(
+    config: ModelConfig, partition: Partition | None = None
+) -> nnx.GraphDef:
+    """The structure of the parts `vision` and `projector` alone."""
+    return nnx.split(_abstract(config, partition, decoder=False))[0]
+
+
+def abstract_params(config: ModelConfig, *, lora: LoraConfig | None = None) -> dict:
+    """The shapes and dtypes of `init_params`, and of adapters; nothing is allocated."""
+    return nnx.to_pure_dict(nnx.split(_abstract(config, lora=lora))[1])
 
 
 def init_params(key: jax.Array, config: ModelConfig) -> dict:
@@ -92,7 +123,16 @@ def init_params(key: jax.Array, config: ModelConfig) -> dict:
     return nnx.to_pure_dict(nnx.split(InternVL(config, rngs=nnx.Rngs(key)))[1])
 
 
-def _abstract(config: ModelConfig, partition: Partition | None = None) -> InternVL:
-    return nnx.eval_shape(
-        lambda: InternVL(config, rngs=nnx.Rngs(0), partition=partition)
-    )
+def _abstract(
+    config: ModelConfig,
+    partition: Partition | None = None,
+    lora: LoraConfig | None = None,
+    *,
+    decoder: bool = True,
+) -> InternVL:
+    def make() -> InternVL:
+        return InternVL(
+            config, rngs=nnx.Rngs(0), partition=partition, lora=lora, decoder=decoder
+        )
+
+    return nnx.eval_shape(make)

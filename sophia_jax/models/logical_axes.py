@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from jax.sharding import NamedSharding
 
-from sophia_jax.config import ModelConfig, VisionConfig
+from sophia_jax.config import LoraConfig, ModelConfig, VisionConfig
 from sophia_jax.models.internvl import abstract_params
 from sophia_jax.models.placing import Place
 from sophia_jax.sharding import Partition
@@ -46,6 +46,9 @@ def logical_axes(path: str, num_axes: int) -> Axes:
         return ("vocab", "embed")
     if path == "decoder.lm_head.kernel":
         return ("embed", "vocab")
+    if part == "adapters":
+        inputs, outputs = MATRICES[keys[-2]]
+        return ("layer", inputs, None) if kind == "a" else ("layer", None, outputs)
     whole = (None,) * (num_axes - len(stacked))
     if part != "decoder":
         # Frozen, and gathered for use: it only matters that they are spread evenly.
@@ -66,11 +69,13 @@ def placed_by(partition: Partition) -> Place:
     return place
 
 
-def param_shardings(config: ModelConfig, partition: Partition) -> dict:
-    """The place of every parameter: the tree of `abstract_params(config)`."""
+def param_shardings(
+    config: ModelConfig, partition: Partition, *, lora: LoraConfig | None = None
+) -> dict:
+    """The place of every parameter: the tree of `abstract_params`."""
     return with_paths(
         lambda path, leaf: placed_by(partition)(path, leaf.shape),
-        abstract_params(config),
+        abstract_params(config, lora=lora),
     )
 
 

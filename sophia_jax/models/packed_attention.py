@@ -7,6 +7,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from sophia_jax.models.remat import ATTENTION, kept
 from sophia_jax.types import Array, Float, Int, typed
 
 __all__ = ["packed_attention"]
@@ -17,11 +18,12 @@ UNSEEN = -1e30  # a score that no softmax notices, and whose differences are fin
 @typed
 def packed_attention(
     query: Float[Array, "batch token heads head_dim"],
-    key: Float[Array, "batch token kv_heads head_dim"],
-    value: Float[Array, "batch token kv_heads head_dim"],
-    segment_ids: Int[Array, "batch token"],
+    key: Float[Array, "batch context kv_heads head_dim"],
+    value: Float[Array, "batch context kv_heads head_dim"],
+    segment_ids: Int[Array, "batch context"],
     *,
     block: int,
+    first_query: int | Int[Array, ""] = 0,
 ) -> Float[Array, "batch token heads head_dim"]:
     """Causal grouped-query attention of each segment to itself.
 
@@ -34,10 +36,15 @@ def packed_attention(
     diagonal and ends where the last row's segments begin, so blocks without a common
     segment are not visited.
 
+    The queries may be a share of the rows' tokens: of a device that holds some of the
+    queries and all keys.
+
     Args:
       query, key, value: each key head serves heads / kv_heads query heads in a row.
-      segment_ids: a run of equal ids is a segment; 0 is padding, which sees nothing.
+      segment_ids: of the keys: a run of equal ids is a segment; 0 is padding, which
+        sees nothing.
       block: tokens in a block, >= 1.
+      first_query: where the queries stand among the keys: the place of the first.
 
     Returns:
       One vector per token and head; 0, with gradient 0, for padding.
@@ -52,21 +59,33 @@ def packed_attention(
     """
     if block < 1:
         raise ValueError(f"block: expected >= 1 token, got {block}")
-    batch, token, heads, head_dim = query.shape
     kv_heads = key.shape[2]
-    padding = -token % block
 
     def by_head(x: Array) -> Array:
         """[batch token heads head_dim] -> [batch kv_heads share token head_dim]."""
-        x = jnp.pad(x, ((0, 0), (0, padding), (0, 0), (0, 0)))
-        x = x.reshape(batch, token + padding, kv_heads, -1, head_dim)
+        x = jnp.pad(x, ((0, 0), (0, -x.shape[1] % block), (0, 0), (0, 0)))
+        x = x.reshape(*x.shape[:2], kv_heads, -1, x.shape[3])
         return x.transpose(0, 2, 3, 1, 4)
 
-    starts = segment_starts(jnp.pad(segment_ids, ((0, 0), (0, padding))))
-    out = _attend(
-        by_head(query), by_head(key)[:, :, 0], by_head(value)[:, :, 0], starts, block
-    )
-    return out.transpose(0, 3, 1, 2, 4)[:, :token].reshape(query.shape)
+    first_query = jnp.asarray(first_query, jnp.int32)
+    starts = query_starts(segment_ids, first_query, query.shape[1], block)
+    queries, keys, values = map(by_head, (query, key, value))
+    out = _attend(queries, keys[:, :, 0], values[:, :, 0], starts, first_query, block)
+    return out.transpose(0, 3, 1, 2, 4)[:, : query.shape[1]].reshape(query.shape)
+
+
+def query_starts(
+    segment_ids: Int[Array, "batch context"],
+    first_query: Int[Array, ""],
+    token: int,
+    block: int,
+) -> Int[Array, "batch padded"]:
+    """`segment_starts` of the queries, padded to whole blocks of them."""
+    context = segment_ids.shape[1]
+    whole = jnp.pad(segment_ids, ((0, 0), (0, -context % block)))
+    starts = jax.lax.dynamic_slice_in_dim(segment_starts(whole), first_query, token, 1)
+    padding = ((0, 0), (0, -token % block))
+    return jnp.pad(starts, padding, constant_values=whole.shape[1])
 
 
 def segment_starts(segment_ids: Int[Array, "batch token"]) -> Int[Array, "batch token"]:
@@ -78,31 +97,48 @@ def segment_starts(segment_ids: Int[Array, "batch token"]) -> Int[Array, "batch 
     return jnp.where(segment_ids > 0, jax.lax.cummax(begins, axis=1), token)
 
 
-def blocks_back(starts: Int[Array, "batch token"], block: int) -> Int[Array, " blocks"]:
-    """How many blocks of keys, from the diagonal back, each block of queries needs."""
-    diagonal = jnp.arange(starts.shape[1] // block)
+def blocks_back(
+    starts: Int[Array, "batch token"],
+    block: int,
+    first_query: int | Int[Array, ""] = 0,
+    num_blocks: int | None = None,
+) -> tuple[Int[Array, " blocks"], Int[Array, " blocks"]]:
+    """The last of the `num_blocks` blocks of keys that each block of queries needs, and
+    how many it needs from there back."""
+    own = jnp.arange(starts.shape[1] // block)
+    last = (first_query + (own + 1) * block - 1) // block
+    last = jnp.minimum(last, (len(own) if num_blocks is None else num_blocks) - 1)
     first = jnp.min(starts.reshape(len(starts), -1, block), axis=(0, 2)) // block
-    return jnp.maximum(diagonal - first + 1, 0)
+    return last, jnp.maximum(last - first + 1, 0)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _attend(query: Array, key: Array, value: Array, starts: Array, block: int) -> Array:
-    """[batch kv_heads share token head_dim] of queries, [batch kv_heads token head_dim]
-    of keys and values."""
-    return _forward(query, key, value, starts, block)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+def _attend(
+    query: Array,
+    key: Array,
+    value: Array,
+    starts: Array,
+    first_query: Array,
+    block: int,
+) -> Array:
+    """[batch kv_heads share token head_dim] of queries, [batch kv_heads context
+    head_dim] of keys and values."""
+    return _forward(query, key, value, starts, first_query, block)[0]
 
 
-def _forward(query, key, value, starts, block):
-    counts = blocks_back(starts, block)
+def _forward(query, key, value, starts, first_query, block):
+    context = key.shape[2]
+    last, counts = blocks_back(starts, block, first_query, context // block)
 
     def query_block(_, number):
         own, seen_from = _take(query, number, block, 3), _take(starts, number, block, 1)
+        place = first_query + number * block
 
         def visit(back, carry):
             """Fold one block of keys into the running maximum, sum and output."""
             highest, total, out = carry
-            at = number - back
-            scores = _scores(own, _take(key, at, block, 2), seen_from, number, at)
+            at = last[number] - back
+            scores = _scores(own, _take(key, at, block, 2), seen_from, place, at)
             new_highest = jnp.maximum(highest, scores.max(axis=-1))
             weights = jnp.exp(scores - new_highest[..., None])
             shrink = jnp.exp(highest - new_highest)
@@ -114,24 +150,23 @@ def _forward(query, key, value, starts, block):
         zeros = jnp.zeros(own.shape, _wide(own))
         start = (zeros[..., 0] + UNSEEN, zeros[..., 0], zeros)
         highest, total, out = jax.lax.fori_loop(0, counts[number], visit, start)
-        some = (seen_from < starts.shape[1])[:, None, None]
+        some = (seen_from < context)[:, None, None]
         out = jnp.where(some[..., None], out / total[..., None], 0)
         log_weight = jnp.where(some, highest + jnp.log(total), 0)
         return None, (out.astype(query.dtype), log_weight)
 
     _, (out, log_weight) = jax.lax.scan(query_block, None, jnp.arange(len(counts)))
-    out, log_weight = _join(out), _join(log_weight)
-    return out, (query, key, value, starts, out, log_weight)
+    out, log_weight = (kept(_join(x), ATTENTION) for x in (out, log_weight))
+    return out, (query, key, value, starts, first_query, out, log_weight)
 
 
 def _backward(block, residuals, gradient):
     """Dao, 2023, equations of section 2.3: P from l; D = rowsum(dO * O);
     dS = P * (dO V' - D)."""
-    query, key, value, starts, out, log_weight = residuals
-    counts = blocks_back(starts, block)
-    gradient = jnp.where(
-        (starts < starts.shape[1])[:, None, None, :, None], gradient, 0
-    )
+    query, key, value, starts, first_query, out, log_weight = residuals
+    context = key.shape[2]
+    last, counts = blocks_back(starts, block, first_query, context // block)
+    gradient = jnp.where((starts < context)[:, None, None, :, None], gradient, 0)
     drift = _product("bkgtd,bkgtd->bkgt", gradient, out)
     scale = query.shape[-1] ** -0.5
 
@@ -139,12 +174,13 @@ def _backward(block, residuals, gradient):
         own, above = (_take(x, number, block, 3) for x in (query, gradient))
         weight, drifted = (_take(x, number, block, 3) for x in (log_weight, drift))
         seen_from = _take(starts, number, block, 1)
+        place = first_query + number * block
 
         def visit(back, carry):
             into_query, into_key, into_value = carry
-            at = number - back
+            at = last[number] - back
             keys, values = (_take(x, at, block, 2) for x in (key, value))
-            scores = _scores(own, keys, seen_from, number, at)
+            scores = _scores(own, keys, seen_from, place, at)
             weights = jnp.exp(scores - weight[..., None])
             into_weights = _product("bkgtd,bksd->bkgts", above, values)
             into_scores = scale * weights * (into_weights - drifted[..., None])
@@ -173,6 +209,7 @@ def _backward(block, residuals, gradient):
         into_key.mT.astype(key.dtype),
         into_value.mT.astype(value.dtype),
         None,
+        None,
     )
 
 
@@ -180,12 +217,12 @@ _attend.defvjp(_forward, _backward)
 
 
 def _scores(
-    query: Array, key: Array, seen_from: Array, query_block: Array, key_block: Array
+    query: Array, key: Array, seen_from: Array, place: Array, key_block: Array
 ) -> Array:
-    """qₜ kₛ / √d where aₜ <= s <= t, in float32 or better."""
+    """qₜ kₛ / √d where aₜ <= s <= t, in float32 or better; `place` is the first t."""
     block = key.shape[2]
     within = jnp.arange(block)
-    tokens = (query_block * block + within)[None, :, None]
+    tokens = (place + within)[None, :, None]
     context = (key_block * block + within)[None, None]
     seen = (context >= seen_from[..., None]) & (context <= tokens)
     scores = _product("bkgtd,bksd->bkgts", query, key) * query.shape[-1] ** -0.5

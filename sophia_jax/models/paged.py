@@ -8,9 +8,15 @@ import jax.numpy as jnp
 
 from sophia_jax.config import TextConfig
 from sophia_jax.models.layers import UNSEEN, merge_attention, partial_attention
+from sophia_jax.sharding import Partition
 from sophia_jax.types import Array, Bool, Float, Int
 
-__all__ = ["Chains", "Pages", "Rows", "chain_attention"]
+__all__ = ["Chains", "Pages", "Rows", "cache_sharding", "chain_attention"]
+
+
+def cache_sharding(partition: Partition, num_axes: int) -> jax.sharding.NamedSharding:
+    """Where keys or values [... kv_heads, two more axes] lie."""
+    return partition.sharding(*[None] * (num_axes - 3), "kv_heads", None, None)
 
 
 @chex.dataclass(frozen=True)

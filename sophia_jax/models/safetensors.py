@@ -11,14 +11,22 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from sophia_jax.models.ranged_safetensors import (
+    ByteRange,
+    read_remote_headers,
+    read_remote_rows,
+)
+from sophia_jax.paths import is_remote, whole_file, write_whole
 from sophia_jax.types import InputError
 
 __all__ = [
     "TensorHeader",
+    "read_file_headers",
     "read_headers",
     "read_json",
     "read_rows",
     "read_tensor",
+    "write_file",
     "write_tensors",
 ]
 
@@ -37,11 +45,13 @@ class TensorHeader:
       file: where it is stored.
       shape: its sizes.
       dtype: in the format's spelling: "F32", "BF16", ...
+      place: of its bytes, where the file is in a bucket.
     """
 
     file: Path
     shape: tuple[int, ...]
     dtype: str
+    place: ByteRange | None = None
 
 
 def read_json(file: Path) -> dict:
@@ -82,11 +92,7 @@ def read_headers(
     headers, problems, unread = {}, [], set()
     for file, promised in _files(folder).items():
         try:
-            with _opened(file) as tensors:
-                found = {
-                    name: _header(tensors, name, file)
-                    for name in tensors.keys()  # noqa: SIM118 (no mapping)
-                }
+            found = read_file_headers(file)
         except InputError as error:
             if not promised:
                 raise
@@ -105,12 +111,34 @@ def read_headers(
     return headers, problems, unread
 
 
+def read_file_headers(file: Path) -> dict[str, TensorHeader]:
+    """Every tensor of one file by name; no tensor is read.
+
+    Raises:
+      InputError: there is no such file, or it is damaged.
+    """
+    if is_remote(file):
+        places = read_remote_headers(file)
+        return {
+            name: TensorHeader(file, place.shape, place.dtype, place)
+            for name, place in places.items()
+        }
+    with _opened(file) as tensors:
+        views = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 (no mapping)
+        return {
+            name: TensorHeader(file, tuple(view.get_shape()), view.get_dtype())
+            for name, view in views.items()
+        }
+
+
 def read_rows(name: str, header: TensorHeader, rows: slice = slice(None)) -> np.ndarray:
     """Some rows of a tensor, in the dtype in which it is stored.
 
     Raises:
       InputError: the file has been damaged.
     """
+    if header.place is not None:
+        return read_remote_rows(header.file, header.place, rows)
     with _opened(header.file) as tensors:
         return tensors.get_slice(name)[rows]
 
@@ -121,6 +149,8 @@ def read_tensor(name: str, header: TensorHeader) -> np.ndarray:
     Raises:
       InputError: the file has been damaged.
     """
+    if header.place is not None:
+        return read_remote_rows(header.file, header.place, slice(None))
     with _opened(header.file) as tensors:
         return tensors.get_tensor(name)
 
@@ -148,7 +178,7 @@ def write_tensors(
     total = 0
 
     def write_shard() -> None:
-        _write_file(shard, folder / _PARTIAL.format(len(files)))
+        write_file(shard, folder / _PARTIAL.format(len(files)))
         files.append(list(shard))
         shard.clear()
 
@@ -170,15 +200,19 @@ def write_tensors(
         (folder / _PARTIAL.format(number)).rename(folder / file)
         weight_map |= dict.fromkeys(names, file)
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+    write_whole(folder / INDEX, json.dumps(index, indent=2) + "\n")
 
 
-def _header(tensors: safe_open, name: str, file: Path) -> TensorHeader:
-    view = tensors.get_slice(name)
-    return TensorHeader(file, tuple(view.get_shape()), view.get_dtype())
+def write_file(tensors: dict[str, np.ndarray], file: Path) -> None:
+    """Write tensors into one file.
 
-
-def _write_file(tensors: dict[str, np.ndarray], file: Path) -> None:
+    Raises:
+      OSError: it cannot be written.
+    """
+    if is_remote(file):
+        with whole_file(file) as temporary:
+            write_file(tensors, temporary)
+        return
     # The writer replaces the file by one that only its owner may read.
     file.touch()
     mode = file.stat().st_mode

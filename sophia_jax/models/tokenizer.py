@@ -15,6 +15,7 @@ from sophia_jax.models.chat import internvl_template, turn_end
 from sophia_jax.models.internlm2_tokenizer import read_internlm2_tokenizer
 from sophia_jax.models.model import Model
 from sophia_jax.models.safetensors import read_json
+from sophia_jax.paths import as_path, downloaded
 from sophia_jax.types import InputError
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
 IMAGE_START, IMAGE_CONTEXT, IMAGE_END = "<img>", "<IMG_CONTEXT>", "</img>"
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 THINKING = ("<think>", "</think>")
+FILES = ("*.json", "*.jinja", "*.txt", "*.model")  # all but the weights
 QWEN2 = ("vocab.json", "merges.txt")  # where there is no tokenizer.json
 
 # The answer follows the end of what was asked, so that a short prompt stays short.
@@ -56,25 +58,32 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
       InputError: there is no readable tokenizer, no chat template, or none of which it
         is known how an answer ends.
     """
-    folder = Path(folder)
-    try:
-        tokenizer = _read(folder)
-        processor = folder / "chat_template.json"
-        if processor.exists() and not (folder / "chat_template.jinja").exists():
-            # Older processors keep it there; the tokenizer's is the decoder's own.
-            tokenizer.chat_template = read_json(processor).get("chat_template")
-        name = _original_template(folder / "config.json")
-        if name is not None:
-            start = tokenizer.decode(tokenizer("").input_ids)
-            tokenizer.chat_template = internvl_template(name, start=start)
-        tokenizer.eos_token = turn_end(tokenizer)
-    except InputError as error:
-        where = "" if str(error).startswith(str(folder)) else f"{folder}: "
-        raise InputError(f"{where}{error}") from error
-    # Damaged files are met with errors of nearly any type.
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{folder}: no readable tokenizer: {reason}") from error
+    folder = as_path(folder)
+    with downloaded(folder, FILES) as local:
+        try:
+            return _load(local)
+        # Damaged files are met with errors of nearly any type.
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = reason.replace(str(local), str(folder))
+            if not isinstance(error, InputError):
+                reason = f"{folder}: no readable tokenizer: {reason}"
+            where = "" if reason.startswith(str(folder)) else f"{folder}: "
+            raise InputError(f"{where}{reason}") from error
+
+
+def _load(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer with the template and the end of its chats."""
+    tokenizer = _read(folder)
+    processor = folder / "chat_template.json"
+    if processor.exists() and not (folder / "chat_template.jinja").exists():
+        # Older processors keep it there; the tokenizer's is the decoder's own.
+        tokenizer.chat_template = read_json(processor).get("chat_template")
+    name = _original_template(folder / "config.json")
+    if name is not None:
+        start = tokenizer.decode(tokenizer("").input_ids)
+        tokenizer.chat_template = internvl_template(name, start=start)
+    tokenizer.eos_token = turn_end(tokenizer)
     return tokenizer
 
 

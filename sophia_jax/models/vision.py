@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sophia_jax.config import ModelConfig, VisionConfig
-from sophia_jax.models.layers import LayerNorm, RMSNorm, attention, stack_layers
+from sophia_jax.config import ModelConfig, Remat, VisionConfig
+from sophia_jax.models.attention_backends import full_attention
+from sophia_jax.models.layers import LayerNorm, RMSNorm, stack_layers
+from sophia_jax.models.remat import kept, rematerialised
 from sophia_jax.sharding import Partition
 from sophia_jax.sharding.rules import constrain
 from sophia_jax.types import Array, Float, typed
@@ -40,14 +42,15 @@ class VisionAttention(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         query, key, value = (
-            constrain(self.partition, project(x), "tile", None, None)
+            kept(constrain(self.partition, project(x), "tile", None, None))
             for project in (self.query, self.key, self.value)
         )
         if self.qk_norm:
             query, key = self.query_norm(query), self.key_norm(key)
         heads = (*x.shape[:2], self.num_heads, -1)
-        out = attention(query.reshape(heads), key.reshape(heads), value.reshape(heads))
-        return self.out(out.reshape(x.shape))
+        query, key, value = (part.reshape(heads) for part in (query, key, value))
+        out = full_attention(query, key, value, partition=self.partition)
+        return kept(self.out(out.reshape(x.shape)))
 
 
 class VisionLayer(nnx.Module):
@@ -97,7 +100,10 @@ class InternViT(nnx.Module):
         )
 
     def __call__(
-        self, tiles: Float[Array, "tile height width channel"]
+        self,
+        tiles: Float[Array, "tile height width channel"],
+        *,
+        remat: Remat = "none",
     ) -> Float[Array, "tile patch hidden"]:
         """One vector per patch, row by row; the class token is dropped."""
         tiles = tiles.astype(self.patch.kernel.dtype)
@@ -113,7 +119,7 @@ class InternViT(nnx.Module):
         def layer(x: Array, weights: nnx.State) -> tuple[Array, None]:
             return nnx.merge(graphdef, weights)(x), None
 
-        return jax.lax.scan(layer, x, weights)[0][:, 1:]
+        return jax.lax.scan(rematerialised(layer, remat), x, weights)[0][:, 1:]
 
 
 class Projector(nnx.Module):

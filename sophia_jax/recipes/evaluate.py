@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sophia_jax.config import SamplingConfig
+from sophia_jax.config import Dtype, SamplingConfig
 from sophia_jax.evaluation.evaluate import answer_questions, read_captions, summarize
 from sophia_jax.evaluation.predictions import read_predictions, write_predictions
 from sophia_jax.evaluation.summary import SUMMARY_COLUMNS, check_pass_k
 from sophia_jax.evaluation.vlmevalkit import write_vlmevalkit
 from sophia_jax.generation.engine import Engine
 from sophia_jax.models.model import Model
+from sophia_jax.paths import remove_tree
 from sophia_jax.recipes.answer_shards import AnswerShards
 from sophia_jax.recipes.machine import machine, versions
 from sophia_jax.recipes.questions import (
@@ -37,6 +37,7 @@ from sophia_jax.recipes.run_folder import (
 )
 from sophia_jax.rewards import AnswerVerifier
 from sophia_jax.rewards.rules import RuleName
+from sophia_jax.sharding import MeshConfig
 from sophia_jax.types import Completion, GenerateFn, Request, Track, untracked
 
 __all__ = ["EvaluateConfig", "evaluate"]
@@ -62,11 +63,13 @@ class EvaluateConfig:
       pass_k: each k of pass@k and majority@k, in [1, num_samples].
       rule: by which answers are judged, as of `AnswerVerifier`.
       seed: of the samples, and of the resamples of intervals.
+      dtype: of the model's weights.
       limit: how many questions are taken at most; None for all.
       questions_per_shard: what is sampled between two savings; None for as many as
         fill the slots four times, and 128 at least.
       slots: sequences that are sampled together.
       cache_gib: memory for keys and values, as in `Engine`.
+      mesh: the model's devices, as of `Roles.policy`.
     """
 
     model: str
@@ -79,10 +82,12 @@ class EvaluateConfig:
     pass_k: tuple[int, ...] = (1,)
     rule: RuleName = "math"
     seed: int = 0
+    dtype: Dtype = "float32"
     limit: int | None = None
     questions_per_shard: int | None = None
     slots: int = 256
     cache_gib: float | None = None
+    mesh: MeshConfig | None = None
 
     def __post_init__(self) -> None:
         for name in ("slots", "questions_per_shard"):
@@ -140,11 +145,14 @@ def evaluate(
         say=say,
     )
     settings = asdict(config) | {"questions": digest(questions.items)}
+    del settings["mesh"]  # where it runs is no matter of results
     check_run_folder(folder, settings, resume=resume, force=force)
     if resume and (folder / SUMMARY).exists():
-        shutil.rmtree(folder / SHARDS, ignore_errors=True)
+        remove_tree(folder / SHARDS)
         return json.loads((folder / SUMMARY).read_text())
-    model = load_vision_model(config.model, track=track)
+    model = load_vision_model(
+        config.model, config.mesh, dtype=config.dtype, track=track
+    )
     questions = keep_fitting(
         questions, _checks(model, config), config.data, skip_bad_rows=skip_bad_rows
     )
@@ -167,7 +175,7 @@ def evaluate(
         "machine": machine(),
     }
     write_json(folder / SUMMARY, summary)
-    shutil.rmtree(shards.folder)
+    remove_tree(shards.folder)
     return summary
 
 

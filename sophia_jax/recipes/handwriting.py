@@ -37,6 +37,7 @@ from sophia_jax.losses import sft_loss
 from sophia_jax.models.internvl import init_params, model_graph
 from sophia_jax.models.model import Model
 from sophia_jax.models.tokenizer import IMAGE_CONTEXT, train_tokenizer
+from sophia_jax.paths import is_whole, on_disk
 from sophia_jax.tiles import TileGeometry
 from sophia_jax.training.loop import TrainingConfig, train
 from sophia_jax.types import Array, Item, Track
@@ -72,13 +73,12 @@ def make_data(folder: Path, config: HandwritingConfig) -> Handwriting:
     from PIL import Image
 
     tfds.disable_progress_bar()
-    builder = Handwriting(
-        data_dir=folder / "tfds", config=config, file_format="array_record"
-    )
+    tables = on_disk(folder / "tfds", repr(config))  # array_record knows no bucket
+    builder = Handwriting(data_dir=tables, config=config, file_format="array_record")
     with contextlib.redirect_stdout(io.StringIO()):  # a banner about a download
         builder.download_and_prepare()
     for split in ("train", "held_out"):
-        if (folder / split).exists():
+        if is_whole(folder / split):
             continue
         rows = sorted(builder.as_data_source(split), key=lambda row: row["id"])
         write_items(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sophia_jax.config import (
+    Dtype,
     RoutingConfig,
     SamplingConfig,
     ServerConfig,
@@ -17,11 +18,13 @@ from sophia_jax.data.good_rows import ItemFile
 from sophia_jax.data.prompts import Prompts
 from sophia_jax.generation.address import parse_address
 from sophia_jax.generation.engine import Engine
-from sophia_jax.models.folder import load_model, save_model
+from sophia_jax.models.folder import save_model
 from sophia_jax.models.model import Model
+from sophia_jax.paths import is_whole
 from sophia_jax.recipes.leak_check import drop_leaks
 from sophia_jax.recipes.lessons import read_lessons
 from sophia_jax.recipes.machine import machine, versions
+from sophia_jax.recipes.meshes import load_for_sampling
 from sophia_jax.recipes.phases import UpdateConfig, imitate
 from sophia_jax.recipes.questions import (
     can_be_judged,
@@ -50,6 +53,7 @@ from sophia_jax.recipes.run_folder import (
 from sophia_jax.recipes.summary import rollout_summary
 from sophia_jax.rewards import AnswerVerifier
 from sophia_jax.rollouts.tables import RolloutTables
+from sophia_jax.sharding import Roles
 from sophia_jax.sophia import collect_rollouts
 from sophia_jax.types import Item, Track, untracked
 
@@ -93,6 +97,8 @@ class CollectConfig:
       routing: which questions are hard.
       exclude: benchmarks, whose questions and pictures are left out of all that is
         learnt from.
+      dtype: of the weights of policy and reasoner, and of the warm-up's.
+      roles: the devices of policy and reasoner.
     """
 
     policy: str
@@ -106,12 +112,14 @@ class CollectConfig:
     questions_per_shard: int = 128
     slots: int = 256
     cache_gib: float | None = None
+    roles: Roles = Roles()
     warm_up: WarmUp | None = None
     server: ServerConfig = ServerConfig()
     hard_reasoner: str | None = None
     hard_server: ServerConfig = ServerConfig()
     routing: RoutingConfig = RoutingConfig()
     exclude: tuple[str, ...] = ()
+    dtype: Dtype = "float32"
 
     def __post_init__(self) -> None:
         for name in ("questions_per_shard", "slots"):
@@ -155,7 +163,13 @@ def collect(
     settings = _settings(config) | {"questions": digest(questions.items)}
     check_run_folder(run, settings, resume=resume, force=force)
     questions = drop_leaks(questions, config.exclude, config.data, **reading)
-    policy = load_vision_model(config.policy, track=track)
+    policy = load_vision_model(
+        config.policy,
+        config.roles.policy,
+        learns_on=None if config.warm_up is None else config.warm_up.phase.partition,
+        dtype=config.dtype,
+        track=track,
+    )
     reasoners = open_reasoners(policy, config, run / "reasoner", track=track)
     questions = keep_fitting(
         questions,
@@ -211,6 +225,9 @@ def _settings(config: CollectConfig) -> dict[str, Any]:
     """All that decides the results: a server may be found elsewhere next time, and be
     asked in another manner."""
     settings = asdict(config)
+    del settings["roles"]  # where it runs is no matter of results
+    if settings["warm_up"] is not None:
+        del settings["warm_up"]["phase"]["roles"]
     pairs = [("reasoner", "server"), ("hard_reasoner", "hard_server")]
     for name, server in pairs:
         manner = settings.pop(server)
@@ -247,10 +264,10 @@ def _warmed_up(
     track: Track,
 ) -> Model:
     folder = run / "warm_up"
-    if not folder.exists():
+    if not is_whole(folder):
         training = run / "training" / "warm_up"
         save_model(imitate(policy, lessons, phase, training, track=track), folder)
-    return load_model(folder)
+    return load_for_sampling(folder, phase.roles.policy, dtype=phase.dtype)
 
 
 def _captions_too_long(tables: RolloutTables) -> int:

@@ -6,14 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
 import numpy as np
 
-from sophia_jax.config import OptimizerConfig
+from sophia_jax.config import (
+    Algorithm,
+    Dtype,
+    LoraConfig,
+    OptimizerConfig,
+    Remat,
+    StateDtype,
+)
 from sophia_jax.data.packing import Example
 from sophia_jax.data.prompts import encode_prompt, encode_target
 from sophia_jax.generation.images import ImageEncoder
 from sophia_jax.losses import sft_loss
+from sophia_jax.models.adapters import add_adapters, merge_adapters
 from sophia_jax.models.model import Model
+from sophia_jax.models.remat import check_remat
+from sophia_jax.recipes.meshes import moved_to_learn
+from sophia_jax.sharding import Partition, Roles
+from sophia_jax.sharding.roles import training_partition
 from sophia_jax.training.loop import TrainingConfig, train
 from sophia_jax.types import Array, InputError, Item, Track, untracked
 
@@ -23,6 +36,7 @@ __all__ = [
     "imitate",
     "imitation_examples",
     "lesson_example",
+    "with_what_learns",
 ]
 
 PAPER_BATCH = 512
@@ -63,13 +77,19 @@ class UpdateConfig:
         if that has more.
       micro_batches: equal parts of an update that are held in memory one at a time.
       learning_rate: at its highest.
-      weight_decay: of AdamW.
+      weight_decay: of the matrices that learn, the adapters' among them.
       warmup_steps: updates until the rate is at its highest.
       checkpoint_every: updates between checkpoints.
-      remat: recompute activations in the backward pass, to save memory.
+      remat: which activations the backward pass forms again, as of `TrainingConfig`.
       seed: of the order of the examples.
+      algorithm: the optimizer.
+      optimizer_state: of AdamW's moments; int8 takes a quarter of the memory.
+      dtype: of the policy's weights. Where they learn in bfloat16, the optimizer keeps
+        float32 copies of them.
+      lora: adapters that learn in the decoder's stead; None for all of the decoder.
       mix: what is learnt beside the trajectories.
       trajectory_weight: their share in that mix, as of `MixPart`.
+      roles: the devices of the policy while it learns, and while it encodes pictures.
     """
 
     num_steps: int | None = None
@@ -80,20 +100,35 @@ class UpdateConfig:
     weight_decay: float = OptimizerConfig.weight_decay
     warmup_steps: int = OptimizerConfig.warmup_steps
     checkpoint_every: int = TrainingConfig.checkpoint_every
-    remat: bool = False
+    remat: Remat = TrainingConfig.remat
     seed: int = 0
+    algorithm: Algorithm = "adamw"
+    optimizer_state: StateDtype = "float32"
+    dtype: Dtype = "float32"
+    lora: LoraConfig | None = None
     mix: tuple[MixPart, ...] = ()
     trajectory_weight: int = 1
+    roles: Roles = Roles()
 
     def __post_init__(self) -> None:
         for name in SIZES:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}: expected >= 1, got {value}")
+        check_remat(self.remat)
         sources = [part.data for part in self.mix]
         if len(set(sources)) < len(sources):
             raise ValueError(f"mix: expected each source once, got {sources}")
         self._optimizer(self.num_steps or self.warmup_steps + 1)
+
+    @property
+    def partition(self) -> Partition | None:
+        """Where the policy learns.
+
+        Raises:
+          InputError: there are not as many devices.
+        """
+        return training_partition(self.roles.update)
 
     def training(self, examples: Sequence[Example]) -> TrainingConfig:
         """The phase's sizes, for these examples.
@@ -145,6 +180,7 @@ class UpdateConfig:
             batch_size=batch_size,
             row_length=self.row_length or max(longest, SHORTEST_ROW),
             micro_batches=self.micro_batches,
+            trainable=TrainingConfig.trainable if self.lora is None else ("adapters",),
             seed=self.seed,
             checkpoint_every=self.checkpoint_every,
             remat=self.remat,
@@ -156,7 +192,17 @@ class UpdateConfig:
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
             warmup_steps=self.warmup_steps,
+            algorithm=self.algorithm,
+            state=self.optimizer_state,
+            master=self.dtype != "float32" and self.lora is None,
         )
+
+
+def with_what_learns(policy: Model, config: UpdateConfig) -> Model:
+    """The policy, with new adapters if it is these that learn."""
+    if config.lora is None:
+        return policy
+    return add_adapters(jax.random.key(config.seed), policy, config.lora)
 
 
 def imitate(
@@ -170,7 +216,7 @@ def imitate(
     """The paper's warm-up: supervised tuning on (picture, question) -> answer.
 
     Args:
-      policy: where to start; its decoder learns.
+      policy: where to start; its decoder learns, or adapters that are merged into it.
       items: whose answers are the texts to be learnt.
       config: of the phase.
       folder: of checkpoints and metrics; a killed phase goes on from there.
@@ -183,8 +229,9 @@ def imitate(
       SOPHIA, 2025, https://arxiv.org/abs/2507.16814, section 5.1.
     """
     examples = imitation_examples(policy, items)
-    return train(
-        policy,
+    policy = moved_to_learn(policy, config.partition)
+    policy = train(
+        with_what_learns(policy, config),
         examples,
         _imitation,
         config.training(examples),
@@ -192,6 +239,7 @@ def imitate(
         track=track,
         description="warm-up",
     )
+    return policy if config.lora is None else merge_adapters(policy)
 
 
 def imitation_examples(policy: Model, items: Sequence[Item]) -> list[Example]:

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
+from sophia_jax.config import Dtype
 from sophia_jax.data.good_rows import ItemFile
 from sophia_jax.data.images import load_image, tile_grid
 from sophia_jax.data.item_rows import Use
 from sophia_jax.data.prompts import encode_prompt
 from sophia_jax.data.sources import read_source
-from sophia_jax.models.folder import load_model
 from sophia_jax.models.model import Model
+from sophia_jax.recipes.meshes import load_for_sampling
 from sophia_jax.rewards.answers import MAX_ANSWER_CHARS
+from sophia_jax.sharding import MeshConfig, Partition
 from sophia_jax.tiles import TileGeometry
 from sophia_jax.types import InputError, Item, Track, untracked
 
@@ -87,17 +89,27 @@ def digest(items: Sequence[Item]) -> str:
     return hashed.hexdigest()
 
 
-def load_vision_model(path: str | Path, *, track: Track = untracked) -> Model:
-    """A model that can be shown pictures.
+def load_vision_model(
+    path: str | Path,
+    mesh: MeshConfig | None,
+    *,
+    learns_on: Partition | None = None,
+    dtype: Dtype = "float32",
+    track: Track = untracked,
+) -> Model:
+    """A model that can be shown pictures, where it is sampled.
 
     Args:
       path: as of `load_model`.
+      mesh: of its role.
+      learns_on: where it will be moved to.
+      dtype: of its weights.
       track: shows how fast its weights come.
 
     Raises:
       InputError: it is text-only, or as `load_model`.
     """
-    model = load_model(path, track=track)
+    model = load_for_sampling(path, mesh, learns_on=learns_on, dtype=dtype, track=track)
     if model.tiles is None:
         raise InputError(
             f"{path}: expected a vision-language model, got a text-only one"

@@ -22,6 +22,7 @@ from sophia_jax.generation.engine import Engine
 from sophia_jax.models.folder import load_model, save_model
 from sophia_jax.models.model import Model
 from sophia_jax.models.tokenizer import token_counter
+from sophia_jax.paths import is_whole
 from sophia_jax.recipes.handwriting import (
     base_model,
     make_data,
@@ -216,7 +217,7 @@ def _update(
 
 def _once(folder: Path, make: Callable[[], Model]) -> Model:
     """The model that a folder holds; made and saved there if it does not exist."""
-    if not folder.exists():
+    if not is_whole(folder):
         save_model(make(), folder)
     return load_model(folder)
 

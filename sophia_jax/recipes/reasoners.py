@@ -15,9 +15,9 @@ from sophia_jax.data.prompts import encode_prompt
 from sophia_jax.generation.address import parse_address
 from sophia_jax.generation.engine import Engine
 from sophia_jax.generation.remote import RemoteModel
-from sophia_jax.models.folder import load_model
 from sophia_jax.models.model import Model
 from sophia_jax.models.tokenizer import token_counter
+from sophia_jax.recipes.meshes import load_for_sampling
 from sophia_jax.recipes.questions import Check, room_for
 from sophia_jax.rollouts.routing import EASY, HARD, routed, write_routes
 from sophia_jax.rollouts.tables import RolloutTables
@@ -83,7 +83,10 @@ def open_reasoners(
     for name, (where, server) in asked.items():
         address = parse_address(where)
         if address is None:
-            reasoners[name] = _local(load_model(where, track=track), policy, config)
+            model = load_for_sampling(
+                where, config.roles.reasoner, dtype=config.dtype, track=track
+            )
+            reasoners[name] = _local(model, policy, config)
         else:
             remote = RemoteModel(
                 address, config.answer, server, journal=folder / f"{name}.jsonl"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sophia_jax.paths import make_folder, remove_tree, write_whole
 from sophia_jax.types import InputError
 
 __all__ = [
@@ -45,10 +44,10 @@ def open_run_folder(
       InputError: as `check_run_folder`.
     """
     check_run_folder(folder, settings, resume=resume, force=force)
-    if force and folder.exists():
-        shutil.rmtree(folder)
+    if force:
+        remove_tree(folder)
     if not (folder / SETTINGS).exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_json(folder / SETTINGS, _as_json(settings))
 
 
@@ -90,9 +89,7 @@ def _as_json(settings: dict[str, Any]) -> dict[str, Any]:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file that appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(temporary, path)
+    write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_skipped(folder: Path, lines: Sequence[str]) -> None:
@@ -100,9 +97,7 @@ def write_skipped(folder: Path, lines: Sequence[str]) -> None:
     path = folder / "skipped.txt"
     path.unlink(missing_ok=True)
     if lines:
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        os.replace(temporary, path)
+        write_whole(path, "".join(f"{line}\n" for line in lines))
 
 
 def count_reasons(lines: Sequence[str]) -> dict[str, int]:

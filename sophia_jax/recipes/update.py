@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -12,11 +11,15 @@ from pathlib import Path
 from sophia_jax.data.good_rows import ItemFile
 from sophia_jax.data.packing import Example
 from sophia_jax.data.prompts import Prompts, encode_target
+from sophia_jax.models.adapter_folder import save_adapters
+from sophia_jax.models.adapters import merge_adapters
 from sophia_jax.models.folder import save_model
 from sophia_jax.models.model import Model
+from sophia_jax.paths import is_whole, remove_tree
 from sophia_jax.recipes.collection import Collection, read_collection
 from sophia_jax.recipes.lessons import Lessons, mix_lessons, read_lessons
-from sophia_jax.recipes.phases import MixPart, UpdateConfig
+from sophia_jax.recipes.meshes import moved_to_learn
+from sophia_jax.recipes.phases import MixPart, UpdateConfig, with_what_learns
 from sophia_jax.recipes.questions import (
     digest,
     keep_fitting,
@@ -52,8 +55,9 @@ def update(
 ) -> dict:
     """Learn from what a collection kept, and from what is mixed in.
 
-    Leaves `model/`, checkpoints and metrics in `training/sophia/`, and what came of it
-    under `update` in the collection's `summary.json`.
+    Leaves `model/`, where adapters learn `adapters/` too, checkpoints and metrics in
+    `training/sophia/`, and what came of it under `update` in the collection's
+    `summary.json`.
 
     Args:
       run: folder of the collection.
@@ -77,15 +81,27 @@ def update(
     collection = read_collection(run)
     policy = policy or collection.policy
     settings = asdict(config) | {"policy": policy}
-    phase, target = run / "training" / "sophia", run / "model"
+    del settings["roles"]  # where it runs is no matter of results
+    phase, target, adapters = (
+        run / "training" / "sophia",
+        run / "model",
+        run / "adapters",
+    )
     if not (resume and config.mix):  # else once it is known what is mixed in
         check_run_folder(phase, settings, resume=resume, force=force)
-    if target.exists() and not (phase.exists() or force):
-        raise InputError(f"{target}: expected no model of another update, got one")
+    for left in (target, adapters):
+        if is_whole(left) and not (phase.exists() or force):
+            raise InputError(f"{left}: expected none of another update, got one")
     kept = [row for row in collection.selection if row["kept"]]
     if not kept:
         raise InputError(_nothing_kept(run, collection.selection))
-    model = load_vision_model(policy, track=track)
+    model = load_vision_model(
+        policy,
+        config.roles.policy,
+        learns_on=config.partition,
+        dtype=config.dtype,
+        track=track,
+    )
     fitting = _without_long(model, collection, kept, skip_bad_rows=skip_bad_rows)
     reading = {"skip_bad_rows": skip_bad_rows, "track": track, "say": say}
     lessons = {
@@ -96,23 +112,37 @@ def update(
         settings |= {"mixed_in": [digest(each.items) for each in lessons.values()]}
     open_run_folder(phase, settings, resume=resume, force=force)
     if force:
-        shutil.rmtree(target, ignore_errors=True)
+        for left in (target, adapters):
+            remove_tree(left)
     write_skipped(phase, fitting.skipped + _skipped(lessons))
     with stopwatch(run, "update"):
         trajectories = _examples(model, fitting.items, kept, collection.prompts)
         training, examples = _what_is_learnt(model, trajectories, lessons, config)
-        if not target.exists():
+        if not is_whole(target):
             beside = sum(len(each.items) for each in lessons.values())
             mixed = f" and {beside} rows beside them" if beside else ""
             say(
                 f"update     {len(trajectories)} trajectories{mixed}, "
                 f"{_sizes(training)}"
             )
-            save_model(
-                update_policy(model, examples, training, phase, track=track), target
+            encodes = any(
+                item.images for each in lessons.values() for item in each.items
             )
+            model = moved_to_learn(model, config.partition, still_encodes=encodes)
+            model = with_what_learns(model, config)
+            model = update_policy(model, examples, training, phase, track=track)
+            _save(model, target, adapters, base=policy)
     summary = _update_summary(training, len(trajectories), fitting.skipped)
     return _add_to_summary(run, summary | _mix_summary(config, lessons))
+
+
+def _save(model: Model, target: Path, adapters: Path, *, base: str) -> None:
+    """The model, last of all: where it is, the update is done."""
+    if model.lora is not None:
+        remove_tree(adapters)  # of a run that was killed here
+        save_adapters(model, adapters, base=base)
+        model = merge_adapters(model, donate=True)
+    save_model(model, target)
 
 
 def _nothing_kept(run: Path, selection: Sequence[dict]) -> str:

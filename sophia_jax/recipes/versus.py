@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sophia_jax.evaluation.predictions import read_predictions
 from sophia_jax.evaluation.versus import VERSUS_COLUMNS, versus
+from sophia_jax.paths import resolved
 from sophia_jax.recipes.run_folder import (
     SETTINGS,
     check_run_folder,
@@ -46,8 +47,8 @@ def compare_evaluations(
       InputError: a folder holds no evaluation, or as `versus`.
     """
     settings = {
-        "first": str(first.resolve()),
-        "second": str(second.resolve()),
+        "first": str(resolved(first)),
+        "second": str(resolved(second)),
         "common": common,
         "seed": seed,
     }

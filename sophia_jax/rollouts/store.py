@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sophia_jax.paths import as_path, make_folder, open_for_library, write_durably
 from sophia_jax.types import InputError
 
 __all__ = [
@@ -158,14 +158,10 @@ class ShardedTable:
             compression="zstd",
             write_page_checksum=True,
         )
-        # The dot keeps readers of the folder from taking a leftover for a shard.
-        partial = path.with_name(f".{path.name}.tmp")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _write_durably(partial, path, content.getvalue())
+            make_folder(self.folder)
+            write_durably(path, content.getvalue())
         except OSError as error:
-            with contextlib.suppress(OSError):
-                partial.unlink()
             reason = error.strerror or error
             raise InputError(f"{path}: expected to write it, got {reason}") from error
 
@@ -220,7 +216,7 @@ def open_table(folder: str | Path) -> ShardedTable:
     Raises:
       InputError: there is no shard, shards of several totals, or a damaged one.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     totals = sorted(_totals(folder))
     if len(totals) != 1:
         found = f"totals {totals}" if totals else "none"
@@ -268,21 +264,15 @@ def _to_column(values: list[Any], field: pa.Field) -> pa.Array:
     return column
 
 
-def _write_durably(partial: Path, path: Path, content: pa.Buffer) -> None:
-    """Give the path all of its content, on the disk, or nothing."""
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-
-
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     """The shard's file; what is wrong with it becomes one line with its name."""
     # ParquetFile, since read_table takes folders named `seed=1` for columns.
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with (
+            open_for_library(path) as readable,
+            pq.ParquetFile(readable, page_checksum_verification=True) as file,
+        ):
             yield file
     except FileNotFoundError:
         raise InputError(f"{path}: expected a written shard, got no file") from None

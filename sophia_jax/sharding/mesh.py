@@ -12,7 +12,7 @@ from jax.sharding import AxisType, Mesh
 
 from sophia_jax.types import InputError
 
-__all__ = ["MESH_AXES", "make_mesh"]
+__all__ = ["MESH_AXES", "make_lane_mesh", "make_mesh"]
 
 MESH_AXES = ("data", "fsdp", "tensor", "context")
 
@@ -62,6 +62,34 @@ def make_mesh(
     else:
         grid = np.array(devices).reshape(shape)
     return Mesh(grid, MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES))
+
+
+def make_lane_mesh(*, tensor: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """Groups of devices along `tensor`, each within one process; `data` counts them.
+
+    Args:
+      tensor: devices of a group.
+      devices: all of JAX's by default.
+
+    Raises:
+      InputError: the devices of a process are no multiple of `tensor`.
+    """
+    devices = list(jax.devices() if devices is None else devices)
+    of_process: dict[int, list[jax.Device]] = {}
+    for device in devices:
+        of_process.setdefault(device.process_index, []).append(device)
+    if any(len(mine) % tensor for mine in of_process.values()):
+        raise InputError(
+            f"tensor: expected a divisor of the {len(devices) // len(of_process)} "
+            f"devices of a process, got {tensor}"
+        )
+    grid = [
+        make_mesh(data=-1, tensor=tensor, devices=mine).devices
+        for mine in of_process.values()
+    ]
+    return Mesh(
+        np.concatenate(grid), MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES)
+    )
 
 
 def _sizes(sizes: tuple[int, ...], num_devices: int) -> tuple[int, ...]:

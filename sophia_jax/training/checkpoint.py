@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from sophia_jax.paths import resolved
 from sophia_jax.training.step import TrainState
 from sophia_jax.types import InputError
 
@@ -28,7 +29,7 @@ class Checkpoints:
     def __init__(self, folder: Path, *, max_to_keep: int = 1):
         self._folder = folder
         self._manager = ocp.CheckpointManager(
-            folder.absolute(),
+            resolved(folder),
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=max_to_keep, cleanup_tmp_directories=True
             ),

@@ -14,10 +14,11 @@ from typing import Any
 import grain.python as grain
 import jax
 
-from sophia_jax.config import OptimizerConfig
+from sophia_jax.config import OptimizerConfig, Remat
 from sophia_jax.data.packing import Example, PackedBatch, pack_examples, pack_parts
 from sophia_jax.data.pipeline import read_batches
 from sophia_jax.models.model import Model
+from sophia_jax.models.remat import check_remat
 from sophia_jax.training.checkpoint import Checkpoints
 from sophia_jax.training.metrics import MetricsWriter
 from sophia_jax.training.optimizer import learning_rate, make_optimizer
@@ -40,7 +41,9 @@ class TrainingConfig:
       trainable: parts that learn; the paper's best setting is the decoder alone.
       seed: of the order of the examples.
       checkpoint_every: updates between checkpoints.
-      remat: recompute activations in the backward pass, to save memory.
+      remat: which activations the backward pass forms again, to save memory: "none",
+        all within a layer ("block"), or all but its projections and attention
+        ("projections"), which takes less time and more memory.
     """
 
     optimizer: OptimizerConfig
@@ -50,12 +53,13 @@ class TrainingConfig:
     trainable: tuple[str, ...] = ("decoder",)
     seed: int = 0
     checkpoint_every: int = 100
-    remat: bool = False
+    remat: Remat = "none"
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "row_length", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected > 0, got {getattr(self, name)}")
+        check_remat(self.remat)
         if not 0 < self.micro_batches <= self.batch_size:
             raise ValueError(
                 f"micro_batches: expected between 1 and batch_size={self.batch_size}, "

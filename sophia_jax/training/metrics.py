@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+
+from sophia_jax.paths import is_remote, upload
 
 __all__ = ["MetricsWriter", "read_metrics"]
 
 
+LINES = "metrics.jsonl"
+
+
 class MetricsWriter:
     """Appends metrics to `folder/metrics.jsonl` and to TensorBoard event files.
+
+    To a bucket nothing can be appended: there both are kept on the disk, and sent whole
+    by `flush` and `close`.
 
     Args:
       folder: made if it does not exist.
@@ -22,8 +31,15 @@ class MetricsWriter:
     def __init__(self, folder: Path, *, first_step: int = 0):
         from tensorboardX import SummaryWriter
 
+        self._bucket, self._temporary = None, None
+        if is_remote(folder):
+            self._temporary = tempfile.TemporaryDirectory()
+            self._bucket, folder = folder, Path(self._temporary.name)
+            before = self._bucket / LINES
+            if before.exists():
+                (folder / LINES).write_bytes(before.read_bytes())
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "metrics.jsonl"
+        path = folder / LINES
         path.touch()
         os.truncate(path, _end_of_steps_before(path, first_step))
         self._lines = path.open("a")
@@ -36,13 +52,23 @@ class MetricsWriter:
             self._events.add_scalar(name, value, step)
 
     def flush(self) -> None:
-        """Put what was written on the disk."""
+        """Put what was written on the disk, or into the bucket."""
         self._lines.flush()
         self._events.flush()
+        self._send()
 
     def close(self) -> None:
         self._lines.close()
         self._events.close()
+        try:
+            self._send()
+        finally:
+            if self._temporary is not None:
+                self._temporary.cleanup()
+
+    def _send(self) -> None:
+        if self._bucket is not None:
+            upload(Path(self._temporary.name), self._bucket)
 
 
 def read_metrics(path: Path) -> list[dict]:

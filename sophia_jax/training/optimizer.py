@@ -1,4 +1,4 @@
-"""AdamW with the paper's schedule, and Muon for models that start from nothing."""
+"""AdamW with the paper's schedule, Adafactor, and Muon for models from nothing."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import jax
 import optax
 
 from sophia_jax.config import OptimizerConfig
+from sophia_jax.training.master import with_master
+from sophia_jax.training.small_state import scale_by_small_adam
 
-__all__ = ["adamw", "learning_rate", "make_optimizer", "muon"]
+__all__ = ["adafactor", "adamw", "learning_rate", "make_optimizer", "muon"]
 
 ADAMW_RMS = 0.2  # the root mean square of AdamW's updates, in learning rates
 
@@ -29,22 +31,61 @@ def learning_rate(config: OptimizerConfig) -> optax.Schedule:
 
 
 def adamw(config: OptimizerConfig) -> optax.GradientTransformation:
-    """AdamW on gradients clipped by their global norm; only matrices decay."""
-    optimizer = optax.adamw(
-        learning_rate(config),
-        b1=config.beta1,
-        b2=config.beta2,
-        weight_decay=config.weight_decay,
-        mask=decays,
+    """AdamW on gradients clipped by their global norm; only matrices decay.
+
+    Its moments are float32, or in eight bits as of `scale_by_small_adam`.
+    """
+    if config.state == "int8":
+        direction = scale_by_small_adam(beta1=config.beta1, beta2=config.beta2)
+    else:
+        direction = optax.scale_by_adam(b1=config.beta1, b2=config.beta2)
+    return _clipped(config, _decoupled(config, direction))
+
+
+def adafactor(config: OptimizerConfig) -> optax.GradientTransformation:
+    """Adafactor without momentum, with the clipping, decay and rates of AdamW.
+
+        V ≈ R C / mean R,   W <- W - η (clip(G / √V) + λ W)
+
+    with R and C the means of G² over the columns and rows of a matrix: they are all of
+    the state. Only the direction is Adafactor's: rates are absolute, since relative
+    ones would need another scale, and a decay that knows no rate, which is optax's,
+    would take λ of each weight away in every update.
+
+    Args:
+      config: of `num_steps`, the schedule, λ and the norm; betas are not used.
+
+    Reference:
+      Shazeer and Stern, 2018, https://arxiv.org/abs/1804.04235, algorithms 4 and 5.
+    """
+    direction = optax.chain(optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0))
+    return _clipped(config, _decoupled(config, direction))
+
+
+def _decoupled(
+    config: OptimizerConfig, direction: optax.GradientTransformation
+) -> optax.GradientTransformation:
+    """W <- W - η (direction + λ W), the decay of matrices alone."""
+    return optax.chain(
+        direction,
+        optax.add_decayed_weights(config.weight_decay, decays),
+        optax.scale_by_learning_rate(learning_rate(config)),
     )
+
+
+def _clipped(
+    config: OptimizerConfig, optimizer: optax.GradientTransformation
+) -> optax.GradientTransformation:
     if config.clip_norm is None:
         return optimizer
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """The optimizer that the configuration names."""
-    return {"adamw": adamw, "muon": muon}[config.algorithm](config)
+    """The optimizer that the configuration names, on master copies if it says so."""
+    algorithms = {"adamw": adamw, "muon": muon, "adafactor": adafactor}
+    optimizer = algorithms[config.algorithm](config)
+    return with_master(optimizer) if config.master else optimizer
 
 
 def muon(config: OptimizerConfig) -> optax.GradientTransformation:
@@ -88,9 +129,9 @@ def layer_kernels(params: dict) -> dict:
 
 
 def decays(params: dict) -> dict:
-    """True for kernels and embeddings; norms, biases and scales do not decay."""
+    """True for kernels, embeddings and adapters; not for norms, biases and scales."""
 
     def is_matrix(path: tuple, _: jax.Array) -> bool:
-        return path[-1].key in ("kernel", "embedding")
+        return path[-1].key in ("kernel", "embedding", "a", "b")
 
     return jax.tree_util.tree_map_with_path(is_matrix, params)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from sophia_jax.config import Remat
 from sophia_jax.data.packing import PackedBatch
 from sophia_jax.losses import chunked_token_log_probs, sophia_loss
 from sophia_jax.models.internvl import InternVL
@@ -20,9 +21,18 @@ from sophia_jax.models.model import Model
 from sophia_jax.sharding import Partition
 from sophia_jax.sharding.rules import constrain
 from sophia_jax.training.layout import optimizer_shardings
+from sophia_jax.training.master import apply_updates, kept_weights
 from sophia_jax.types import Array, Float
 
-__all__ = ["LossFn", "TrainState", "init_state", "policy_log_probs", "train_step"]
+__all__ = [
+    "LossFn",
+    "TrainState",
+    "init_state",
+    "lower_train_step",
+    "policy_log_probs",
+    "train_step",
+    "update_learning",
+]
 
 # (policy_log_probs[sequence target], mask[sequence target], reward[sequence])
 LossFn = Callable[[Array, Array, Array], Array]
@@ -43,7 +53,7 @@ class TrainState:
     """What an update changes, and (static, not part of the pytree) how.
 
     Attributes:
-      params: all weights; the frozen ones ride along untouched.
+      params: all weights; the frozen ones are the model's own, in its dtype.
       opt_state: of the trainable weights.
       step: Int32[], updates made so far.
       graphdef: of the model.
@@ -51,7 +61,7 @@ class TrainState:
       optimizer: of `opt_state`.
       loss_fn: per-sequence loss of (log-probabilities, mask, reward).
       trainable: the top-level parts of `params` that learn.
-      remat: recompute each layer's activations in the backward pass.
+      remat: which activations of a layer the backward pass forms again.
     """
 
     params: dict
@@ -62,7 +72,7 @@ class TrainState:
     optimizer: optax.GradientTransformation
     loss_fn: LossFn
     trainable: tuple[str, ...]
-    remat: bool
+    remat: Remat
 
 
 def init_state(
@@ -71,18 +81,18 @@ def init_state(
     *,
     loss_fn: LossFn = sophia_loss,
     trainable: Sequence[str] = ("decoder",),
-    remat: bool = False,
+    remat: Remat = "none",
 ) -> TrainState:
     """A state before its first update.
 
-    The weights are copied, since an update donates its state.
+    What learns is copied, since an update donates it; what is frozen is not.
 
     Args:
       model: where to start.
       optimizer: any optax transformation.
       loss_fn: per-sequence loss of (log-probabilities, mask, reward).
-      trainable: parts that learn: of `decoder`, `vision` and `projector`.
-      remat: recompute each layer's activations in the backward pass.
+      trainable: parts that learn: of `decoder`, `vision`, `projector` and `adapters`.
+      remat: which activations of a layer the backward pass forms again.
 
     Raises:
       ValueError: the model has no such part.
@@ -92,15 +102,15 @@ def init_state(
             f"trainable: expected parts of {sorted(model.params)}, "
             f"got {sorted(unknown)}"
         )
-    params = jax.tree.map(functools.partial(jnp.array, copy=True), model.params)
-    learnt = {part: params[part] for part in trainable}
+    copy = functools.partial(jnp.array, copy=True)
+    learnt = {part: jax.tree.map(copy, model.params[part]) for part in trainable}
     opt_state, step = optimizer.init(learnt), jnp.zeros((), jnp.int32)
     if model.partition is not None:
         places = optimizer_shardings(opt_state, learnt, model.partition)
         opt_state = jax.device_put(opt_state, places)
         step = jax.device_put(step, model.partition.sharding())
     return TrainState(
-        params=params,
+        params=model.params | learnt,
         opt_state=opt_state,
         step=step,
         graphdef=model.graphdef,
@@ -113,7 +123,7 @@ def init_state(
 
 
 def policy_log_probs(
-    graphdef: nnx.GraphDef, params: dict, batch: PackedBatch, *, remat: bool = False
+    graphdef: nnx.GraphDef, params: dict, batch: PackedBatch, *, remat: Remat = "none"
 ) -> Float[Array, "sequence target"]:
     """log π(y_l | y_<l, x, v) of every target token, in nats; 0 on padding.
 
@@ -122,7 +132,7 @@ def policy_log_probs(
     model = nnx.merge(graphdef, params)
     features = batch.images
     if features is not None and features.ndim == 4:
-        features = model.encode_images(features)
+        features = model.encode_images(features, remat=remat)
     num_shards = len(batch.learnt)
     embeds = model.embed(
         batch.token_ids, features, batch.image_index, num_shards=num_shards
@@ -187,7 +197,6 @@ def _tokens_per_chunk(model: InternVL) -> int:
     return max(1, min(MOST_TOKENS, MOST_LOGITS * ways // rows))
 
 
-@functools.partial(jax.jit, donate_argnums=0)
 def train_step(
     state: TrainState, batch: PackedBatch
 ) -> tuple[TrainState, dict[str, Array]]:
@@ -199,7 +208,7 @@ def train_step(
     float32: activations are held for one part, and the update is that of all.
 
     Args:
-      state: donated: it cannot be used again.
+      state: cannot be used again: all but its frozen weights is donated.
       batch: of `pack_examples`, or of `pack_parts`.
 
     Returns:
@@ -207,11 +216,37 @@ def train_step(
       of a target token (nats), the gradient's norm, the number of target tokens, and
       the share of the rows' tokens that are no padding.
     """
+    learning, frozen = _parted(state)
+    learning, metrics = update_learning(learning, frozen, batch)
+    return dataclasses.replace(learning, params=frozen | learning.params), metrics
+
+
+def lower_train_step(state: TrainState, batch: PackedBatch) -> jax.stages.Lowered:
+    """The program of `train_step`, for who wants to know what it needs.
+
+    Args:
+      state, batch: arrays, or their shapes alone.
+    """
+    return update_learning.lower(*_parted(state), batch)
+
+
+def _parted(state: TrainState) -> tuple[TrainState, dict]:
+    """The state of what learns, and the frozen weights."""
+    learnt = {part: state.params[part] for part in state.trainable}
+    frozen = {part: state.params[part] for part in state.params.keys() - learnt.keys()}
+    return dataclasses.replace(state, params=learnt), frozen
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def update_learning(
+    state: TrainState, frozen: dict, batch: PackedBatch
+) -> tuple[TrainState, dict[str, Array]]:
+    """`train_step`, on what learns; its weights, and nothing frozen, come back."""
     parts = batch
     if batch.token_ids.ndim == 2:
         parts = jax.tree.map(lambda array: array[None], batch)
-    learnt = {part: state.params[part] for part in state.trainable}
-    gradient, (loss, log_prob) = _sum_over_parts(state, learnt, parts)
+    learnt = state.params
+    gradient, (loss, log_prob) = _sum_over_parts(state, frozen, parts)
     updates, opt_state = state.optimizer.update(gradient, state.opt_state, learnt)
     metrics = {
         "loss": loss,
@@ -222,7 +257,7 @@ def train_step(
     }
     state = dataclasses.replace(
         state,
-        params=state.params | optax.apply_updates(learnt, updates),
+        params=apply_updates(learnt, updates, opt_state),
         opt_state=opt_state,
         step=state.step + 1,
     )
@@ -230,25 +265,24 @@ def train_step(
 
 
 def _laid_out(state: TrainState) -> TrainState:
-    """The new state lies where the old one did."""
+    """The new state of what learns lies where the old one did."""
     if state.partition is None:
         return state
     places = with_paths(
         lambda path, leaf: placed_by(state.partition)(path, leaf.shape), state.params
     )
-    learnt = {part: state.params[part] for part in state.trainable}
     return dataclasses.replace(
         state,
         params=jax.lax.with_sharding_constraint(state.params, places),
         opt_state=jax.lax.with_sharding_constraint(
             state.opt_state,
-            optimizer_shardings(state.opt_state, learnt, state.partition),
+            optimizer_shardings(state.opt_state, state.params, state.partition),
         ),
     )
 
 
 def _sum_over_parts(
-    state: TrainState, learnt: dict, parts: PackedBatch
+    state: TrainState, frozen: dict, parts: PackedBatch
 ) -> tuple[dict, tuple[Array, Array]]:
     """The gradient, the mean loss and the mean log-probability of the whole update."""
     num_sequences = jnp.sum(jnp.any(parts.target_mask, axis=-1))
@@ -256,13 +290,13 @@ def _sum_over_parts(
 
     def share(learnt: dict, part: PackedBatch) -> tuple[Array, tuple[Array, Array]]:
         log_probs = policy_log_probs(
-            state.graphdef, state.params | learnt, part, remat=state.remat
+            state.graphdef, frozen | learnt, part, remat=state.remat
         )
         losses = state.loss_fn(log_probs, part.target_mask, part.reward)
         loss = jnp.sum(losses) / num_sequences
         return loss, (loss, jnp.sum(log_probs, where=part.target_mask) / num_tokens)
 
-    gradient_of = jax.grad(share, has_aux=True)
+    learnt, gradient_of = state.params, jax.grad(share, has_aux=True)
 
     def add(total: tuple, part: PackedBatch) -> tuple[tuple, None]:
         return jax.tree.map(jnp.add, total, gradient_of(learnt, part)), None
@@ -272,5 +306,6 @@ def _sum_over_parts(
 
     start = jax.tree.map(zeros, learnt), (jnp.zeros(()), jnp.zeros(()))
     (gradient, means), _ = jax.lax.scan(add, start, parts)
-    gradient = jax.tree.map(lambda g, w: g.astype(w.dtype), gradient, learnt)
+    kept = kept_weights(learnt, state.opt_state)
+    gradient = jax.tree.map(lambda g, w: g.astype(w.dtype), gradient, kept)
     return gradient, means

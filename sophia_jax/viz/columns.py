@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sophia_jax.paths import open_for_library
 from sophia_jax.rollouts.store import open_table
 from sophia_jax.types import InputError
 
@@ -67,7 +68,7 @@ def read_columns(path: Path, schema: pa.Schema) -> pa.Table:
     """
     try:
         # ParquetFile, since read_table takes folders named `seed=1` for columns.
-        with pq.ParquetFile(path) as file:
+        with open_for_library(path) as readable, pq.ParquetFile(readable) as file:
             missing = set(schema.names) - set(file.schema_arrow.names)
             if missing:
                 raise ValueError(f"no column {', '.join(sorted(missing))}")

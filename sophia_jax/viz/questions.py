@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sophia_jax.data.sources import read_source
+from sophia_jax.paths import as_path
 from sophia_jax.types import Item
 from sophia_jax.viz.pictures import Picture, embed_picture
 
@@ -43,7 +44,7 @@ def find_picture(run_folder: Path, path: str) -> Picture | None:
       The picture; None where there is none.
     """
     held_out = run_folder / "data" / "held_out"
-    places = [Path(path), run_folder / path, held_out / path]
+    places = [as_path(path), run_folder / path, held_out / path]
     places.append(held_out / "images" / Path(path).name)
     for place in places:
         picture = embed_picture(place)
@@ -57,7 +58,7 @@ def _sources(run_folder: Path, data: str | None) -> Iterator[str | Path]:
     train = run_folder / "data" / "train"
     if (train / "items.jsonl").is_file():
         yield train
-    for source in (Path(data), run_folder / data) if data else ():
+    for source in (as_path(data), run_folder / data) if data else ():
         if source.exists() or "*" in source.name:
             yield source
     if data and data.startswith("tfds:"):

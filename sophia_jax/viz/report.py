@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from sophia_jax.paths import as_path, resolved, write_whole
 from sophia_jax.training.metrics import read_metrics
 from sophia_jax.types import InputError
 from sophia_jax.viz.answers import AnswerCard, make_answer_cards
@@ -94,18 +94,14 @@ def write_report(run_folder: str | Path) -> Path:
       InputError: there is no such folder, a file in it is damaged or cannot be written,
         or the extra `viz` is not installed.
     """
-    run_folder = Path(run_folder)
+    run_folder = as_path(run_folder)
     if not run_folder.is_dir():
         raise InputError(f"{run_folder}: expected a run folder, got none")
     page = load_template("report.html.jinja").render(report=_gather(run_folder)) + "\n"
     path = run_folder / "report.html"
-    partial = run_folder / ".report.html.tmp"
     try:
-        partial.write_text(page, encoding="utf-8", newline="\n")
-        os.replace(partial, path)
+        write_whole(path, page)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
         reason = error.strerror or error
         raise InputError(f"{path}: expected to write it, got {reason}") from error
     return path
@@ -129,7 +125,7 @@ def _gather(run_folder: Path) -> Report:
     num_reasonings = round((counts.reasonings or 0) / (counts.captions or 1))
     chosen = choose_questions(selection, items, NUM_EXAMPLES)
     return Report(
-        name=run_folder.resolve().name,
+        name=resolved(run_folder).name,
         summary=summary,
         counts=counts,
         threshold=threshold,

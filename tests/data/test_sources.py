@@ -232,3 +232,55 @@ def test_a_source_is_found_from_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert resolve_source("items.jsonl") == str(tmp_path / "items.jsonl")
     assert resolve_source("tfds:mathvision/test") == "tfds:mathvision/test"
+
+
+@pytest.mark.parametrize(
+    "form", ["jsonl", "parquet", "folder", "pattern", "arrow", "tsv"]
+)
+def test_every_form_is_read_from_a_bucket(form, expected, forms, rows, buckets, home):
+    bucket = buckets.root / "bucket"
+    if form in ("folder", "pattern"):
+        for part in range(2):
+            path = bucket / "set" / "data" / f"train-{part:05}-of-00002.parquet"
+            forms.parquet(path, rows[5 * part :][:5])
+        source = "gs://bucket/set" + ("/data/train*.parquet" * (form == "pattern"))
+    else:
+        suffix = {"parquet": ".parquet", "tsv": ".tsv"}.get(form, "")
+        getattr(forms, form)(bucket / f"all{suffix}", rows)
+        source = f"gs://bucket/all{suffix}"
+    assert resolve_source(source) == source
+    read = read_source(source)
+    assert read.skipped == ()
+    if form == "jsonl":
+        assert read.items[0].images[0].startswith("gs://bucket/all/images/")
+        on_disk = [
+            dataclasses.replace(item, images=tuple(map(buckets.place, item.images)))
+            for item in read.items
+        ]
+        assert without_paths(on_disk) == without_paths(expected)
+    else:
+        assert without_paths(read.items) == without_paths(expected)
+
+
+def test_a_source_that_is_not_in_a_bucket_is_named(buckets):
+    for name in ("items.jsonl", "all.parquet", "all.tsv", "nothing"):
+        with pytest.raises(InputError, match=f"gs://bucket/{name}: expected"):
+            read_source(f"gs://bucket/{name}")
+
+
+def test_rows_on_the_disk_may_name_pictures_in_a_bucket(buckets, tmp_path):
+    Image.new("RGB", (28, 28), "red").save(buckets.root / "bucket" / "red.png")
+    row = {"id": "q", "question": "Which colour?", "answer": "red"}
+    path = tmp_path / "items.jsonl"
+    path.write_text(json.dumps(row | {"image": "gs://bucket/red.png"}))
+    assert read_source(path).items[0].images == ("gs://bucket/red.png",)
+    path.write_text(json.dumps(row | {"image": "gs://bucket/blue.png"}))
+    with pytest.raises(
+        InputError, match="readable picture, got 'gs://bucket/blue.png'"
+    ):
+        read_source(path)
+
+
+def test_tfds_is_read_from_the_disk_alone(monkeypatch):
+    with pytest.raises(InputError, match="TFDS_DATA_DIR on the disk"):
+        tfds_items.open_tfds("tfds:mathvision/test", data_dir="gs://bucket/tfds")

@@ -198,25 +198,6 @@ def test_a_prompt_read_in_pieces_fills_the_same_pages(decoder):
         np.testing.assert_allclose(ours, other, atol=1e-5)
 
 
-def test_rematerialisation_changes_no_gradient(decoder):
-    positions = jnp.arange(6)[None]
-    graphdef, params = nnx.split(decoder)
-
-    def loss(params, embeds, remat):
-        hidden = nnx.merge(graphdef, params)(
-            embeds, positions, jnp.ones_like(positions), remat=remat
-        )
-        return jnp.sum(jnp.sin(hidden))
-
-    gradient = jax.jit(jax.grad(loss, argnums=(0, 1)), static_argnums=2)
-    plain, again = (gradient(params, embeds_of(6, 1, 6), remat) for remat in (0, 1))
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
-        plain,
-        again,
-    )
-
-
 def heads_of(seed, token, heads):
     shape = (2, token, heads, TEXT.head_dim)
     return jax.random.normal(jax.random.key(seed), shape)

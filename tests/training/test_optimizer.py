@@ -1,4 +1,4 @@
-"""AdamW and Muon, their schedule, and what each does to which weights."""
+"""AdamW, Adafactor and Muon, their schedule, and what each does to which weights."""
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,7 @@ import pytest
 
 from sophia_jax.config import OptimizerConfig
 from sophia_jax.training.optimizer import (
+    adafactor,
     adamw,
     decays,
     layer_kernels,
@@ -188,7 +189,8 @@ def test_beside_muon_the_rest_moves_like_adam_and_does_not_decay():
 
 def test_a_configuration_names_its_optimizer():
     gradient = jax.tree.map(lambda value: jnp.full_like(value, 0.3), PARAMS)
-    for name, made in (("adamw", adamw), ("muon", muon)):
+    made_by = {"adamw": adamw, "muon": muon, "adafactor": adafactor}
+    for name, made in made_by.items():
         settings = config(algorithm=name)
         expected, chosen = made(settings), make_optimizer(settings)
         updates = [
@@ -196,5 +198,42 @@ def test_a_configuration_names_its_optimizer():
             for optimizer in (expected, chosen)
         ]
         jax.tree.map(np.testing.assert_array_equal, *updates)
-    with pytest.raises(ValueError, match="algorithm: expected adamw or muon, got sgd"):
+    with pytest.raises(
+        ValueError, match="algorithm: expected adamw, muon or adafactor"
+    ):
         config(algorithm="sgd")
+    for algorithm in ("muon", "adafactor"):
+        with pytest.raises(ValueError, match=f"int8 of adamw, got int8 of {algorithm}"):
+            config(algorithm=algorithm, state="int8")
+
+
+def test_adafactor_keeps_a_row_and_a_column_of_each_matrix():
+    params = {"layers": {"up": {"kernel": jnp.ones((2, 128, 192))}}}
+    state = adafactor(config(clip_norm=None)).init(params)
+    # A mean for each input and each output of the two layers; beside a placeholder of
+    # one number and the counts of the update and of the schedule.
+    assert sum(leaf.size for leaf in jax.tree.leaves(state)) == 2 * (128 + 192) + 1 + 2
+
+
+def test_adafactor_moves_and_decays_as_adamw_does():
+    # In the first update √V is |g|; every entry moves by the rate along the sign.
+    settings = {"learning_rate": 0.1, "weight_decay": 0.0}
+    _, [first] = update(adafactor(config(**settings)), -0.02)
+    for added in jax.tree.leaves(first):
+        assert added == pytest.approx(0.1, rel=1e-3)
+    # Of a matrix of rank one, the factors are all there is to its squares.
+    rng = np.random.default_rng(0)
+    outer = np.outer(*rng.uniform(0.1, 1, (2, 128))).astype(np.float32)
+    params = {"kernel": jnp.zeros((128, 128))}
+    optimizer = adafactor(config(clip_norm=None, **settings))
+    added, _ = optimizer.update({"kernel": outer}, optimizer.init(params), params)
+    np.testing.assert_allclose(added["kernel"], -0.1, rtol=1e-3)
+    # A matrix loses 0.1 * 0.05 of itself, as with AdamW; optax's own decay is rateless.
+    decayed, _ = update(adafactor(config(learning_rate=0.1, weight_decay=0.05)), 0.0)
+    assert decayed["dense"]["kernel"] == pytest.approx(2 - 0.1 * 0.05 * 2)
+    assert decayed["dense"]["bias"] == 2
+
+
+def test_adapters_decay():
+    adapters = {"adapters": {"up": {"a": np.ones((1, 2, 3)), "b": np.ones((1, 3, 2))}}}
+    assert all(jax.tree.leaves(decays(adapters)))
