@@ -5,17 +5,25 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from sophia_jax.cli.meshes import AllMeshes, roles_of
+from sophia_jax.config import Algorithm, Remat, StateDtype
+
 if TYPE_CHECKING:
     from sophia_jax.cli.progress import Display
-    from sophia_jax.planning.collectives import MeshShape
     from sophia_jax.planning.plan import PlanReport
     from sophia_jax.planning.run_plan import RoundSizes, RunPlan
 
 __all__ = ["Plan"]
+
+DEFAULTS = {"policy": "internvl3-38b", "reasoner": "qwq-32b"}
+PLAIN = (
+    *("policy", "reasoner", "caption_slots", "reasoning_slots", "tiles", "max_length"),
+    *("batch_size", "rows", "remat", "algorithm", "optimizer_state"),
+)
 
 
 @dataclass(frozen=True)
@@ -53,42 +61,6 @@ class SizeOptions:
 
 
 @dataclass(frozen=True)
-class MeshOptions:
-    """Chips along each axis of the update's mesh; None for the run file's, or for a
-    default."""
-
-    data: int | None = None
-    """Copies of the weights; None for one in each slice."""
-    fsdp: int | None = None
-    """Chips that share weights and rows; None for those that are left."""
-    tensor: int | None = None
-    """Chips that share each matrix; None for 1."""
-    context: int | None = None
-    """Chips that share the tokens of a row; None for 4, or fewer where there are fewer
-    chips."""
-
-    @property
-    def given(self) -> bool:
-        return any(value is not None for value in vars(self).values())
-
-    def shape(self, chips: int, num_slices: int) -> MeshShape:
-        """A mesh of so many chips."""
-        from sophia_jax.planning.collectives import MeshShape
-        from sophia_jax.types import InputError
-
-        data, tensor = self.data or num_slices, self.tensor or 1
-        per_copy = chips // data
-        context = self.context or min(4, max(1, per_copy // tensor))
-        fsdp = self.fsdp or max(1, per_copy // (tensor * context))
-        shape = MeshShape(data=data, fsdp=fsdp, tensor=tensor, context=context)
-        if shape.chips != chips:
-            raise InputError(
-                f"mesh: expected axes that multiply to {chips} chips, got {shape}"
-            )
-        return shape
-
-
-@dataclass(frozen=True)
 class Plan:
     """Will a run fit on a slice, and how fast can it be? Every program of the run is
     compiled for the slice, on this machine, without it."""
@@ -107,8 +79,6 @@ class Plan:
     qwq-32b."""
     num_slices: int | None = None
     """Equal slices that the data-centre network joins; None for 1."""
-    lane: int | None = None
-    """Chips of a host that decode together, with a copy of each model; None for 4."""
     apart: bool = False
     """While one model collects, the other one's weights are not on the chips."""
     caption_slots: int | None = None
@@ -124,19 +94,21 @@ class Plan:
     rows: int | None = None
     """Rows of the longest sequence that a share of the mesh holds at a time; None for
     1."""
-    remat: Literal["none", "projections", "block"] | None = None
+    remat: Remat | None = None
     """What the backward pass forms again; None for block."""
-    optimizer: Literal["float32", "int8", "adafactor"] | None = None
-    """Kind of the optimizer's state; None for float32."""
+    algorithm: Algorithm | None = None
+    """Of the optimizer; None for adamw."""
+    optimizer_state: StateDtype | None = None
+    """Of AdamW's moments; None for float32."""
     lora_rank: int | None = None
-    """Of adapters that learn in the decoder's stead; None or 0 for none."""
+    """Of adapters that learn in the decoder's stead; None for all of the decoder."""
     once: bool = False
     """Compile each program once: no largest batches, and no advice."""
     json: Path | None = None
     """File for the result, as JSON; replaced if it exists."""
     html: Path | None = None
     """File for the result, as a page; replaced if it exists."""
-    mesh: Annotated[MeshOptions, tyro.conf.OmitArgPrefixes] = MeshOptions()
+    meshes: Annotated[AllMeshes, tyro.conf.OmitArgPrefixes] = AllMeshes()
     sizes: Annotated[SizeOptions, tyro.conf.OmitArgPrefixes] = SizeOptions()
 
     @property
@@ -173,27 +145,36 @@ class Plan:
         if name is None:
             raise InputError("slice: expected --slice or --config, got neither")
         target = parse_slice(name, self.num_slices)
-        given = {
-            key: getattr(self, key)
-            for key in RunPlan.__dataclass_fields__
-            if key not in ("slice", "mesh", "sizes") and getattr(self, key, None)
-        }
+        given = self._given(base) | {"slice": target.name}
+        with checked_options():
+            sizes = base.sizes if base else RoundSizes()
+            given["sizes"] = self.sizes.changed(sizes)
+            if base is not None:
+                return dataclasses.replace(base, **given)
+            return RunPlan(**DEFAULTS | given)
+
+    def _given(self, base: RunPlan | None) -> dict:
+        """The plan's fields that options say."""
+        from dataclasses import replace
+
+        from sophia_jax.config import LoraConfig
+        from sophia_jax.sharding import Roles
+
+        given = {name: getattr(self, name) for name in PLAIN}
+        given = {name: value for name, value in given.items() if value is not None}
         if self.reasoner == "none":
             given["reasoner"] = None
         if self.apart:
             given["shared"] = False
-        given["slice"] = f"{target.num_slices}*{target.topology_name}"
-        if not target.generation.is_tpu:
-            given["slice"] = target.accelerator_type
-        if base is None or self.mesh.given or target != base.target:
-            given["mesh"] = self.mesh.shape(target.chips, target.num_slices)
-        with checked_options():
-            given["sizes"] = self.sizes.changed(base.sizes if base else RoundSizes())
-            if base is not None:
-                return dataclasses.replace(base, **given)
-            models = {"policy": "internvl3-38b", "reasoner": "qwq-32b"}
-            lane = {"lane": min(4, target.chips_per_host)}
-            return RunPlan(**models | lane | given)
+        if self.lora_rank is not None:
+            given["lora"] = LoraConfig(rank=self.lora_rank)
+        asked = {name: mesh for name, mesh in vars(self.meshes).items() if mesh}
+        if asked:
+            roles = base.roles if base else Roles()
+            found = vars(roles_of(self.meshes))
+            named = {name.removesuffix("_mesh") for name in asked}
+            given["roles"] = replace(roles, **{name: found[name] for name in named})
+        return given
 
     def _base(self) -> RunPlan | None:
         from sophia_jax.planning.run_file import read_run_file

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from sophia_jax.planning.collectives import MeshShape
+from sophia_jax.config import LoraConfig
 from sophia_jax.planning.compiling import Compiled
 from sophia_jax.planning.run_plan import RunPlan
+from sophia_jax.sharding import MeshConfig
 
 __all__ = ["Change", "Tried", "changes"]
-
-LORA_RANK = 16
 
 
 @dataclass(frozen=True)
@@ -58,31 +56,38 @@ def changes(plan: RunPlan, role: str) -> Iterator[Change]:
     words: list[str] = []
     for what, fields in steps(plan):
         words.append(what)
-        plan = dataclasses.replace(plan, **fields)
+        plan = replace(plan, **fields)
         yield Change(", ".join(words), plan)
 
 
 def _update_steps(plan: RunPlan) -> Iterator[tuple[str, dict]]:
     if plan.remat != "block":
         yield "remat block", {"remat": "block"}
-    mesh = plan.mesh
-    copies = mesh.data // plan.target.num_slices
-    if copies > 1:
-        fields = {"data": plan.target.num_slices, "fsdp": mesh.fsdp * copies}
-        yield f"fsdp {fields['fsdp']}", {"mesh": MeshShape(**vars(mesh) | fields)}
+    slices, mesh = plan.target.num_slices, plan.mesh
+    fsdp = mesh.fsdp * mesh.data // slices
+    if fsdp > mesh.fsdp:
+        sizes = vars(mesh) | {"data": slices, "fsdp": fsdp}
+        update = MeshConfig(**sizes)
+        yield f"fsdp={fsdp}", {"roles": replace(plan.roles, update=update)}
     if plan.rows > 1:
         yield "1 row in each share at a time", {"rows": 1}
-    if plan.lora_rank == 0:
-        if plan.optimizer == "float32":
-            yield "an 8-bit optimizer state", {"optimizer": "int8"}
-        words = f"LoRA of rank {LORA_RANK}"
-        yield words, {"lora_rank": LORA_RANK, "optimizer": "float32"}
+    if plan.lora is not None:
+        return
+    if plan.algorithm == "adamw" and plan.optimizer_state != "int8":
+        yield "an 8-bit optimizer state", {"optimizer_state": "int8"}
+    lora = LoraConfig()
+    words = f"LoRA of rank {lora.rank}"
+    yield words, {"lora": lora, "optimizer_state": "float32"}
 
 
 def _lane_steps(plan: RunPlan) -> Iterator[tuple[str, dict]]:
     if plan.shared and plan.reasoner is not None:
         yield "the other model off the chips meanwhile", {"shared": False}
-    lane = plan.lane * 2
-    while plan.target.chips_per_host % lane == 0:
-        yield f"{lane} chips for each lane", {"lane": lane}
-        lane *= 2
+    tensor = 2
+    while plan.target.chips_per_host % tensor == 0:
+        roles = {
+            name: replace(getattr(plan.roles, name) or MeshConfig(), tensor=tensor)
+            for name in ("policy", "reasoner")
+        }
+        yield f"tensor={tensor} for each lane", {"roles": replace(plan.roles, **roles)}
+        tensor *= 2

@@ -8,7 +8,7 @@ of the shapes that the engine would give it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -25,13 +25,24 @@ from sophia_jax.generation.engine import CHUNK
 from sophia_jax.generation.images import _run_tower
 from sophia_jax.generation.layout import GATHERED, Layout, make_layout, page_bytes
 from sophia_jax.generation.readers import Part, chain_shape, make_chains, rows_of
-from sophia_jax.models.internvl import abstract_params, model_graph
+from sophia_jax.models.internvl import (
+    abstract_params,
+    model_graph,
+    tower_graph,
+)
 from sophia_jax.models.logical_axes import check_partition, param_shardings
-from sophia_jax.models.paged import Pages, Rows
+from sophia_jax.models.paged import Pages, Rows, cache_sharding
 from sophia_jax.planning.compiling import Program, shard_bytes
 from sophia_jax.sharding import DECODING, Partition, make_mesh
 
-__all__ = ["Lane", "decode_program", "encode_program", "prefill_program"]
+__all__ = [
+    "Lane",
+    "abstract_weights",
+    "decode_program",
+    "decoding_partition",
+    "encode_program",
+    "prefill_program",
+]
 
 PAGE, BUCKET = 64, 32  # tokens, as the engine's own
 PROMPTS_TOGETHER = 16  # pieces of prompts in the engine's largest program
@@ -61,21 +72,12 @@ class Lane:
 
     @functools.cached_property
     def partition(self) -> Partition:
-        mesh = make_mesh(tensor=len(self.devices), devices=self.devices)
-        partition = Partition(mesh, DECODING)
-        check_partition(self.config, partition)
-        return partition
+        return decoding_partition(self.config, self.devices, len(self.devices))
 
     @functools.cached_property
     def params(self) -> dict:
         """Weights in bfloat16, where the rules put them."""
-        return jax.tree.map(
-            lambda leaf, place: jax.ShapeDtypeStruct(
-                leaf.shape, jnp.bfloat16, sharding=place
-            ),
-            abstract_params(self.config),
-            param_shardings(self.config, self.partition),
-        )
+        return abstract_weights(self.config, self.partition)
 
     @property
     def layout(self) -> Layout:
@@ -109,23 +111,51 @@ class Lane:
             tree,
         )
 
-    def cache(self, make: object) -> object:
-        """The shapes of pages or rows, whose third axis is the heads'."""
-        return self.abstract(jax.eval_shape(make), None, None, "kv_heads")
+    def cache(self, make: Callable[[], object]) -> object:
+        """The shapes of pages or rows, which lie where their heads do."""
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(
+                leaf.shape,
+                leaf.dtype,
+                sharding=cache_sharding(self.partition, leaf.ndim),
+            ),
+            jax.eval_shape(make),
+        )
 
 
-def encode_program(lane: Lane, tiles: int) -> Program:
-    """Encode so many tiles at a time."""
-    size = lane.config.vision.image_size
-    channels = lane.config.vision.num_channels
-    shape = (tiles, size, size, channels)
-    pixels = lane.abstract(jax.ShapeDtypeStruct(shape, jnp.float32), "tile")
-    return Program(
-        lambda: _run_tower.lower(
-            model_graph(lane.config, lane.partition), lane.params, pixels
+def decoding_partition(
+    config: ModelConfig, devices: Sequence[jax.Device], tensor: int
+) -> Partition:
+    """Devices in lanes of `tensor` each, with the rules for decoding."""
+    mesh = make_mesh(data=-1, tensor=tensor, devices=devices)
+    partition = Partition(mesh, DECODING)
+    check_partition(config, partition)
+    return partition
+
+
+def abstract_weights(config: ModelConfig, partition: Partition) -> dict:
+    """The shapes of weights in bfloat16, and their places."""
+    return jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(
+            leaf.shape, jnp.bfloat16, sharding=place
         ),
-        {"weights": shard_bytes(lane.params), "inputs": shard_bytes(pixels)},
-        beside=shard_bytes(lane.params["decoder"]),
+        abstract_params(config),
+        param_shardings(config, partition),
+    )
+
+
+def encode_program(config: ModelConfig, partition: Partition, tiles: int) -> Program:
+    """Encode so many tiles at a time, on all chips of a host."""
+    size, channels = config.vision.image_size, config.vision.num_channels
+    pixels = jax.ShapeDtypeStruct(
+        (tiles, size, size, channels), jnp.float32, sharding=partition.sharding("tile")
+    )
+    params = abstract_weights(config, partition)
+    decoder = shard_bytes(params.pop("decoder"))
+    return Program(
+        lambda: _run_tower.lower(tower_graph(config, partition), params, pixels),
+        {"weights": shard_bytes(params) + decoder, "inputs": shard_bytes(pixels)},
+        beside=decoder,
     )
 
 

@@ -1,4 +1,4 @@
-"""Loading weights: what each host reads, and what the chip's program holds."""
+"""Weights from storage to their places, and from one layout to another."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from sophia_jax.config import ModelConfig
-from sophia_jax.models import placing
+from sophia_jax.models import moving, placing
 from sophia_jax.models.internvl import abstract_params
 from sophia_jax.models.weight_table import weight_table
 from sophia_jax.models.weights import get_param
 from sophia_jax.planning.compiling import Program, shard_bytes
 
-__all__ = ["Reading", "fill_program", "reading"]
+__all__ = ["Reading", "fill_program", "move_program", "moved_bytes", "reading"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,49 @@ def reading(config: ModelConfig, params: dict, chips: Sequence[jax.Device]) -> R
                 read_bytes += _row_bytes(weight, part, device, whole, config, shapes)
     staging = placing.WORKERS * placing.PIECE_BYTES * 2  # as read, and as turned
     return Reading(read_bytes, staging)
+
+
+def moved_bytes(there: dict, here: dict) -> int:
+    """What a chip receives when weights move: its new share, less what it has of it.
+
+    Args:
+      there, here: abstract weights with their new and their present places.
+    """
+    return shard_bytes(there) - min(shard_bytes(there), shard_bytes(here))
+
+
+def move_program(there: dict, here: dict) -> Program:
+    """Put some layers of the largest weight into its new place.
+
+    Beside it stand the weights that have moved, and its own old share.
+
+    Args:
+      there, here: as of `moved_bytes`.
+    """
+    leaves, old = jax.tree.leaves(there), jax.tree.leaves(here)
+    sizes = [shard_bytes(leaf) for leaf in leaves]
+    largest = sizes.index(max(sizes))
+    whole = leaves[largest]
+    rows = max(
+        1, moving.CHUNK_BYTES // (whole.size * whole.dtype.itemsize // len(whole))
+    )
+    chunk = jax.ShapeDtypeStruct(
+        (min(rows, len(whole)), *whole.shape[1:]), whole.dtype, sharding=whole.sharding
+    )
+    place = jax.sharding.NamedSharding(
+        whole.sharding.mesh, jax.sharding.PartitionSpec()
+    )
+    first = jax.ShapeDtypeStruct((), jnp.int32, sharding=place)
+    # Each weight is given up once it has moved, so no chip holds more than these.
+    beside = sum(sizes) - sizes[largest] + shard_bytes(old[largest])
+    return Program(
+        lambda: moving._filled.lower(whole, chunk, first),
+        {
+            "weights": sum(sizes) + shard_bytes(old[largest]),
+            "inputs": shard_bytes(chunk),
+        },
+        beside=beside,
+    )
 
 
 def _row_bytes(weight, part, device, index, config, shapes) -> int:

@@ -10,7 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from sophia_jax.planning.advice import Tried as Advice
 from sophia_jax.planning.advice import changes
 from sophia_jax.planning.compiling import Compiled, compile_program, usable_hbm
-from sophia_jax.planning.roles import Role, roles
+from sophia_jax.planning.role import Role
+from sophia_jax.planning.roles import roles
 from sophia_jax.planning.roofline import Roofline, roofline
 from sophia_jax.planning.run_plan import RunPlan
 from sophia_jax.planning.search import MOST_TRIES, Tried, try_batches
@@ -194,7 +195,7 @@ def _summed_up(
     work, traffic = role.work(batch), role.traffic(batch)
     bound = roofline(work, traffic, chip)
     seconds = role.steps(batch) * bound.seconds + role.host_seconds
-    copies = plan.target.chips // role.chips
+    copies = role.used_chips // role.chips
     return RoleReport(
         name=role.name,
         chips=role.chips,

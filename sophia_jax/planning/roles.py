@@ -1,282 +1,162 @@
-"""Every program of a run, with what it does in one step, and how often."""
+"""Every role of a run, in the order of the round."""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-import jax.numpy as jnp
-
-from sophia_jax.config import ModelConfig, SamplingConfig
-from sophia_jax.generation.images import TILES_PER_CALL
-from sophia_jax.generation.layout import GATHERED, page_bytes
-from sophia_jax.planning.collectives import (
-    Traffic,
-    lane_traffic,
-    tower_traffic,
-    update_traffic,
-)
-from sophia_jax.planning.compiling import (
-    Program,
-    lane_devices,
-    shard_bytes,
-    slice_devices,
-    usable_hbm,
-)
+from sophia_jax.config import ModelConfig
+from sophia_jax.planning.collecting import Collector
+from sophia_jax.planning.collectives import MeshShape, Traffic, update_traffic
+from sophia_jax.planning.compiling import lane_devices, shard_bytes, slice_devices
 from sophia_jax.planning.counts import (
     Work,
     causal_pairs,
-    decode_work,
     decoder_weights,
     head_weights,
-    prefill_work,
-    tower_work,
     training_passes,
     update_work,
 )
-from sophia_jax.planning.lanes import (
-    PAGE,
-    PROMPTS_TOGETHER,
-    Lane,
-    decode_program,
-    encode_program,
-    prefill_program,
-)
+from sophia_jax.planning.lanes import abstract_weights, decoding_partition
+from sophia_jax.planning.loading import fill_program, move_program, moved_bytes, reading
+from sophia_jax.planning.role import Role
 from sophia_jax.planning.run_plan import RunPlan, model_config
 from sophia_jax.planning.update import Update
 
-__all__ = ["Role", "roles"]
-
-LIKELY = 0.7  # share of the free memory that the first batch's cache takes
-
-
-@dataclass(frozen=True)
-class Role:
-    """One program of a run.
-
-    Attributes:
-      name: of the role.
-      chips: that run one copy of the program.
-      unit: what a batch counts.
-      first: batch to begin with.
-      step: batches are multiples of it.
-      most: batch that is of use; None for any.
-      program: of a batch, to be compiled.
-      work: of one chip in one step of a batch.
-      traffic: likewise.
-      steps: of one copy of the program, in the whole round, for a batch.
-      host_seconds: of the whole round, that chips wait for their hosts.
-      largest_runs: whether the run takes the largest batch that fits.
-    """
-
-    name: str
-    chips: int
-    unit: str
-    first: int
-    step: int
-    most: int | None
-    program: Callable[[int], Program]
-    work: Callable[[int], Work]
-    traffic: Callable[[int], Traffic]
-    steps: Callable[[int], float]
-    host_seconds: float = 0.0
-    largest_runs: bool = False
+__all__ = ["roles"]
 
 
 def roles(plan: RunPlan) -> Iterator[Role]:
-    """The roles of a run, in the order of the round."""
-    policy = model_config(plan.policy, _ways(plan), plan.max_length)
-    reasoner = None
+    """What a run does: load, collect, learn, and move the weights in between.
+
+    Raises:
+      InputError: a mesh does not divide a model.
+    """
+    policy, lanes = _sampled(plan, plan.policy)
+    yield loading_role(plan, policy, lanes, "policy loading")
+    held = [0, 0]
     if plan.reasoner is not None:
-        reasoner = model_config(plan.reasoner, plan.lane, plan.max_length)
-    held = _held_by_lane(plan, policy), _held_by_lane(plan, reasoner)
-    of_policy = _Collector(plan, policy, is_policy=True, also_held=held[1])
+        reasoner, reasoner_lanes = _sampled(plan, plan.reasoner)
+        yield loading_role(plan, reasoner, reasoner_lanes, "reasoner loading")
+        if plan.shared and _overlap(plan):
+            both = ((reasoner, reasoner_lanes), (policy, lanes))
+            held = [_weights_of_chip(plan, *each) for each in both]
+    of_policy = Collector(plan, policy, lanes, is_policy=True, also_held=held[0])
     if policy.vision is not None:
         yield of_policy.encode()
-    yield of_policy.prefill("caption prefill")
-    yield of_policy.decode("caption decode")
-    if reasoner is not None:
-        of_reasoner = _Collector(plan, reasoner, is_policy=False, also_held=held[0])
-        yield of_reasoner.prefill("reasoner prefill")
-        yield of_reasoner.decode("reasoner decode")
-    yield update_role(plan, policy)
+    yield of_policy.prefill()
+    yield of_policy.decode()
+    if plan.reasoner is not None:
+        of_reasoner = Collector(
+            plan, reasoner, reasoner_lanes, is_policy=False, also_held=held[1]
+        )
+        yield of_reasoner.prefill()
+        yield of_reasoner.decode()
+    update = Update(plan, policy, slice_devices(plan.target))
+    yield moving_role(plan, update, lanes)
+    yield update_role(plan, update)
 
 
-def _ways(plan: RunPlan) -> int:
-    """Chips that share the vocabulary, in any of the roles."""
-    return math.lcm(plan.lane, plan.mesh.tensor)
+def _sampled(plan: RunPlan, name: str) -> tuple[ModelConfig, MeshShape]:
+    """A model with its vocabulary padded for all of its meshes, and its lanes."""
+    is_policy = name == plan.policy
+    role = plan.roles.policy if is_policy else plan.roles.reasoner
+    config = model_config(name, 1, plan.max_length)
+    lanes = plan.lanes(config, role)
+    ways = math.lcm(lanes.tensor, plan.mesh.tensor) if is_policy else lanes.tensor
+    return model_config(name, ways, plan.max_length), lanes
 
 
-def _held_by_lane(plan: RunPlan, config: ModelConfig | None) -> int:
-    if config is None or not plan.shared or plan.reasoner is None:
-        return 0
-    return shard_bytes(_lane(plan, config, slots=1, is_policy=True).params)
+def _overlap(plan: RunPlan) -> bool:
+    """Whether policy and reasoner have chips in common."""
+    ends = []
+    for mesh in (plan.roles.policy, plan.roles.reasoner):
+        first = 0 if mesh is None else mesh.first
+        count = None if mesh is None else mesh.count
+        ends.append((first, plan.target.chips if count is None else first + count))
+    return max(first for first, _ in ends) < min(end for _, end in ends)
 
 
-def _lane(plan: RunPlan, config: ModelConfig, *, slots: int, is_policy: bool) -> Lane:
-    """Of captions or of reasonings, both at their longest."""
-    sizes = plan.sizes
-    if is_policy:
-        prompt = plan.tiles * config.tokens_per_tile + sizes.question_tokens
-        answer, samples = plan.caption_length, sizes.captions
-    else:
-        prompt, samples = sizes.question_tokens + plan.caption_length, sizes.reasonings
-        answer = plan.max_length - prompt
-    return Lane(
-        config=config,
-        devices=lane_devices(plan.target.generation, plan.lane),
-        slots=slots,
-        prompt=prompt,
-        answer=answer,
-        samples=samples,
-        has_images=config.vision is not None,
+def _weights_of_chip(plan: RunPlan, config: ModelConfig, lanes: MeshShape) -> int:
+    devices = lane_devices(plan.target.generation, lanes.tensor)
+    partition = decoding_partition(config, devices, lanes.tensor)
+    return shard_bytes(abstract_weights(config, partition))
+
+
+def loading_role(
+    plan: RunPlan, config: ModelConfig, lanes: MeshShape, name: str
+) -> Role:
+    """Weights come from storage to the lanes of each host."""
+    chips = min(plan.target.chips_per_host, lanes.chips)
+    devices = lane_devices(plan.target.generation, chips)
+    params = abstract_weights(config, decoding_partition(config, devices, lanes.tensor))
+    read = reading(config, params, devices)
+    return Role(
+        name=name,
+        chips=chips,
+        used_chips=lanes.chips,
+        unit=f"model, {read.read_bytes / 1e9:.0f} GB read by each host",
+        first=1,
+        step=1,
+        most=1,
+        program=lambda batch: fill_program(params),
+        work=lambda batch: Work(hbm_bytes=2 * shard_bytes(params)),
+        traffic=lambda batch: Traffic(),
+        steps=lambda batch: 1.0,
+        host_seconds=read.read_bytes / plan.sizes.read_rate,
     )
 
 
-@dataclass(frozen=True)
-class _Collector:
-    """The roles of one model on its lanes."""
-
-    plan: RunPlan
-    config: ModelConfig
-    is_policy: bool
-    also_held: int
-
-    def lane(self, slots: int) -> Lane:
-        return _lane(self.plan, self.config, slots=slots, is_policy=self.is_policy)
-
-    @property
-    def mean_prompt(self) -> int:
-        sizes = self.plan.sizes
-        if not self.is_policy:
-            return sizes.question_tokens + sizes.caption_tokens
-        return round(sizes.question_tokens + sizes.tiles * self.config.tokens_per_tile)
-
-    @property
-    def mean_answer(self) -> int:
-        sizes = self.plan.sizes
-        return sizes.caption_tokens if self.is_policy else sizes.reasoning_tokens
-
-    @property
-    def prompts(self) -> float:
-        """Of each lane, in the round."""
-        sizes = self.plan.sizes
-        number = sizes.questions * (1 if self.is_policy else sizes.captions)
-        return number / self.plan.lanes
-
-    @property
-    def samples(self) -> int:
-        """Of each prompt."""
-        sizes = self.plan.sizes
-        return sizes.captions if self.is_policy else sizes.reasonings
-
-    def role(self, name: str, program: Callable, **fields: object) -> Role:
-        def beside_other(batch: int) -> Program:
-            return program(batch).with_held("other model", self.also_held)
-
-        return Role(name=name, chips=self.plan.lane, program=beside_other, **fields)
-
-    def encode(self) -> Role:
-        """Tiles are dealt out to the chips of a lane."""
-        chips, sizes = self.plan.lane, self.plan.sizes
-        tiles = sizes.questions * sizes.tiles / self.plan.lanes
-        return self.role(
-            "image encoding",
-            unit="tiles",
-            first=TILES_PER_CALL,
-            step=TILES_PER_CALL,
-            most=None,
-            program=lambda batch: encode_program(self.lane(1), batch),
-            work=lambda batch: tower_work(self.config, batch / chips),
-            traffic=lambda batch: Traffic(tower_traffic(self.config, chips)),
-            steps=lambda batch: tiles / batch,
-        )
-
-    def prefill(self, name: str) -> Role:
-        """Pieces of prompts, behind half of a mean prompt."""
-        text, chips = self.config.text, self.plan.lane
-        piece = self.lane(1).layout.piece
-        pieces = self.prompts * self.mean_prompt / piece
-        return self.role(
-            name,
-            unit=f"pieces of {piece} tokens",
-            first=PROMPTS_TOGETHER,
-            step=PROMPTS_TOGETHER,
-            most=None,
-            program=lambda batch: prefill_program(self.lane(1), batch),
-            work=lambda batch: prefill_work(
-                text,
-                sequences=batch,
-                tokens=piece,
-                context=self.mean_prompt // 2,
-                tensor=chips,
-            ),
-            traffic=lambda batch: Traffic(
-                lane_traffic(text, batch * piece, chips, head=False)
-            ),
-            steps=lambda batch: pieces / batch,
-        )
-
-    def decode(self, name: str) -> Role:
-        """One token of every slot; a prompt is read once for its samples."""
-        text, chips = self.config.text, self.plan.lane
-        context = self.mean_prompt / self.samples + self.mean_answer / 2
-        tokens = self.prompts * self.samples * self.mean_answer
-        asked = self.plan.caption_slots if self.is_policy else self.plan.reasoning_slots
-        length = self.lane(1).prompt + self.lane(1).answer
-        sampling = SamplingConfig(self.lane(1).answer)
-        return self.role(
-            name,
-            unit=f"sequences of {length:,} tokens",
-            first=asked or self._likely_slots(),
-            step=1,
-            largest_runs=True,
-            most=asked or round(self.prompts * self.samples),
-            program=lambda batch: decode_program(self.lane(batch), sampling),
-            work=lambda batch: decode_work(
-                text, slots=batch, context=context, tensor=chips
-            ),
-            traffic=lambda batch: Traffic(lane_traffic(text, batch, chips, head=True)),
-            steps=lambda batch: tokens / batch,
-        )
-
-    def _likely_slots(self) -> int:
-        """Whose cache would take most of what the weights leave: where to begin."""
-        lane = self.lane(1)
-        page = page_bytes(self.config.text, jnp.bfloat16, PAGE) / self.plan.lane
-        pages = lane.prompt / self.samples / PAGE + lane.answer / PAGE + 3
-        held = shard_bytes(lane.params) + self.also_held
-        free = usable_hbm(self.plan.target.generation) - held
-        slots = int(LIKELY * free * (1 - GATHERED) / (page * pages))
-        return max(1, min(slots, round(self.prompts * self.samples)))
+def moving_role(plan: RunPlan, update: Update, lanes: MeshShape) -> Role:
+    """The policy's weights go to the update's layout, and back to the lanes."""
+    partition = decoding_partition(
+        update.config, slice_devices(plan.target)[: lanes.chips], lanes.tensor
+    )
+    there = abstract_weights(update.config, partition)
+    received = moved_bytes(there, update.weights)
+    return Role(
+        name="moving weights",
+        chips=plan.target.chips,
+        used_chips=plan.target.chips,
+        unit="model, there and back",
+        first=1,
+        step=1,
+        most=1,
+        program=lambda batch: move_program(there, update.weights),
+        work=lambda batch: Work(hbm_bytes=2 * received),
+        traffic=lambda batch: Traffic(received),
+        steps=lambda batch: 2.0,
+    )
 
 
-def update_role(plan: RunPlan, config: ModelConfig) -> Role:
+def update_role(plan: RunPlan, update: Update) -> Role:
     """The policy update: all trajectories of an update, packed into rows."""
-    update = Update(plan, config, slice_devices(plan.target))
-    text, mesh, sizes = config.text, plan.mesh, plan.sizes
-    passes = training_passes(text, remat=plan.remat, learn_weights=plan.lora_rank == 0)
+    config, text = update.config, update.config.text
+    mesh, sizes = plan.mesh, plan.sizes
+    learn_weights = plan.lora is None
+    passes = training_passes(text, remat=plan.remat, learn_weights=learn_weights)
     tokens = plan.batch_size * update.mean_length / (update.shards * mesh.context)
     pairs = causal_pairs([update.mean_length]) / update.mean_length * tokens
     learnt = tokens * sizes.reasoning_tokens / update.mean_length
+    shards = mesh.fsdp * mesh.tensor
     weights = text.num_layers * decoder_weights(text) + 2 * head_weights(text)
+    learning = update.learning if plan.lora is not None else weights
 
     @functools.cache
     def state_bytes() -> float:
-        """Of each weight, read and written."""
-        held = update.program(1).held
-        own = held["optimizer"] + held["weights"]
-        return 2 * own * mesh.fsdp * mesh.tensor / weights
+        """Of each weight that learns, read and written by the optimizer."""
+        own = shard_bytes(update.state.opt_state) * shards / learning
+        return 2 * (own + 2)
 
     return Role(
         name="policy update",
         chips=plan.target.chips,
+        used_chips=plan.target.chips,
         unit=f"rows of {plan.max_length:,} tokens in each of {update.shards} shares",
         first=plan.rows,
         step=1,
-        most=math.ceil(plan.batch_size / update.shards),
+        most=max(plan.rows, math.ceil(plan.batch_size / update.shards)),
         program=update.program,
         work=lambda rows: update_work(
             config,
@@ -286,8 +166,8 @@ def update_role(plan: RunPlan, config: ModelConfig) -> Role:
             passes=passes,
             micro_batches=update.parts(rows),
             tensor=mesh.tensor,
-            shards=mesh.fsdp * mesh.tensor,
-            weights=weights,
+            shards=shards,
+            weights=learning,
             state_bytes=state_bytes(),
         ),
         traffic=lambda rows: update_traffic(
@@ -296,7 +176,7 @@ def update_role(plan: RunPlan, config: ModelConfig) -> Role:
             tokens=tokens,
             micro_batches=update.parts(rows),
             remat=plan.remat,
-            learnt_share=1.0,
+            learnt_share=learning / weights,
             num_slices=plan.target.num_slices,
         ),
         steps=lambda rows: sizes.questions * sizes.kept_share / plan.batch_size,

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
-from sophia_jax.config import ModelConfig, OptimizerConfig, SophiaConfig
+from sophia_jax.config import (
+    Algorithm,
+    LoraConfig,
+    ModelConfig,
+    OptimizerConfig,
+    Remat,
+    SophiaConfig,
+    StateDtype,
+)
 from sophia_jax.models.folder_contents import CONFIG
 from sophia_jax.models.hf_config import config_from_hf
 from sophia_jax.models.original_config import ORIGINAL_KINDS, original_config
@@ -16,12 +25,10 @@ from sophia_jax.models.tokenizer import load_tokenizer
 from sophia_jax.planning.collectives import MeshShape
 from sophia_jax.planning.slices import Slice, parse_slice
 from sophia_jax.presets import MODELS, MOST_TILES
+from sophia_jax.sharding import MESH_AXES, MeshConfig, Roles
 from sophia_jax.types import InputError
 
 __all__ = ["RoundSizes", "RunPlan", "model_config", "optimizer_config"]
-
-State = Literal["float32", "int8", "adafactor"]
-Remat = Literal["none", "projections", "block"]
 
 
 @dataclass(frozen=True)
@@ -54,10 +61,9 @@ class RunPlan:
       policy: a preset's name, or a model folder; its weights are not read.
       reasoner: likewise; None where a server elsewhere answers.
       slice: as of `parse_slice`.
-      mesh: of the policy update, over all chips.
-      lane: chips that decode together, with a copy of each model between them; lanes
-        are independent, and fill the slice.
-      shared: both models stay on a lane's chips while it collects.
+      roles: the mesh of each role, as the commands that run take them; None for
+        `tensor` chips of a host that share a model's heads, and for all along `fsdp`.
+      shared: both models stay on the chips that they share while they collect.
       caption_slots, reasoning_slots: sequences of a lane that are decoded together, all
         of full length; None for as many as fit.
       tiles: of the largest picture.
@@ -66,16 +72,15 @@ class RunPlan:
       batch_size: trajectories in an update; the paper's is 512.
       rows: packed rows of `max_length` tokens that a share of the mesh holds at a time.
       remat: what the backward pass forms again.
-      optimizer: kind of its state.
-      lora_rank: of adapters that learn in the decoder's stead; 0 for none.
+      algorithm, optimizer_state: of the optimizer.
+      lora: of adapters that learn in the decoder's stead; None for all of the decoder.
       sizes: of the round.
     """
 
     policy: str
     reasoner: str | None
     slice: str
-    mesh: MeshShape
-    lane: int = 4
+    roles: Roles = Roles()
     shared: bool = True
     caption_slots: int | None = None
     reasoning_slots: int | None = None
@@ -85,43 +90,26 @@ class RunPlan:
     batch_size: int = 512
     rows: int = 1
     remat: Remat = "block"
-    optimizer: State = "float32"
-    lora_rank: int = 0
+    algorithm: Algorithm = "adamw"
+    optimizer_state: StateDtype = "float32"
+    lora: LoraConfig | None = None
     sizes: RoundSizes = field(default_factory=RoundSizes)
 
     def __post_init__(self) -> None:
-        positive = (
-            "lane",
-            "tiles",
-            "max_length",
-            "caption_length",
-            "batch_size",
-            "rows",
-        )
-        for name in positive:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected >= 1, got {getattr(self, name)}")
-        for name, choices in (("remat", Remat), ("optimizer", State)):
-            if getattr(self, name) not in get_args(choices):
-                expected = ", ".join(get_args(choices))
-                raise ValueError(
-                    f"{name}: expected {expected}, got {getattr(self, name)}"
-                )
-        target = self.target
-        if self.mesh.chips != target.chips:
+        positive = ("tiles", "max_length", "caption_length", "batch_size", "rows")
+        slots = ("caption_slots", "reasoning_slots")
+        for name in (*positive, *slots):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: expected >= 1, got {value}")
+        if self.remat not in get_args(Remat):
+            expected = ", ".join(get_args(Remat))
+            raise ValueError(f"remat: expected {expected}, got {self.remat}")
+        optimizer_config(self)
+        if self.mesh.data % self.target.num_slices:
             raise ValueError(
-                f"mesh: expected axes that multiply to the {target.chips} chips of "
-                f"{target}, got {self.mesh}"
-            )
-        if self.mesh.data % target.num_slices:
-            raise ValueError(
-                f"mesh: expected data to be a multiple of {target.num_slices} slices, "
-                f"got {self.mesh.data}"
-            )
-        if target.chips_per_host % self.lane:
-            raise ValueError(
-                f"lane: expected a divisor of a host's {target.chips_per_host} chips, "
-                f"got {self.lane}"
+                f"mesh: expected data to be a multiple of the "
+                f"{self.target.num_slices} slices, got {self.mesh.data}"
             )
 
     @property
@@ -129,9 +117,50 @@ class RunPlan:
         return parse_slice(self.slice)
 
     @property
-    def lanes(self) -> int:
-        """Groups of chips that collect side by side."""
-        return self.target.chips // self.lane
+    def mesh(self) -> MeshShape:
+        """Of the update."""
+        config = self.roles.update or MeshConfig(data=self.target.num_slices, fsdp=-1)
+        return whole_mesh(config, self.target.chips)
+
+    def lanes(self, config: ModelConfig, role: MeshConfig | None) -> MeshShape:
+        """Of a model that is sampled: `data` lanes of `tensor` chips each.
+
+        Args:
+          config: of the model.
+          role: its mesh.
+
+        Raises:
+          ValueError: lanes are no part of a host.
+        """
+        per_host = self.target.chips_per_host
+        if role is None:
+            role = MeshConfig(tensor=math.gcd(config.text.num_kv_heads, per_host))
+        if per_host % role.tensor or role.fsdp != 1 or role.context != 1:
+            raise ValueError(
+                f"mesh: expected sizes of data and tensor alone for sampling, tensor "
+                f"a divisor of a host's {per_host} chips, got {role}"
+            )
+        return whole_mesh(dataclasses.replace(role, data=-1), self.target.chips)
+
+
+def whole_mesh(config: MeshConfig, chips: int) -> MeshShape:
+    """The sizes of a mesh on a slice of so many chips.
+
+    Raises:
+      ValueError: they do not multiply to the chips that it may have.
+    """
+    count = chips - config.first if config.count is None else config.count
+    sizes = {axis: getattr(config, axis) for axis in MESH_AXES}
+    fixed = math.prod(size for size in sizes.values() if size != -1)
+    if list(sizes.values()).count(-1) == 1 and count % fixed == 0:
+        sizes = {axis: count // fixed if n == -1 else n for axis, n in sizes.items()}
+    fits = 0 < count <= chips - config.first and math.prod(sizes.values()) == count
+    if not fits or min(sizes.values()) < 1:
+        raise ValueError(
+            f"mesh: expected axes that multiply to {count} of {chips} chips, got "
+            + ", ".join(f"{axis}={size}" for axis, size in sizes.items())
+        )
+    return MeshShape(**sizes)
 
 
 def model_config(name: str, ways: int, max_length: int) -> ModelConfig:
@@ -166,6 +195,11 @@ def _folder_config(name: str) -> ModelConfig:
 
 
 def optimizer_config(plan: RunPlan) -> OptimizerConfig:
-    """The paper's, for one pass over what is kept."""
+    """The paper's, for one pass over what is kept; weights are bfloat16."""
     kept = plan.sizes.questions * plan.sizes.kept_share
-    return OptimizerConfig(num_steps=max(1, round(kept / plan.batch_size)))
+    return OptimizerConfig(
+        num_steps=max(1, round(kept / plan.batch_size)),
+        algorithm=plan.algorithm,
+        state=plan.optimizer_state,
+        master=plan.lora is None,
+    )

@@ -60,6 +60,14 @@ class Slice:
         number = self.generation.counted * self.chips_per_slice
         return f"{self.generation.prefix}-{number}"
 
+    @property
+    def name(self) -> str:
+        """What `parse_slice` reads as this."""
+        if not self.generation.is_tpu:
+            return self.accelerator_type
+        several = f"{self.num_slices}*" if self.num_slices > 1 else ""
+        return several + self.topology_name
+
     def __str__(self) -> str:
         several = f"{self.num_slices} slices of " if self.num_slices > 1 else ""
         chips = f"{self.chips} chip{'s' if self.chips > 1 else ''}"

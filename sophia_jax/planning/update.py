@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from sophia_jax.config import ModelConfig
 from sophia_jax.data.packing import BUCKETS, PackedBatch
@@ -22,7 +21,7 @@ from sophia_jax.planning.run_plan import RunPlan, optimizer_config
 from sophia_jax.sharding import TRAINING, Partition, make_mesh
 from sophia_jax.training.layout import batch_shardings, optimizer_shardings
 from sophia_jax.training.optimizer import make_optimizer
-from sophia_jax.training.step import TrainState, train_step
+from sophia_jax.training.step import TrainState, lower_train_step
 
 __all__ = ["Update"]
 
@@ -66,16 +65,34 @@ class Update:
         tokens = self.plan.batch_size * self.mean_length
         return math.ceil(tokens / (self.plan.max_length * rows * self.shards))
 
+    @property
+    def weights(self) -> dict:
+        """Shapes and places of the weights, adapters apart."""
+        params = self.state.params
+        return {part: params[part] for part in params if part != "adapters"}
+
+    @property
+    def learning(self) -> int:
+        """How many numbers learn."""
+        parts = [self.state.params[part] for part in self.state.trainable]
+        return sum(leaf.size for leaf in jax.tree.leaves(parts))
+
     @functools.cached_property
     def state(self) -> TrainState:
         """Shapes and places of weights and optimizer state."""
+        lora = self.plan.lora
         params = _placed(
-            abstract_params(self.config),
-            param_shardings(self.config, self.partition),
+            abstract_params(self.config, lora=lora),
+            param_shardings(self.config, self.partition, lora=lora),
             dtype=jnp.bfloat16,
         )
         trainable = ("decoder",)
-        optimizer = self.optimizer
+        if lora is not None:
+            params["adapters"] = jax.tree.map(
+                lambda leaf: leaf.update(dtype=jnp.float32), params["adapters"]
+            )
+            trainable = ("adapters",)
+        optimizer = make_optimizer(optimizer_config(self.plan))
         learnt = {part: params[part] for part in trainable}
         opt_state = jax.eval_shape(optimizer.init, learnt)
         places = optimizer_shardings(opt_state, learnt, self.partition)
@@ -84,17 +101,13 @@ class Update:
             params=params,
             opt_state=_placed(opt_state, places),
             step=step,
-            graphdef=model_graph(self.config, self.partition),
+            graphdef=model_graph(self.config, self.partition, lora=lora),
             partition=self.partition,
             optimizer=optimizer,
             loss_fn=sophia_loss,
             trainable=trainable,
-            remat=self.plan.remat != "none",
+            remat=self.plan.remat,
         )
-
-    @property
-    def optimizer(self) -> optax.GradientTransformation:
-        return make_optimizer(optimizer_config(self.plan))
 
     def batch(self, rows: int) -> PackedBatch:
         """A batch of the largest kind: a trajectory with pictures fills a row."""
@@ -130,7 +143,7 @@ class Update:
         """The training step."""
         batch = self.batch(rows)
         return Program(
-            lambda: train_step.lower(self.state, batch),
+            lambda: lower_train_step(self.state, batch),
             {
                 "weights": shard_bytes(self.state.params),
                 "optimizer": shard_bytes(self.state.opt_state),
