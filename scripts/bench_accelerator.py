@@ -1,4 +1,4 @@
-"""One GPU or TPU: training step, decoding, and whether results are those of a CPU.
+"""One GPU or TPU: training step, decoding, attention, and whether results are a CPU's.
 
     python scripts/bench_accelerator.py --json runs/accelerator.json
     python scripts/bench_accelerator.py --device cpu --tiny   # a minute, to try it
@@ -17,7 +17,8 @@ from typing import Any
 
 import jax
 import tyro
-from bench_accelerator_check import compare, results, results_on_cpu, see_cpu_alone
+from bench_accelerator_attention import attention_results, measure_attention
+from bench_accelerator_check import compare, on_cpu, results, see_cpu_alone
 from bench_accelerator_work import (
     Benchmark,
     decode_bytes,
@@ -99,7 +100,17 @@ def measure(options: Benchmark) -> dict[str, Any]:
         "parameters": sum(array.size for array in jax.tree.leaves(model.params)),
         "training": training,
         "decoding": decoding,
-        "comparison": compare(results(options.seed), results_on_cpu(options.seed)),
+        "attention": measure_attention(
+            options,
+            on_cpu(
+                attention_results,
+                "xla",
+                options.model.head_dim,
+                "float32",
+                options.seed,
+            ),
+        ),
+        "comparison": compare(results(options.seed), on_cpu(results, options.seed)),
     }
 
 
@@ -128,6 +139,11 @@ def table(figures: dict[str, Any]) -> list[str]:
         row("decoded", decoding["tokens_per_second"], 1, "tokens/s"),
         row("read", decoding["bytes_per_second"], 1e9, "GB/s"),
         f"{'of the bandwidth':22}{share(decoding, 'share'):>12}",
+        *(
+            row(f"attention, {name}", found["seconds"], 1e-3, "ms")
+            + f", {found['apart']:.1e} from the CPU's in float32"
+            for name, found in figures["attention"].items()
+        ),
         f"from the CPU's, in float32: loss {apart['loss']:.1e}, gradient norm "
         f"{apart['gradient_norm']:.1e} apart, {apart['equal_tokens']:.1%} of greedy "
         f"tokens equal: {'agrees' if apart['agrees'] else 'DOES NOT AGREE'}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -27,10 +28,10 @@ def results(seed: int, size: ModelSize = COMPARED) -> dict[str, Any]:
     return {"updates": steps, "greedy_tokens": tokens}
 
 
-def results_on_cpu(seed: int, size: ModelSize = COMPARED) -> dict[str, Any]:
-    """In a process of its own, which sees no accelerator."""
+def on_cpu(call: Callable[..., Any], *arguments: Any) -> Any:
+    """What a call gives in a process of its own, which sees no accelerator."""
     with multiprocessing.get_context("spawn").Pool(1, see_cpu_alone) as pool:
-        return pool.apply(results, (seed, size))
+        return pool.apply(call, arguments)
 
 
 def see_cpu_alone() -> None:

@@ -23,7 +23,7 @@ from bench_workload import (
     random_model,
 )
 
-from sophia_jax.config import OptimizerConfig, TextConfig
+from sophia_jax.config import OptimizerConfig, Remat, TextConfig
 from sophia_jax.data.packing import Example, pack_parts
 from sophia_jax.models.model import Model
 from sophia_jax.training.optimizer import adamw
@@ -53,8 +53,8 @@ class Benchmark:
     """Most tokens in a packed row."""
     micro_batches: int = 1
     """Parts of an update, one at a time in memory."""
-    remat: bool = True
-    """Compute activations twice, to save memory; not counted as work."""
+    remat: Remat = "block"
+    """Which activations are computed twice, to save memory; not counted as work."""
     slots: int = 64
     """Sequences that are decoded together, each with a prompt of its own."""
     prompt_tokens: int = 512

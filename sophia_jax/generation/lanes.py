@@ -39,7 +39,7 @@ class Place:
 
     def __init__(self, model: Model):
         self.model = model
-        self.dtype = jax.tree.leaves(model.params)[0].dtype
+        self.dtype = model.dtype
         self.layers = None
         if model.config.text.num_layers <= MOST_UNSTACKED:
             decoder = nnx.merge(model.graphdef, model.params).decoder

@@ -13,7 +13,7 @@ import pytest
 from sophia_jax.config import TextConfig
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-NAMES = ("bench_accelerator_work", "bench_accelerator_check", "bench_accelerator")
+PARTS = ("_work", "_check", "", "_attention")
 TEXT = TextConfig(
     vocab_size=7,
     hidden_size=4,
@@ -33,7 +33,7 @@ def modules():
     before = set(sys.modules)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(SCRIPTS))
-        yield [importlib.import_module(name) for name in NAMES]
+        yield [importlib.import_module(f"bench_accelerator{part}") for part in PARTS]
     for name in set(sys.modules) - before:
         if name.startswith("bench_"):
             del sys.modules[name]
@@ -55,7 +55,7 @@ def options(modules, size):
 def coming(modules, size):
     """The comparison's results, which a process of its own computes meanwhile."""
     with ThreadPoolExecutor(1) as thread:
-        yield thread.submit(modules[1].results_on_cpu, 0, size)
+        yield thread.submit(modules[1].on_cpu, modules[1].results, 0, size)
 
 
 def test_flop_of_an_update_are_counted_by_hand(modules):
@@ -81,9 +81,14 @@ def test_bytes_of_decoding_are_counted_by_hand(modules, options):
 
 
 def test_every_figure_is_measured(modules, options, coming, monkeypatch):
-    bench = modules[2]
+    bench, attention = modules[2:]
+
+    def on_cpu(call, *arguments):
+        here = call is attention.attention_results
+        return call(*arguments) if here else coming.result()
+
     monkeypatch.setattr(bench, "results", lambda seed: {})
-    monkeypatch.setattr(bench, "results_on_cpu", lambda seed: coming.result())
+    monkeypatch.setattr(bench, "on_cpu", on_cpu)
     monkeypatch.setattr(bench, "compare", lambda here, cpu: cpu)
     monkeypatch.setitem(bench.PEAKS, "cpu", (1e12, 1e10))
     figures = bench.measure(options)
@@ -94,6 +99,9 @@ def test_every_figure_is_measured(modules, options, coming, monkeypatch):
     drawn = decoding["tokens_per_second"]["median"] * decoding["seconds"]["median"]
     assert drawn == pytest.approx(4 * 8)
     assert decoding["share"] == decoding["bytes_per_second"]["median"] / 1e10
+    assert list(figures["attention"]) == ["xla"]
+    assert figures["attention"]["xla"]["seconds"]["median"] > 0
+    assert figures["attention"]["xla"]["apart"] == 0
     # The other process has made the same two updates.
     losses = [step["loss"] for step in figures["comparison"]["updates"]]
     assert training["losses"] == pytest.approx(losses, rel=1e-5)
@@ -114,6 +122,7 @@ def test_the_table_says_what_is_not_known(modules):
         "training": found,
         "decoding": found | {"share": 0.5},
         "comparison": comparison | {"agrees": True},
+        "attention": {"splash": {"seconds": numbers, "apart": 0.01}},
     }
     lines = modules[2].table(figures)
     assert lines[0] == "TPU v9, 1000.0M weights, bfloat16"
@@ -121,6 +130,8 @@ def test_the_table_says_what_is_not_known(modules):
         ["model", "FLOPs", "2", "1", "3", "TFLOP/s"]
     ]
     assert "\n".join(lines).count("not known") == 1
+    assert lines[-3].startswith("attention, splash")
+    assert lines[-3].endswith("1.0e-02 from the CPU's in float32")
     assert lines[-2].endswith("100.0% of greedy tokens equal: agrees")
 
 
@@ -134,3 +145,14 @@ def test_results_that_differ_are_told(modules, coming, what):
         other["updates"][1][what] *= 1.01
     assert not compare(here, other)["agrees"]
     assert compare(here, here)["agrees"]
+
+
+def test_attention_is_apart_by_its_largest_error(modules):
+    work, attention = modules[0], modules[3]
+    exact = attention.attention_results("xla", 8, "float32", 0)
+    rounded = attention.attention_results("xla", 8, "bfloat16", 0)
+    assert 0 < attention.apart(rounded, exact) < 0.02
+    exact[2] = exact[2] * 1.5  # the gradient of the keys alone
+    assert attention.apart(rounded, exact) > 0.3
+    assert set(attention.BACKENDS) == {"cpu", "gpu", "tpu"}
+    assert work.Benchmark().dtype == "bfloat16"  # which cuDNN takes

@@ -5,6 +5,7 @@ import csv
 import json
 import shutil
 
+import jax
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +13,9 @@ import pytest
 from PIL import Image
 
 from sophia_jax.cli.main import main
+from sophia_jax.models.adapter_folder import load_adapters
+from sophia_jax.models.adapters import merge_adapters
+from sophia_jax.models.folder import load_model, stored_dtype
 from sophia_jax.recipes import own_data
 from sophia_jax.rewards import Verdict
 from sophia_jax.training import loop
@@ -273,6 +277,28 @@ def test_an_update_mixes_texts_and_pictures_in_exact_shares(
         tiles = {index // 4 for index in batch.image_index.ravel() if index >= 0}
         # Three trajectories and one other picture, of four tiles and a thumbnail.
         assert len(tiles) == 4 * 5
+
+
+def test_an_update_of_adapters_leaves_them_and_the_merged_model(cli, run, models):
+    lora = ("--lora-rank", 2, "--lora-targets", "query", "down")
+    few_bits = ("--dtype", "bfloat16", "--optimizer-state", "int8")
+    sizes = ("--num-steps", 2, "--learning-rate", 0.05, "--micro-batches", 2)
+    code, _, errors = cli("update", "--run", run, *lora, *few_bits, *sizes)
+    assert (code, errors) == (0, [])
+    base = load_model(models / "policy", dtype="bfloat16")
+    adapted = load_adapters(base, run / "adapters")
+    assert (adapted.lora.rank, adapted.lora.alpha) == (2, 4.0)
+    assert adapted.lora.targets == ("query", "down")
+    assert all(np.any(each["b"]) for each in adapted.params["adapters"].values())
+    assert stored_dtype(run / "model") == "bfloat16"
+    merged = load_model(run / "model", dtype="bfloat16")
+    jax.tree.map(
+        np.testing.assert_array_equal, merged.params, merge_adapters(adapted).params
+    )
+    code, _, errors = cli("update", "--run", run, "--force", "--lora-alpha", 3)
+    assert code == 2
+    assert "lora_rank: expected a number for adapters, got none" in errors[0]
+    assert (run / "adapters").exists()
 
 
 def test_a_mixed_update_that_was_killed_ends_with_the_same_model(

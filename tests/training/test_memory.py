@@ -92,9 +92,6 @@ def test_the_weights_are_the_master_copies_rounded(text_model, updated):
     )
     kernel = master["decoder"]["layers"]["up"]["kernel"]
     assert np.any(kernel != kernel.astype(jnp.bfloat16).astype(jnp.float32))
-    # Close to float32's own way, though activations have 8 bits.
-    _, wide = updated(text_model, optimizer(state="int8"), num_parts=3)
-    np.testing.assert_allclose(losses, wide, rtol=0.03)
 
 
 def weight_after(optimizer, *, updates=1000, gradient=-1e-4):

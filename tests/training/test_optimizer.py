@@ -50,9 +50,12 @@ def test_the_rate_is_scaled_by_the_peak():
 
 
 PARAMS = {
-    "dense": {"kernel": np.array([[2.0]]), "bias": np.array([2.0])},
-    "norm": {"scale": np.array([2.0])},
-    "embedding": {"embedding": np.array([[2.0]])},
+    "dense": {
+        "kernel": np.array([[2.0]], np.float32),
+        "bias": np.array([2.0], np.float32),
+    },
+    "norm": {"scale": np.array([2.0], np.float32)},
+    "embedding": {"embedding": np.array([[2.0]], np.float32)},
 }
 
 

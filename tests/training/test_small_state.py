@@ -128,7 +128,7 @@ def regression(**changes):
         return state, losses
 
     state, losses = run(params, optimizer.init(params))
-    return losses, state, params
+    return losses.tolist(), state, params
 
 
 @pytest.mark.parametrize("beta2", [0.95, 0.999])
