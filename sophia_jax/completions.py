@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from sophia_jax.preemption import stop_if_preempted
 from sophia_jax.types import Completion, GenerateFn, Request, RewardFn
 
 __all__ = ["Watch", "judge_completions", "sample_in_order"]
@@ -30,6 +31,7 @@ def sample_in_order(
     Raises:
       ValueError: two requests have the same group.
       RuntimeError: a completion is lost, comes twice, or was not asked for.
+      Preempted: the run was told to stop.
     """
     drawn: dict[tuple[str, int], Completion | None] = {}
     for request in requests:
@@ -42,6 +44,7 @@ def sample_in_order(
     cancel = getattr(completions, "cancel", _cannot_cancel)
     try:
         for completion in completions:
+            stop_if_preempted()
             place = (completion.group, completion.sample)
             if drawn.get(place, completion) is not None:
                 rule = "each sample once" if place in drawn else "what was asked for"

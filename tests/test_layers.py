@@ -21,6 +21,7 @@ LAYERS = [
         "paths",
         "line_files",
         "buckets",
+        "preemption",
     },
     {"losses", "rewards", "inference_scaling", "average_reward", "sharding"},
     {"models", "data"},

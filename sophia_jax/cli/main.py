@@ -41,7 +41,9 @@ COMMANDS = {
 DESCRIPTION = (
     "Semi-off-policy reinforcement learning for vision-language models: a model "
     "describes pictures, a text-only reasoner answers from its words, and the model "
-    "learns from what turned out right. `sophia-jax COMMAND --help` tells its options."
+    "learns from what turned out right. `sophia-jax COMMAND --help` tells its options. "
+    "A run that is stopped by SIGTERM, SIGUSR1 or SIGUSR2 saves what it has and exits "
+    "with 75: the same command with --resume goes on."
 )
 
 
@@ -53,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
       0, 2 where something that was given cannot be used, 1 for any other failure, 130
-      when interrupted.
+      when interrupted, 75 when stopped by a signal (SIGTERM, SIGUSR1, SIGUSR2).
     """
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS,
@@ -65,14 +67,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # After parsing, since these load JAX.
     from sophia_jax.cli.progress import Display
     from sophia_jax.cli.surroundings import prepare
+    from sophia_jax.preemption import Preempted, watch_signals
     from sophia_jax.sharding.hosts import leave_hosts
 
     display = Display()
     try:
         check_buckets(texts_of(command))
         prepare(getattr(command, "hosts", None))
-        run(command, display)
-    except (Exception, KeyboardInterrupt) as error:
+        with watch_signals():
+            run(command, display)
+    except (Exception, KeyboardInterrupt, Preempted) as error:
         display.close()
         line, code = report_failure(error, command.folder)
         print(line, file=sys.stderr)

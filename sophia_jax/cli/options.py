@@ -172,6 +172,11 @@ class UpdateOptions:
     """Updates until the learning rate is at its highest."""
     checkpoint_every: int = 100
     """Updates between checkpoints; a killed run loses at most so many."""
+    keep_checkpoints: int = 2
+    """The newest checkpoints that stay on the disk."""
+    keep_best: Literal["loss", "gradient_norm", "mean_log_prob"] | None = None
+    """Metric of which the best checkpoint stays too: the lowest loss or gradient norm,
+    the highest log-probability, as means over the updates since the one before."""
     remat: Remat = "none"
     """Activations that are computed twice, to save memory: none, those of each block,
     or all of them but its projections and attention."""

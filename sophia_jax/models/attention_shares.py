@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -100,25 +101,7 @@ class Shares:
           padding: tokens of padding that each share gets at its end.
         """
 
-        def share(query, key, value, ids, kernel):
-            if self.mesh is not None:
-                key, value = (self._own_heads(x, query.shape[2]) for x in (key, value))
-            token = query.shape[1]
-            query, key, value, ids = (
-                _padded(x, padding) for x in (query, key, value, ids)
-            )
-            first_query = 0
-            context = (key, value, ids)
-            if self.tokens is not None:
-                first_query = jax.lax.axis_index(self.tokens) * query.shape[1]
-                context = (
-                    jax.lax.all_gather(x, self.tokens, axis=1, tiled=True)
-                    for x in context
-                )
-            keys, values, context_ids = context
-            out = attend(kernel, query, keys, values, ids, context_ids, first_query)
-            return out[:, :token]
-
+        share = functools.partial(self._share, attend, padding)
         if self.mesh is None:
             return share(query, key, value, segment_ids, kernel)
         rows = PartitionSpec(self.rows, self.tokens)
@@ -131,6 +114,33 @@ class Shares:
             out_specs=queries,
             check_vma=False,  # the Pallas kernels do not say along what they vary
         )(query, key, value, segment_ids, kernel)
+
+    def _share(
+        self,
+        attend: Attend,
+        padding: int,
+        query: Array,
+        key: Array,
+        value: Array,
+        ids: Array,
+        kernel: Any,
+    ) -> Array:
+        """One device's attention: of its queries to all keys of their rows."""
+        token, heads = query.shape[1:3]
+        key, value = self._own_heads(key, heads), self._own_heads(value, heads)
+        query, key, value, ids = (_padded(x, padding) for x in (query, key, value, ids))
+        keys, values, context_ids = map(self._gathered, (key, value, ids))
+        first_query = 0
+        if self.tokens is not None:
+            first_query = jax.lax.axis_index(self.tokens) * query.shape[1]
+        out = attend(kernel, query, keys, values, ids, context_ids, first_query)
+        return out[:, :token]
+
+    def _gathered(self, x: Array) -> Array:
+        """The tokens of all shares, in their order."""
+        if self.tokens is None:
+            return x
+        return jax.lax.all_gather(x, self.tokens, axis=1, tiled=True)
 
     def _cut(self, kernel: Any) -> Any:
         """Where the parts of a kernel's mask go."""

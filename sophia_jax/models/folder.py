@@ -37,6 +37,7 @@ from sophia_jax.models.weight_table import Layout
 from sophia_jax.models.weights import file_names, to_hf
 from sophia_jax.paths import as_path, is_whole, uploaded, whole_folder, write_whole
 from sophia_jax.sharding import TRAINING, Partition, ShardingRules
+from sophia_jax.sharding.together import is_first, wait_for_all
 from sophia_jax.tiles import TileGeometry
 from sophia_jax.types import InputError, Track, untracked
 
@@ -131,7 +132,8 @@ def save_model(
     """Write a folder that `load_model` reads as the same model.
 
     In its own layout, transformers reads it too. The folder appears when it is
-    complete, or not at all.
+    complete, or not at all. Of several processes the first one writes, and all must
+    call this: each returns when the folder is there.
 
     Args:
       model: what to write, in the dtype of its weights.
@@ -148,6 +150,11 @@ def save_model(
     if is_whole(target):
         raise InputError(f"{target}: expected a folder that does not exist, got one")
     check_merged(model)
+    if not is_first():
+        for _ in to_hf(model.params, model.config, layout):
+            pass  # its share goes to the one that writes
+        wait_for_all(f"the folder {target.name}")
+        return
     files = _settings(
         model.config, model.tiles, model.tokenizer, layout, model.dtype.name
     )
@@ -165,6 +172,7 @@ def save_model(
                 write_whole(folder / name, json.dumps(files[name], indent=2) + "\n")
     except OSError as error:
         raise InputError(f"{target}: cannot be written ({error})") from error
+    wait_for_all(f"the folder {target.name}")
 
 
 def check_layout(path_or_repo: str | Path, layout: Layout) -> None:

@@ -74,7 +74,11 @@ def move_array(
     rows = max(1, chunk_bytes // (array.nbytes // len(array)))
     cut = sharding.shard_shape(array.shape)[0] < len(array)
     if there or cut or rows >= len(array):
-        return jax.device_put(array, sharding, donate=donate).block_until_ready()
+        moved = jax.device_put(array, sharding, donate=donate).block_until_ready()
+        # JAX keeps what was donated to other devices.
+        if donate and array.sharding.device_set.isdisjoint(sharding.device_set):
+            array.delete()
+        return moved
     moved = jnp.zeros(array.shape, array.dtype, device=sharding)
     for first in range(0, len(array), rows):
         chunk = jax.device_put(array[first : first + rows], sharding)

@@ -25,14 +25,14 @@ def kept(x: Array, name: str = PROJECTION) -> Array:
 def rematerialised(layer: Callable, remat: Remat) -> Callable:
     """A layer whose backward pass forms again what the policy does not keep.
 
-    Of a layer of width d with a gated MLP of width m, a token keeps, in numbers:
+    A token of a layer of width d keeps:
 
-        none         everything: about 8 d + 3 m and the keys and values
-        projections  its input, queries, keys, values, attention (with the logarithm of
-                     its weights' sum) and what `out` adds: 4 d and keys and values;
-                     norms, rotations and the MLP's first half are formed again,
-                     attention is not
-        block        its input alone: d; the whole layer is formed again
+        none         every activation, those of the MLP's width among them
+        projections  the layer's input, its queries, keys and values, attention (with
+                     the logarithm of its weights' sum) and what `out` makes of it:
+                     4 d numbers, and keys and values; norms, rotations and the first
+                     half of the MLP are formed again, attention is not
+        block        the layer's input: d numbers; all else is formed again
 
     Args:
       layer: a function of arrays.

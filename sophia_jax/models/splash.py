@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax
@@ -45,19 +46,11 @@ def splash_kernel(
       interpret: run on a device without the kernel's instructions, slowly.
     """
     block = block_for(token // token_shares)
-    blocks = dict.fromkeys(
-        (
-            "block_q",
-            "block_kv",
-            "block_kv_compute",
-            "block_q_dkv",
-            "block_kv_dkv",
-            "block_kv_dkv_compute",
-            "block_q_dq",
-            "block_kv_dq",
-        ),
-        block,
-    )
+    sizes = {
+        size.name: block
+        for size in dataclasses.fields(splash.BlockSizes)
+        if size.name.startswith("block_")
+    }
     shape = (token, token)
     mask = splash.CausalMask(shape, shard_count=token_shares)
     mask = mask if causal else splash.FullMask(shape)
@@ -65,7 +58,7 @@ def splash_kernel(
     with jax.ensure_compile_time_eval():
         kernel = splash.make_splash_mha(
             splash.MultiHeadMask([mask]),
-            block_sizes=splash.BlockSizes(**blocks),
+            block_sizes=splash.BlockSizes(**sizes),
             head_shards=1,
             q_seq_shards=token_shares,
             residual_checkpoint_name=ATTENTION,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping
 
+import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from sophia_jax.config import ModelConfig
 from sophia_jax.models.internvl import abstract_params
@@ -96,6 +98,9 @@ def to_hf(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """The tensors of a Hugging Face file, in the parameters' dtype, one at a time.
 
+    Where several processes share the weights, each of them gets every tensor, and all
+    must take them in step.
+
     Args:
       params: as of `init_params(key, config)`.
       config: the model's.
@@ -110,7 +115,7 @@ def to_hf(
         for layer, name in enumerate(tensor_names(weight, params)):
             parts = (get_param(params, path) for path in weight.paths)
             parts = [
-                _to_file(np.asarray(part[layer] if weight.stacked else part), weight)
+                _to_file(_on_host(part[layer] if weight.stacked else part), weight)
                 for part in parts
             ]
             tensor = _joined(parts, rows, weight.groups) if parts[1:] else parts[0]
@@ -194,6 +199,13 @@ def get_param(tree: dict, path: str) -> Array:
     for key in path.split("."):
         tree = tree[key]
     return tree
+
+
+def _on_host(array: Array) -> np.ndarray:
+    """All of an array; of several processes, all of them must ask."""
+    if isinstance(array, jax.Array) and not array.is_fully_addressable:
+        array = multihost_utils.process_allgather(array, tiled=True)
+    return np.asarray(array)
 
 
 def patches_from_file(rows: np.ndarray) -> np.ndarray:

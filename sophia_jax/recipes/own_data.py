@@ -46,6 +46,7 @@ from sophia_jax.recipes.run_folder import (
     count_reasons,
     open_run_folder,
     read_seconds,
+    remove_leftovers,
     stopwatch,
     write_json,
     write_skipped,
@@ -265,6 +266,7 @@ def _warmed_up(
 ) -> Model:
     folder = run / "warm_up"
     if not is_whole(folder):
+        remove_leftovers(folder)
         training = run / "training" / "warm_up"
         save_model(imitate(policy, lessons, phase, training, track=track), folder)
     return load_for_sampling(folder, phase.roles.policy, dtype=phase.dtype)

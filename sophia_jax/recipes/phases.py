@@ -45,7 +45,7 @@ SHORTEST_ROW = 2048  # tokens: many examples in a row leave little of it empty
 
 SIZES = (
     *("num_steps", "batch_size", "row_length", "micro_batches", "checkpoint_every"),
-    "trajectory_weight",
+    *("keep_checkpoints", "trajectory_weight"),
 )
 
 
@@ -80,6 +80,8 @@ class UpdateConfig:
       weight_decay: of the matrices that learn, the adapters' among them.
       warmup_steps: updates until the rate is at its highest.
       checkpoint_every: updates between checkpoints.
+      keep_checkpoints: the newest that stay.
+      keep_best: the metric of which the best checkpoint stays too, or None.
       remat: which activations the backward pass forms again, as of `TrainingConfig`.
       seed: of the order of the examples.
       algorithm: the optimizer.
@@ -100,6 +102,8 @@ class UpdateConfig:
     weight_decay: float = OptimizerConfig.weight_decay
     warmup_steps: int = OptimizerConfig.warmup_steps
     checkpoint_every: int = TrainingConfig.checkpoint_every
+    keep_checkpoints: int = TrainingConfig.keep_checkpoints
+    keep_best: str | None = None
     remat: Remat = TrainingConfig.remat
     seed: int = 0
     algorithm: Algorithm = "adamw"
@@ -183,6 +187,8 @@ class UpdateConfig:
             trainable=TrainingConfig.trainable if self.lora is None else ("adapters",),
             seed=self.seed,
             checkpoint_every=self.checkpoint_every,
+            keep_checkpoints=self.keep_checkpoints,
+            keep_best=self.keep_best,
             remat=self.remat,
         )
 

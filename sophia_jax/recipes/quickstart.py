@@ -34,7 +34,12 @@ from sophia_jax.recipes.handwriting import (
 )
 from sophia_jax.recipes.machine import machine, versions
 from sophia_jax.recipes.mixture import Mixture, answer_texts, mix
-from sophia_jax.recipes.run_folder import read_seconds, stopwatch, write_json
+from sophia_jax.recipes.run_folder import (
+    read_seconds,
+    remove_leftovers,
+    stopwatch,
+    write_json,
+)
 from sophia_jax.recipes.scores import score_policy, score_reasoner
 from sophia_jax.recipes.side_by_side import side_by_side
 from sophia_jax.recipes.sizes import QuickstartConfig
@@ -218,6 +223,7 @@ def _update(
 def _once(folder: Path, make: Callable[[], Model]) -> Model:
     """The model that a folder holds; made and saved there if it does not exist."""
     if not is_whole(folder):
+        remove_leftovers(folder)
         save_model(make(), folder)
     return load_model(folder)
 

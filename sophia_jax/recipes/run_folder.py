@@ -19,6 +19,7 @@ __all__ = [
     "count_reasons",
     "open_run_folder",
     "read_seconds",
+    "remove_leftovers",
     "stopwatch",
     "write_json",
     "write_skipped",
@@ -70,7 +71,8 @@ def check_run_folder(
         raise InputError("--resume, --force: expected one of them, got both")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out: expected a folder, got the file {folder}")
-    if not folder.exists() or not any(folder.iterdir()):
+    # A file that a killed run was about to write is not there.
+    if not folder.exists() or all(map(_is_unfinished, folder.iterdir())):
         return
     if not (folder / SETTINGS).is_file():
         raise InputError(f"--out: {folder} exists and holds no run; choose another")
@@ -80,6 +82,16 @@ def check_run_folder(
         raise InputError(
             f"--out: {folder} exists; --resume goes on with it, --force deletes it"
         )
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete what killed runs left of a folder that they were writing at `path`."""
+    for leftover in path.parent.glob(f".{path.name}.*.partial"):
+        remove_tree(leftover)
+
+
+def _is_unfinished(path: Path) -> bool:
+    return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
 def _as_json(settings: dict[str, Any]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from sophia_jax.recipes.run_folder import (
     count_reasons,
     open_run_folder,
     read_seconds,
+    remove_leftovers,
     stopwatch,
     write_json,
     write_skipped,
@@ -119,6 +120,7 @@ def update(
         trajectories = _examples(model, fitting.items, kept, collection.prompts)
         training, examples = _what_is_learnt(model, trajectories, lessons, config)
         if not is_whole(target):
+            remove_leftovers(target)
             beside = sum(len(each.items) for each in lessons.values())
             mixed = f" and {beside} rows beside them" if beside else ""
             say(

@@ -15,11 +15,14 @@ import grain.python as grain
 import jax
 
 from sophia_jax.config import OptimizerConfig, Remat
-from sophia_jax.data.packing import Example, PackedBatch, pack_examples, pack_parts
-from sophia_jax.data.pipeline import read_batches
+from sophia_jax.data.packing import Example
 from sophia_jax.models.model import Model
 from sophia_jax.models.remat import check_remat
-from sophia_jax.training.checkpoint import Checkpoints
+from sophia_jax.preemption import Preempted, defer_preemption, stop_if_preempted
+from sophia_jax.sharding.together import is_first
+from sophia_jax.training.checkpoint import METRICS, Checkpoints
+from sophia_jax.training.feeding import feed, packed_batches
+from sophia_jax.training.fingerprint import fingerprint
 from sophia_jax.training.metrics import MetricsWriter
 from sophia_jax.training.optimizer import learning_rate, make_optimizer
 from sophia_jax.training.step import LossFn, TrainState, init_state, train_step
@@ -41,6 +44,9 @@ class TrainingConfig:
       trainable: parts that learn; the paper's best setting is the decoder alone.
       seed: of the order of the examples.
       checkpoint_every: updates between checkpoints.
+      keep_checkpoints: the newest that stay; with two, a damaged one costs little.
+      keep_best: the metric of which the best checkpoint stays too, as of
+        `Checkpoints`: its mean over the updates since the one before; or None.
       remat: which activations the backward pass forms again, to save memory: "none",
         all within a layer ("block"), or all but its projections and attention
         ("projections"), which takes less time and more memory.
@@ -53,10 +59,13 @@ class TrainingConfig:
     trainable: tuple[str, ...] = ("decoder",)
     seed: int = 0
     checkpoint_every: int = 100
+    keep_checkpoints: int = 2
+    keep_best: str | None = None
     remat: Remat = "none"
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "row_length", "checkpoint_every"):
+        sizes = ("batch_size", "row_length", "checkpoint_every", "keep_checkpoints")
+        for name in sizes:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected > 0, got {getattr(self, name)}")
         check_remat(self.remat)
@@ -64,6 +73,10 @@ class TrainingConfig:
             raise ValueError(
                 f"micro_batches: expected between 1 and batch_size={self.batch_size}, "
                 f"got {self.micro_batches}"
+            )
+        if self.keep_best not in (None, *METRICS):
+            raise ValueError(
+                f"keep_best: expected one of {', '.join(METRICS)}, got {self.keep_best}"
             )
 
 
@@ -81,7 +94,8 @@ def train(
     """Update a model on examples, epoch after epoch.
 
     A killed phase goes on from its newest checkpoint in `folder`, with the examples
-    that it had not seen, and ends with the same weights.
+    that it had not seen, and ends with the same weights. One that is told to stop
+    saves a checkpoint at its next update.
 
     Args:
       model: where to start; it is left as it is.
@@ -100,8 +114,10 @@ def train(
     Raises:
       InputError: there are no examples; an example is refused by `pack_examples`; or
         the folder's checkpoint is of another run.
-      ValueError: a grain data set ends before the phase does.
+      ValueError: a grain data set ends before the phase does; or of several processes
+        each has a model of its own.
       FloatingPointError: loss or gradient is not finite; names the update.
+      Preempted: it was told to stop, and has saved what it did.
     """
     if not len(examples):
         raise InputError("examples: expected at least one to learn from, got none")
@@ -119,29 +135,49 @@ def train(
         remat=config.remat,
     )
     rate = learning_rate(config.optimizer)
+    # Programs of several processes must not run side by side on CPUs, as of `feed`.
+    several = jax.process_count() > 1
+    if several and model.partition is None:
+        raise ValueError("model: expected one on a mesh of all processes, got none")
+    one_at_a_time = several and jax.default_backend() == "cpu"
+    stop_if_preempted()
     with contextlib.ExitStack() as stack:
+        signalled = stack.enter_context(defer_preemption())
 
         def closing(thing: Any) -> Any:
             return stack.enter_context(contextlib.closing(thing))
 
         batches = closing(iter(_batches(model, examples, config, make_example)))
-        checkpoints = closing(Checkpoints(folder / "checkpoints"))
+        checkpoints = stack.enter_context(_checkpoints(model, config, folder))
         state = _resume(state, checkpoints, batches, config)
         first, last = int(state.step), config.optimizer.num_steps
-        writer = closing(MetricsWriter(folder, first_step=first))
+        writer = None
+        if is_first():
+            writer = closing(MetricsWriter(folder, first_step=first))
 
+        fed = feed(batches, model.partition, signalled)
         unread = collections.deque()  # is read while the next update runs
+        since_saved = []
         for step in track(range(first, last), description, last - first):
-            state, metrics = train_step(state, next(batches))
+            batch, position, stop = next(fed)
+            state, metrics = train_step(state, batch)
             unread.append((step, metrics))
             saving = (step + 1) % config.checkpoint_every == 0 or step + 1 == last
-            while len(unread) > (0 if saving else 1):
+            saving = saving or stop
+            while len(unread) > (0 if saving or one_at_a_time else 1):
                 done, metrics = unread.popleft()
                 values = _finite(done, metrics) | {"learning_rate": float(rate(done))}
-                writer.write(done, values)
+                since_saved.append(values)
+                if writer is not None:
+                    writer.write(done, values)
             if saving:
-                writer.flush()
-                checkpoints.save(step + 1, state, batches.get_state())
+                if writer is not None:
+                    writer.flush()
+                checkpoints.save(step + 1, state, position, _means(since_saved))
+                since_saved.clear()
+            if stop:
+                raise Preempted(signalled() or "another process", together=True)
+    stop_if_preempted()
     return dataclasses.replace(model, params=state.params)
 
 
@@ -151,26 +187,23 @@ def _batches(
     config: TrainingConfig,
     make_example: Callable[[Any], Example],
 ) -> grain.IterDataset:
-    """Packed batches of this host, read ahead in threads."""
-
-    def pack(batch: Sequence[Example]) -> PackedBatch:
-        if config.micro_batches == 1:
-            return pack_examples(batch, model.config, row_length=config.row_length)
-        return pack_parts(
-            batch,
-            model.config,
-            num_parts=config.micro_batches,
-            row_length=config.row_length,
-        )
-
-    return read_batches(
+    return packed_batches(
+        model,
         examples,
-        pack,
         batch_size=config.batch_size,
+        row_length=config.row_length,
+        micro_batches=config.micro_batches,
         seed=config.seed,
         make_example=make_example,
-        host=jax.process_index(),
-        num_hosts=jax.process_count(),
+    )
+
+
+def _checkpoints(model: Model, config: TrainingConfig, folder: Path) -> Checkpoints:
+    return Checkpoints(
+        folder / "checkpoints",
+        base=fingerprint(model.params),
+        max_to_keep=config.keep_checkpoints,
+        keep_best=config.keep_best,
     )
 
 
@@ -203,3 +236,7 @@ def _finite(step: int, metrics: dict) -> dict[str, float]:
                 f"update {step}: expected a finite {name}, got {values[name]}"
             )
     return values
+
+
+def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: math.fsum(row[name] for row in rows) / len(rows) for name in METRICS}

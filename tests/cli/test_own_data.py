@@ -1,6 +1,7 @@
 """The loop on one's own models and questions, whatever the models answer."""
 
 import json
+import signal
 
 import pyarrow.parquet as pq
 import pytest
@@ -10,6 +11,8 @@ from sophia_jax.cli.evaluate import Evaluate
 from sophia_jax.data.prompts import DIGITS, PAPER, encode_prompt
 from sophia_jax.recipes import own_data
 from sophia_jax.sophia import collect_rollouts
+from sophia_jax.training import loop
+from sophia_jax.training.step import train_step
 
 
 def read_json(path):
@@ -96,23 +99,41 @@ def test_train_is_collect_then_update_killed_or_not(
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert cli("train", *options, "--out", whole)[0] == 0
 
-    def interrupted(policy, reasoner, *others, **options):
-        def reason(requests):
-            yield next(reasoner(requests))
-            raise KeyboardInterrupt
+    def interrupted(number):
+        def collect(policy, reasoner, *others, **options):
+            def reason(requests):
+                yield next(reasoner(requests))
+                signal.raise_signal(number)
 
-        collect_rollouts(policy, reason, *others, **options)
+            collect_rollouts(policy, reason, *others, **options)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(own_data, "collect_rollouts", interrupted)
-        code, _, errors = cli("collect", *options, "--out", killed)
-    assert code == 130
-    assert len(errors) == 1
+        return collect
+
+    def stopped(state, batch):
+        signal.raise_signal(signal.SIGTERM)
+        return train_step(state, batch)
+
+    for number, expected in [(signal.SIGINT, 130), (signal.SIGTERM, 75)]:
+        with monkeypatch.context() as patch:
+            patch.setattr(own_data, "collect_rollouts", interrupted(number))
+            code, _, errors = cli("collect", *options, "--out", killed, "--resume")
+        assert code == expected
+        assert len(errors) == 1
     code, _, errors = cli("collect", *options, "--out", killed)
     assert code == 2
     assert "exists; --resume goes on with it" in errors[0]
     assert cli("collect", *options, "--out", killed, "--resume")[0] == 0
-    assert cli("update", "--run", killed)[0] == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", stopped)
+        code, _, errors = cli("update", "--run", killed)
+    assert code == 75
+    assert errors == [
+        "sophia-jax: stopped by SIGTERM; all that was whole is saved: the same command "
+        "with --resume goes on"
+    ]
+    (killed / ".model.1.partial").mkdir()  # of a process that was killed at the end
+    assert cli("update", "--run", killed, "--resume")[0] == 0
+    assert not list(killed.glob(".model*"))
     for part in ("rollouts", "model"):
         assert content(whole / part) == content(killed / part)
 

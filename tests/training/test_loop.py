@@ -17,14 +17,17 @@ import pytest
 from sophia_jax.config import OptimizerConfig
 from sophia_jax.losses import sophia_loss
 from sophia_jax.models.folder import load_model, save_model
+from sophia_jax.preemption import Preempted, watch_signals
 from sophia_jax.training import loop
 from sophia_jax.training.checkpoint import Checkpoints
+from sophia_jax.training.fingerprint import fingerprint
 from sophia_jax.training.loop import TrainingConfig, train
 from sophia_jax.training.metrics import read_metrics
 from sophia_jax.training.optimizer import adamw
 from sophia_jax.training.step import init_state
 from sophia_jax.types import InputError
 
+SIZES = ("batch_size", "row_length", "checkpoint_every", "keep_checkpoints")
 SCRIPT = Path(__file__).parent / "killed_training.py"
 
 
@@ -168,6 +171,39 @@ def test_a_resumed_run_sees_what_it_had_not_seen(
     assert seen == expected[3:]  # updates 3 and 4 were lost with the run
 
 
+@pytest.mark.parametrize("update, number", [(0, "SIGTERM"), (4, "SIGUSR1")])
+def test_a_run_that_is_told_to_stop_saves_its_next_update(
+    undisturbed, text_model, text_examples, tmp_path, update, number
+):
+    def signalled(iterable, description, total):
+        for step in iterable:
+            if step == update:
+                os.kill(os.getpid(), getattr(signal, number))
+            yield step
+
+    run = (text_model, text_examples, sophia_loss, config(), tmp_path)
+    with watch_signals(), pytest.raises(Preempted, match=number):
+        train(*run, track=signalled)
+    assert (tmp_path / "checkpoints" / str(update + 1)).exists()
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == update + 1
+    resumed = train(*run)
+    assert_same_weights(resumed, undisturbed[0])
+    assert lines(tmp_path) == lines(undisturbed[1])
+
+
+def test_a_run_with_a_damaged_checkpoint_ends_as_if_it_were_whole(
+    undisturbed, text_model, text_examples, tmp_path
+):
+    run = (text_model, text_examples, sophia_loss, config(), tmp_path)
+    with pytest.raises(Killed):
+        train(*run, track=killed_at(7))
+    (tmp_path / "checkpoints" / "6" / "metadata" / "metadata").write_text("{")
+    with pytest.warns(UserWarning, match="damaged-6, and the run goes on"):
+        resumed = train(*run)
+    assert_same_weights(resumed, undisturbed[0])
+    assert lines(tmp_path) == lines(undisturbed[1])
+
+
 def test_a_run_killed_by_the_system_ends_as_if_it_had_not(text_model, tmp_path):
     spec = importlib.util.spec_from_file_location("killed_training", SCRIPT)
     script = importlib.util.module_from_spec(spec)
@@ -226,7 +262,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_its_checkpoint(
     settings = config(checkpoint_every=1)
     with pytest.raises(FloatingPointError, match=r"update 2: .* finite loss, got inf"):
         train(text_model, examples, sophia_loss, settings, tmp_path / "b")
-    checkpoints = Checkpoints(tmp_path / "b" / "checkpoints")
+    base = fingerprint(text_model.params)
+    checkpoints = Checkpoints(tmp_path / "b" / "checkpoints", base=base)
     state, _ = checkpoints.restore(init_state(text_model, adamw(settings.optimizer)))
     checkpoints.close()
     assert int(state.step) == 2
@@ -314,7 +351,7 @@ def test_a_phase_cannot_end_before_its_checkpoint(
         train(text_model, text_examples, sophia_loss, config(5), undisturbed[1])
 
 
-@pytest.mark.parametrize("field", ["batch_size", "row_length", "checkpoint_every"])
+@pytest.mark.parametrize("field", SIZES)
 def test_sizes_of_zero_are_refused(field):
     with pytest.raises(ValueError, match=f"{field}: expected > 0, got 0"):
         config(**{field: 0})
