@@ -37,7 +37,7 @@ _INTERNLM2_5_7B = TextConfig(
     num_kv_heads=8,
     head_dim=128,
     mlp_size=14336,
-    max_length=32768,
+    max_length=65536,
     norm_eps=1e-5,
     qkv_bias=False,
     rope_scaling=_DYNAMIC,
@@ -50,7 +50,7 @@ _QWEN2_5_7B = TextConfig(
     num_kv_heads=4,
     head_dim=128,
     mlp_size=18944,
-    max_length=32768,
+    max_length=65536,
     rope_scaling=_DYNAMIC,
 )
 _QWEN2_5_32B = TextConfig(
@@ -61,7 +61,7 @@ _QWEN2_5_32B = TextConfig(
     num_kv_heads=8,
     head_dim=128,
     mlp_size=27648,
-    max_length=32768,
+    max_length=65536,
     rope_scaling=_DYNAMIC,
 )
 _QWQ_32B = TextConfig(

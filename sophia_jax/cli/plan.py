@@ -122,6 +122,11 @@ class Plan:
         from sophia_jax.planning.plan import make_plan
 
         plan = self.plan()
+        if not plan.target.generation.is_tpu:
+            import jax
+
+            # They stand in for GPUs, on which nothing is compiled.
+            jax.config.update("jax_num_cpu_devices", plan.target.chips)
         display.say(f"slice      {plan.target}")
         report = make_plan(plan, search=not self.once, track=display.track)
         say_plan(report, display)

@@ -43,11 +43,8 @@ def say_plan(report: PlanReport, display: Display) -> None:
 
 def memory_table(report: PlanReport) -> Table:
     """GiB of one chip, for each role."""
-    table = _table("GiB of a chip")
-    for name in ("weights", "optim.", "cache", "inputs", "other", "activ."):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in ("peak", "of", ""):
-        table.add_column(name, justify="right", no_wrap=True)
+    names = ("weights", "optim.", "cache", "inputs", "other", "activ.", "peak", "of")
+    table = _table("GiB of a chip", *names, "")
     for role in report.roles:
         held = [role.held.get(kind, 0) for kind in KINDS]
         table.add_row(
@@ -62,25 +59,22 @@ def memory_table(report: PlanReport) -> Table:
 
 def time_table(report: PlanReport) -> Table:
     """What one chip does in a step, what limits it, and what the round takes."""
-    table = _table("step of a chip")
-    columns = ("batch", "fits", "TFLOP", "GB", "sent GB", "ms", "limit", "chip-h", "%")
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
+    names = ("batch", "most", "TFLOP", "GB", "recv.", "ms", "limit", "chip-h", "%")
+    table = _table("step of a chip", *names)
     total = report.chip_hours or 1.0
     for role in report.roles:
         largest = "-" if role.largest_batch is None else f"{role.largest_batch:,}"
-        sent = role.ici_bytes + role.dcn_bytes
         table.add_row(
             escape(role.name),
             f"{role.batch:,}",
             largest,
-            f"{role.flops / 1e12:.3g}",
-            f"{role.hbm_bytes / 1e9:.3g}",
-            f"{sent / 1e9:.3g}",
-            f"{role.bound.seconds * 1e3:.3g}",
-            role.bound.limiter,
-            f"{role.chip_hours:.3g}",
-            f"{role.chip_hours / total:.0%}",
+            _short(role.flops / 1e12),
+            _short(role.hbm_bytes / 1e9),
+            _short((role.ici_bytes + role.dcn_bytes) / 1e9),
+            _short(role.bound.seconds * 1e3),
+            role.bound.limiter.removeprefix("between "),
+            _short(role.chip_hours),
+            f"{100 * role.chip_hours / total:.0f}",
         )
     return table
 
@@ -99,11 +93,19 @@ def advice_lines(role: RoleReport) -> list[str]:
     return lines or [f"too large  {role.name}: nothing was found that fits"]
 
 
-def _table(first: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+def _table(first: str, *others: str) -> Table:
+    """Narrow enough for 80 columns."""
+    table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
     table.add_column(first, no_wrap=True)
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
     return table
 
 
 def _gib(num_bytes: int) -> str:
     return f"{num_bytes / GIB:.1f}" if num_bytes else "-"
+
+
+def _short(number: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}" if number else "-"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.util
 import os
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from sophia_jax.planning.hardware import Generation
+from sophia_jax.planning.hardware import GENERATIONS, Generation
 from sophia_jax.planning.slices import Slice, lane_topology
 from sophia_jax.types import InputError
 
@@ -21,6 +22,7 @@ __all__ = [
     "Compiled",
     "Program",
     "compile_program",
+    "count_program",
     "lane_devices",
     "shard_bytes",
     "slice_devices",
@@ -51,18 +53,24 @@ class Program:
       held: bytes of a chip's share of what is there while it runs: weights, optimizer,
         cache, inputs, another model. What else is needed is activations.
       beside: of these, what the program is not given.
+      working: bytes of activations as counted from the configuration, for chips whose
+        compiler is not asked.
     """
 
     lower: Callable[[], jax.stages.Lowered]
     held: Mapping[str, int]
     beside: int = 0
+    working: int = 0
 
     def with_held(self, name: str, num_bytes: int) -> Program:
         """The same beside something else that stays on the chip."""
         if not num_bytes:
             return self
-        held = {**self.held, name: num_bytes}
-        return Program(self.lower, held, self.beside + num_bytes)
+        return dataclasses.replace(
+            self,
+            held={**self.held, name: num_bytes},
+            beside=self.beside + num_bytes,
+        )
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,8 @@ def lane_devices(generation: Generation, chips: int) -> Sequence[jax.Device]:
 def _devices(
     name: str, topology: tuple[int, ...], chips_per_host: int, num_slices: int
 ) -> Sequence[jax.Device]:
+    if not GENERATIONS[name].is_tpu:
+        return _stand_ins(topology[0])
     if importlib.util.find_spec("libtpu") is None:
         raise InputError(
             "plan: expected libtpu, whose compiler is asked, got none; "
@@ -136,6 +146,22 @@ def _devices(
         raise InputError(
             f"slice: expected one that libtpu knows, got {full_name} ({reason})"
         ) from error
+
+
+def _stand_ins(number: int) -> Sequence[jax.Device]:
+    """CPU devices, on which arrays are laid out and nothing is compiled."""
+    found = jax.devices("cpu")
+    if len(found) < number:
+        raise InputError(
+            f"slice: expected at most {len(found)} GPUs, for which the devices of this "
+            f"process stand in (jax_num_cpu_devices), got {number}"
+        )
+    return found[:number]
+
+
+def count_program(program: Program, usable_bytes: int) -> Compiled:
+    """What a program needs as it is counted: nothing is compiled."""
+    return Compiled(0.0, sum(program.held.values()) + program.working, usable_bytes)
 
 
 def compile_program(program: Program, usable_bytes: int) -> Compiled:

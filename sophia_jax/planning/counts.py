@@ -19,6 +19,8 @@ __all__ = [
     "decode_work",
     "decoder_weights",
     "head_weights",
+    "kv_bytes",
+    "layer_bytes",
     "prefill_work",
     "tower_weights",
     "tower_work",
@@ -156,6 +158,14 @@ def layers_work(
     )
     numbers = decoder_weights(text) / tensor + tokens * (7 * embed + shared / tensor)
     return Work(flops / tensor, numbers * BYTES) * text.num_layers
+
+
+def layer_bytes(text: TextConfig, tokens: float, *, tensor: int = 1) -> int:
+    """What one layer's forward pass leaves in memory at most, of bfloat16."""
+    shared = (
+        2 * (text.num_heads + text.num_kv_heads) * text.head_dim + 3 * text.mlp_size
+    )
+    return round(tokens * (6 * text.hidden_size + shared / tensor) * BYTES)
 
 
 def kv_bytes(text: TextConfig) -> int:

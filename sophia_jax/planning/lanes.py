@@ -33,6 +33,7 @@ from sophia_jax.models.internvl import (
 from sophia_jax.models.logical_axes import check_partition, param_shardings
 from sophia_jax.models.paged import Pages, Rows, cache_sharding
 from sophia_jax.planning.compiling import Program, shard_bytes
+from sophia_jax.planning.counts import BYTES, LOGITS_READ, WIDE, layer_bytes
 from sophia_jax.sharding import DECODING, Partition, make_mesh
 
 __all__ = [
@@ -156,6 +157,7 @@ def encode_program(config: ModelConfig, partition: Partition, tiles: int) -> Pro
         lambda: _run_tower.lower(tower_graph(config, partition), params, pixels),
         {"weights": shard_bytes(params) + decoder, "inputs": shard_bytes(pixels)},
         beside=decoder,
+        working=_tower_working(config, tiles / partition.ways("tile")),
     )
 
 
@@ -188,6 +190,7 @@ def prefill_program(lane: Lane, pieces: int) -> Program:
             "inputs": shard_bytes(batch),
         },
         beside=_tower_bytes(lane),
+        working=layer_bytes(text, groups * width, tensor=len(lane.devices)),
     )
 
 
@@ -222,7 +225,15 @@ def decode_program(lane: Lane, sampling: SamplingConfig) -> Program:
             "inputs": shard_bytes(slots),
         },
         beside=_tower_bytes(lane),
+        working=lane.slots * text.embedding_rows * WIDE * LOGITS_READ,
     )
+
+
+def _tower_working(config: ModelConfig, tiles: float) -> int:
+    """What one layer of the tower leaves in memory."""
+    vision = config.vision
+    numbers = 6 * vision.hidden_size + 2 * vision.mlp_size
+    return round(tiles * (vision.patches_per_side**2 + 1) * numbers * BYTES)
 
 
 def _tower_bytes(lane: Lane) -> int:

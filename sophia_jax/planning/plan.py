@@ -9,7 +9,13 @@ from importlib.metadata import PackageNotFoundError, version
 
 from sophia_jax.planning.advice import Tried as Advice
 from sophia_jax.planning.advice import changes
-from sophia_jax.planning.compiling import Compiled, compile_program, usable_hbm
+from sophia_jax.planning.compiling import (
+    Compiled,
+    Program,
+    compile_program,
+    count_program,
+    usable_hbm,
+)
 from sophia_jax.planning.role import Role
 from sophia_jax.planning.roles import roles
 from sophia_jax.planning.roofline import Roofline, roofline
@@ -141,7 +147,7 @@ def _report(
     tries = MOST_TRIES if search else 1
 
     def compile_batch(batch: int) -> Compiled:
-        return compile_program(role.program(batch), usable)
+        return _asked(plan, role.program(batch), usable)
 
     tried: list[Tried] = []
     advice: list[Advice] = []
@@ -165,6 +171,12 @@ def _report(
     return _summed_up(plan, role, tried, tuple(advice))
 
 
+def _asked(plan: RunPlan, program: Program, usable: int) -> Compiled:
+    """What the compiler says; of GPUs, what is counted."""
+    ask = compile_program if plan.target.generation.is_tpu else count_program
+    return ask(program, usable)
+
+
 def _advised(plan: RunPlan, role: Role, usable: int, tries: int) -> Iterator[Advice]:
     """Changes until one fits; those that cannot are not compiled."""
     for change in changes(plan, role.name):
@@ -179,7 +191,7 @@ def _advised(plan: RunPlan, role: Role, usable: int, tries: int) -> Iterator[Adv
             yield Advice(change.words, None)
             continue
         tries -= 1
-        compiled = compile_program(program, usable)
+        compiled = _asked(plan, program, usable)
         yield Advice(change.words, compiled)
         if compiled.fits:
             return
@@ -206,7 +218,7 @@ def _summed_up(
         held=dict(role.program(batch).held),
         peak_bytes=taken.compiled.peak_bytes,
         usable_bytes=taken.compiled.usable_bytes,
-        counted_only=False,
+        counted_only=not chip.is_tpu,
         compile_seconds=tuple(each.compiled.seconds for each in tried),
         flops=work.flops,
         hbm_bytes=work.hbm_bytes,

@@ -54,7 +54,8 @@ def roles(plan: RunPlan) -> Iterator[Role]:
         yield of_reasoner.prefill()
         yield of_reasoner.decode()
     update = Update(plan, policy, slice_devices(plan.target))
-    yield moving_role(plan, update, lanes)
+    if plan.target.chips > 1:
+        yield moving_role(plan, update, lanes)
     yield update_role(plan, update)
 
 

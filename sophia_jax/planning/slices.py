@@ -99,7 +99,7 @@ def parse_slice(given: str, num_slices: int | None = None) -> Slice:
         raise InputError(
             f"num_slices: expected {several} as in {given}, got {num_slices}"
         )
-    count = int(several or num_slices or 1)
+    count = int(several or (1 if num_slices is None else num_slices))
     if count < 1:
         raise InputError(f"num_slices: expected >= 1, got {count}")
     name = f"{name}-1" if name in PREFIXES and not PREFIXES[name].is_tpu else name

@@ -17,11 +17,12 @@ from sophia_jax.losses import sophia_loss
 from sophia_jax.models.internvl import abstract_params, model_graph
 from sophia_jax.models.logical_axes import check_partition, param_shardings
 from sophia_jax.planning.compiling import Program, shard_bytes
+from sophia_jax.planning.counts import BYTES, WIDE, layer_bytes
 from sophia_jax.planning.run_plan import RunPlan, optimizer_config
 from sophia_jax.sharding import TRAINING, Partition, make_mesh
 from sophia_jax.training.layout import batch_shardings, optimizer_shardings
 from sophia_jax.training.optimizer import make_optimizer
-from sophia_jax.training.step import TrainState, lower_train_step
+from sophia_jax.training.step import MOST_LOGITS, TrainState, lower_train_step
 
 __all__ = ["Update"]
 
@@ -149,7 +150,19 @@ class Update:
                 "optimizer": shard_bytes(self.state.opt_state),
                 "inputs": shard_bytes(batch),
             },
+            working=self._working(rows),
         )
+
+    def _working(self, rows: int) -> int:
+        """What is kept of each layer, one layer formed again, logits, gradients."""
+        text, mesh = self.config.text, self.plan.mesh
+        tokens = rows * self.plan.max_length / mesh.context
+        one = layer_bytes(text, tokens, tensor=mesh.tensor)
+        kept = text.num_layers * tokens * text.hidden_size * BYTES
+        if self.plan.remat != "block":
+            kept = text.num_layers * one
+        gradients = WIDE * self.learning / (mesh.fsdp * mesh.tensor)
+        return round(kept + 2 * one + 2 * MOST_LOGITS * WIDE + gradients)
 
 
 def _placed(tree: object, places: object, dtype: jnp.dtype | None = None) -> object:
