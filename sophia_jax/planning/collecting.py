@@ -28,12 +28,12 @@ from sophia_jax.planning.lanes import (
     PROMPTS_TOGETHER,
     Lane,
     decode_program,
-    decoding_partition,
     encode_program,
     prefill_program,
 )
 from sophia_jax.planning.role import Role
 from sophia_jax.planning.run_plan import RunPlan
+from sophia_jax.planning.weights import decoding_partition
 from sophia_jax.types import InputError
 
 __all__ = ["Collector"]

@@ -25,22 +25,16 @@ from sophia_jax.generation.engine import CHUNK
 from sophia_jax.generation.images import _run_tower
 from sophia_jax.generation.layout import GATHERED, Layout, make_layout, page_bytes
 from sophia_jax.generation.readers import Part, chain_shape, make_chains, rows_of
-from sophia_jax.models.internvl import (
-    abstract_params,
-    model_graph,
-    tower_graph,
-)
-from sophia_jax.models.logical_axes import check_partition, param_shardings
+from sophia_jax.models.internvl import model_graph, tower_graph
 from sophia_jax.models.paged import Pages, Rows, cache_sharding
 from sophia_jax.planning.compiling import Program, shard_bytes
 from sophia_jax.planning.counts import BYTES, LOGITS_READ, WIDE, layer_bytes
-from sophia_jax.sharding import DECODING, Partition, make_mesh
+from sophia_jax.planning.weights import abstract_weights, decoding_partition
+from sophia_jax.sharding import Partition
 
 __all__ = [
     "Lane",
-    "abstract_weights",
     "decode_program",
-    "decoding_partition",
     "encode_program",
     "prefill_program",
 ]
@@ -124,32 +118,6 @@ class Lane:
         )
 
 
-def decoding_partition(
-    config: ModelConfig, devices: Sequence[jax.Device], tensor: int
-) -> Partition:
-    """Devices in lanes of `tensor` each, with the rules for decoding."""
-    mesh = make_mesh(data=-1, tensor=tensor, devices=devices)
-    partition = Partition(mesh, DECODING)
-    check_partition(config, partition)
-    return partition
-
-
-def abstract_weights(config: ModelConfig, partition: Partition) -> dict:
-    """The shapes of weights in bfloat16, and their places."""
-    return jax.tree.map(
-        lambda leaf, place: jax.ShapeDtypeStruct(
-            leaf.shape, jnp.bfloat16, sharding=place
-        ),
-        shapes_of(config),
-        param_shardings(config, partition),
-    )
-
-
-shapes_of = functools.lru_cache(
-    abstract_params
-)  # which takes a while, and is asked often
-
-
 def encode_program(config: ModelConfig, partition: Partition, tiles: int) -> Program:
     """Encode so many tiles at a time, on all chips of a host."""
     size, channels = config.vision.image_size, config.vision.num_channels
@@ -169,23 +137,8 @@ def encode_program(config: ModelConfig, partition: Partition, tiles: int) -> Pro
 
 def prefill_program(lane: Lane, pieces: int) -> Program:
     """Read so many pieces of prompts, behind what was read of them before."""
-    layout, text = lane.layout, lane.config.text
-    groups, width = pieces, layout.piece
-
-    def numbers(*shape: int, dtype: jnp.dtype = jnp.int32) -> jax.ShapeDtypeStruct:
-        return lane.abstract(jax.ShapeDtypeStruct(shape, dtype))
-
-    embeds = numbers(groups, width, text.hidden_size, dtype=jnp.bfloat16)
-    batch = PromptBatch(
-        token_ids=numbers(groups, width),
-        length=numbers(groups),
-        image_embeds=embeds if lane.has_images else None,
-        is_image=numbers(groups, width, dtype=bool) if lane.has_images else None,
-        context=numbers(groups, layout.most_parts),
-        num_parts=numbers(groups),
-        filled=numbers(groups, width // layout.page),
-    )
-    pages = _pages(lane)
+    batch, pages = _prompts(lane, pieces), _pages(lane)
+    tokens = pieces * lane.layout.piece
     return Program(
         lambda: fill_prompts.lower(
             model_graph(lane.config, lane.partition), lane.params, batch, pages
@@ -196,7 +149,7 @@ def prefill_program(lane: Lane, pieces: int) -> Program:
             "inputs": shard_bytes(batch),
         },
         beside=_tower_bytes(lane),
-        working=layer_bytes(text, groups * width, tensor=len(lane.devices)),
+        working=layer_bytes(lane.config.text, tokens, tensor=len(lane.devices)),
     )
 
 
@@ -246,6 +199,28 @@ def _tower_bytes(lane: Lane) -> int:
     """Of the parts that only the encoding of pictures needs."""
     parts = {name: part for name, part in lane.params.items() if name != "decoder"}
     return shard_bytes(parts)
+
+
+def _prompts(lane: Lane, pieces: int) -> PromptBatch:
+    layout, embed = lane.layout, lane.config.text.hidden_size
+    shape = (pieces, layout.piece)
+
+    def numbers(*shape: int, dtype: jnp.dtype = jnp.int32) -> jax.ShapeDtypeStruct:
+        return lane.abstract(jax.ShapeDtypeStruct(shape, dtype))
+
+    image_embeds = is_image = None
+    if lane.has_images:
+        image_embeds = numbers(*shape, embed, dtype=jnp.bfloat16)
+        is_image = numbers(*shape, dtype=bool)
+    return PromptBatch(
+        token_ids=numbers(*shape),
+        length=numbers(pieces),
+        image_embeds=image_embeds,
+        is_image=is_image,
+        context=numbers(pieces, layout.most_parts),
+        num_parts=numbers(pieces),
+        filled=numbers(pieces, layout.piece // layout.page),
+    )
 
 
 def _pages(lane: Lane) -> Pages:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterator
 
 from sophia_jax.config import ModelConfig
 from sophia_jax.planning.collecting import Collector
-from sophia_jax.planning.collectives import MeshShape, Traffic, update_traffic
+from sophia_jax.planning.collectives import MeshShape, Traffic
 from sophia_jax.planning.compiling import lane_devices, shard_bytes, slice_devices
-from sophia_jax.planning.counts import (
-    Work,
-    causal_pairs,
-    decoder_weights,
-    head_weights,
-    training_passes,
-    update_work,
-)
-from sophia_jax.planning.lanes import abstract_weights, decoding_partition
+from sophia_jax.planning.counts import Work
+from sophia_jax.planning.learning import update_role
 from sophia_jax.planning.loading import fill_program, move_program, moved_bytes, reading
 from sophia_jax.planning.role import Role
 from sophia_jax.planning.run_plan import RunPlan, model_config
 from sophia_jax.planning.update import Update
+from sophia_jax.planning.weights import abstract_weights, decoding_partition
 
 __all__ = ["roles"]
 
@@ -56,7 +49,7 @@ def roles(plan: RunPlan) -> Iterator[Role]:
     update = Update(plan, policy, slice_devices(plan.target))
     if plan.target.chips > 1:
         yield moving_role(plan, update, lanes)
-    yield update_role(plan, update)
+    yield update_role(update)
 
 
 def _sampled(plan: RunPlan, name: str) -> tuple[ModelConfig, MeshShape]:
@@ -128,58 +121,4 @@ def moving_role(plan: RunPlan, update: Update, lanes: MeshShape) -> Role:
         work=lambda batch: Work(hbm_bytes=2 * received),
         traffic=lambda batch: Traffic(received),
         steps=lambda batch: 2.0,
-    )
-
-
-def update_role(plan: RunPlan, update: Update) -> Role:
-    """The policy update: all trajectories of an update, packed into rows."""
-    config, text = update.config, update.config.text
-    mesh, sizes = plan.mesh, plan.sizes
-    learn_weights = plan.lora is None
-    passes = training_passes(text, remat=plan.remat, learn_weights=learn_weights)
-    tokens = plan.batch_size * update.mean_length / (update.shards * mesh.context)
-    pairs = causal_pairs([update.mean_length]) / update.mean_length * tokens
-    learnt = tokens * sizes.reasoning_tokens / update.mean_length
-    shards = update.partition.ways("embed") * mesh.tensor
-    weights = text.num_layers * decoder_weights(text) + 2 * head_weights(text)
-    learning = update.learning if plan.lora is not None else weights
-
-    @functools.cache
-    def state_bytes() -> float:
-        """Of each weight that learns, read and written by the optimizer."""
-        own = shard_bytes(update.state.opt_state) * shards / learning
-        return 2 * (own + 2)
-
-    return Role(
-        name="policy update",
-        chips=plan.target.chips,
-        used_chips=plan.target.chips,
-        unit=f"rows of {plan.max_length:,} tokens in each of {update.shards} shares",
-        first=plan.rows,
-        step=1,
-        most=max(plan.rows, math.ceil(plan.batch_size / update.shards)),
-        program=update.program,
-        work=lambda rows: update_work(
-            config,
-            tokens=tokens,
-            pairs=pairs,
-            learnt=learnt,
-            passes=passes,
-            micro_batches=update.parts(rows),
-            tensor=mesh.tensor,
-            shards=shards,
-            weights=learning,
-            state_bytes=state_bytes(),
-        ),
-        traffic=lambda rows: update_traffic(
-            config,
-            mesh,
-            tokens=tokens,
-            micro_batches=update.parts(rows),
-            remat=plan.remat,
-            learnt_share=learning / weights,
-            weight_shards=update.partition.ways("embed"),
-            num_slices=plan.target.num_slices,
-        ),
-        steps=lambda rows: sizes.questions * sizes.kept_share / plan.batch_size,
     )
