@@ -14,6 +14,7 @@ from sophia_jax.cli.convert import Convert
 from sophia_jax.cli.evaluate import Evaluate
 from sophia_jax.cli.failures import report_failure
 from sophia_jax.cli.options import TraceOptions
+from sophia_jax.cli.plan import Plan
 from sophia_jax.cli.quickstart import Quickstart
 from sophia_jax.cli.report import Report
 from sophia_jax.cli.settings import texts_of
@@ -33,6 +34,7 @@ COMMANDS = {
     "update": Update,
     "evaluate": Evaluate,
     "versus": Versus,
+    "plan": Plan,
     "convert": Convert,
     "report": Report,
 }

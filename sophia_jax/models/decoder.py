@@ -136,6 +136,9 @@ class Decoder(nnx.Module):
             embedding_init=nnx.initializers.normal(std),
             rngs=rngs,
         )
+        # Or it would be that of the weights when they were made, and a bfloat16 model
+        # would compute in float32.
+        self.embedding.dtype = None
         self.layers = stack_layers(
             lambda rngs: DecoderLayer(config, rngs, partition),
             config.num_layers,

@@ -14,7 +14,6 @@ from sophia_jax.paths import as_path, resolved, write_whole
 from sophia_jax.training.metrics import read_metrics
 from sophia_jax.types import InputError
 from sophia_jax.viz.answers import AnswerCard, make_answer_cards
-from sophia_jax.viz.printable import count, duration, percent, printable
 from sophia_jax.viz.questions import read_questions
 from sophia_jax.viz.rollout_cards import RolloutCard, choose_questions, make_cards
 from sophia_jax.viz.rollouts import (
@@ -24,6 +23,7 @@ from sophia_jax.viz.rollouts import (
     read_selection,
 )
 from sophia_jax.viz.summary import RolloutCounts, Summary, read_summary
+from sophia_jax.viz.templates import load_template
 
 __all__ = ["write_report"]
 
@@ -97,8 +97,7 @@ def write_report(run_folder: str | Path) -> Path:
     run_folder = as_path(run_folder)
     if not run_folder.is_dir():
         raise InputError(f"{run_folder}: expected a run folder, got none")
-    template = _template()
-    page = template.render(report=_gather(run_folder)) + "\n"
+    page = load_template("report.html.jinja").render(report=_gather(run_folder)) + "\n"
     path = run_folder / "report.html"
     try:
         write_whole(path, page)
@@ -182,29 +181,3 @@ def _phases(run_folder: Path) -> list[Phase]:
             num_steps = int(rows[-1]["step"]) + 1
             phases.append(Phase(name, title, num_steps, figures))
     return phases
-
-
-def _shown(value: Any) -> Any:
-    """Every text of the page passes here; what is HTML already is our own."""
-    untrusted = isinstance(value, str) and not hasattr(value, "__html__")
-    return printable(value) if untrusted else value
-
-
-def _template() -> Any:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("sophia_jax.viz", ""),
-        autoescape=True,
-        finalize=_shown,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "count": count,
-        "duration": duration,
-        "percent": percent,
-        "cut": printable,
-    }
-    return environment.get_template("report.html.jinja")

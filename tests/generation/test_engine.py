@@ -5,8 +5,10 @@ import dataclasses
 import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from sophia_jax.config import SamplingConfig
 from sophia_jax.data.packing import Example, pack_examples
@@ -549,3 +551,17 @@ def test_an_empty_prompt_is_refused(text_model, monkeypatch):
     monkeypatch.setattr(engine_module, "encode_prompt", empty)
     with pytest.raises(InputError, match="'a': expected a prompt that ends with text"):
         list(engine([Request("a", "1")]))
+
+
+def test_a_bfloat16_model_computes_and_samples_in_bfloat16(text_model):
+    narrow = jax.tree.map(lambda x: x.astype(jnp.bfloat16), text_model.params)
+    model = dataclasses.replace(text_model, params=narrow)
+    embeds = nnx.merge(model.graphdef, narrow).decoder.embedding(jnp.arange(3)[None])
+    assert embeds.dtype == jnp.bfloat16
+    first, narrow_first = (
+        next(generate(each, [Request("a", "12 + 34")], sampling=SAMPLING, slots=2))
+        for each in (text_model, model)
+    )
+    # Eight bits of precision, in logits of about 4.
+    off = narrow_first.policy_log_probs[0] - first.policy_log_probs[0]
+    assert 0 < abs(off) < 0.1

@@ -13,7 +13,7 @@ from sophia_jax.data.packing import pack_examples, pack_parts
 from sophia_jax.models.adapters import add_adapters
 from sophia_jax.training.master import apply_updates, with_master
 from sophia_jax.training.optimizer import make_optimizer
-from sophia_jax.training.step import init_state, train_step
+from sophia_jax.training.step import init_state, lower_train_step, train_step
 
 
 def narrow(model):
@@ -23,6 +23,15 @@ def narrow(model):
 
 def optimizer(**changes):
     return make_optimizer(OptimizerConfig(num_steps=20, learning_rate=1e-2, **changes))
+
+
+FEW_BITS = optimizer(state="int8")
+
+
+@pytest.fixture(scope="module")
+def adapted(text_model):
+    """A bfloat16 model with adapters of float32."""
+    return add_adapters(jax.random.key(0), narrow(text_model), LoraConfig(4))
 
 
 @pytest.fixture
@@ -47,9 +56,9 @@ def updated(text_model, text_examples):
     return updated
 
 
-def test_adapters_alone_learn_and_alone_have_a_state(text_model, updated):
-    model = add_adapters(jax.random.key(0), narrow(text_model), LoraConfig(4))
-    state, losses = updated(model, optimizer(state="int8"), trainable=("adapters",))
+def test_adapters_alone_learn_and_alone_have_a_state(adapted, updated):
+    model = adapted
+    state, losses = updated(model, FEW_BITS, trainable=("adapters",))
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < losses[0] - 0.1
     # The base is the given one: neither changed nor copied.
@@ -66,15 +75,29 @@ def test_adapters_alone_learn_and_alone_have_a_state(text_model, updated):
     shapes = {leaf.shape for leaf in jax.tree.leaves(before)}
     adam = state.opt_state[1][0]
     assert {leaf.shape for leaf in jax.tree.leaves(adam.mu.levels)} == shapes
-    held = sum(leaf.nbytes for leaf in jax.tree.leaves(state.opt_state))
-    assert held < sum(leaf.nbytes for leaf in jax.tree.leaves(before))
+    assert nbytes(state.opt_state) < nbytes(before)
 
 
-def test_updates_in_parts_are_the_same_with_adapters_in_few_bits(text_model, updated):
-    model = add_adapters(jax.random.key(0), narrow(text_model), LoraConfig(4))
+def nbytes(tree):
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+
+
+def test_a_program_gives_nothing_frozen_back(adapted, text_examples):
+    model = adapted
+    state = init_state(model, FEW_BITS, trainable=("adapters",))
+    batch = pack_examples(text_examples[:6], model.config, row_length=32)
+    analysis = lower_train_step(state, batch).compile().memory_analysis()
+    learning = nbytes((model.params["adapters"], state.opt_state))
+    rest = 16 * len(jax.tree.leaves(state))  # pointers, the metrics and the count
+    assert learning <= analysis.output_size_in_bytes < learning + rest
+    assert analysis.alias_size_in_bytes >= learning  # where the old ones stood
+    assert nbytes(model.params["decoder"]) > 2 * rest
+
+
+def test_updates_in_parts_are_the_same_with_adapters_in_few_bits(adapted, updated):
     options = {"trainable": ("adapters",)}
-    _, whole = updated(model, optimizer(state="int8"), **options)
-    _, parts = updated(model, optimizer(state="int8"), num_parts=3, **options)
+    _, whole = updated(adapted, FEW_BITS, **options)
+    _, parts = updated(adapted, FEW_BITS, num_parts=3, **options)
     np.testing.assert_allclose(parts, whole, rtol=5e-3)
 
 

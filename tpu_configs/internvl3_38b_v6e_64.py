@@ -1,0 +1,16 @@
+"""InternVL3-38B and QwQ-32B take turns on 64 chips of v6e."""
+
+from sophia_jax.planning.run_plan import RunPlan
+from sophia_jax.sharding import MeshConfig, Roles
+
+PLAN = RunPlan(
+    policy="internvl3-38b",
+    reasoner="qwq-32b",
+    slice="v6e-64",
+    roles=Roles(
+        policy=MeshConfig(tensor=4),
+        reasoner=MeshConfig(tensor=4),
+        update=MeshConfig(fsdp=64),
+    ),
+    shared=False,
+)
