@@ -13,6 +13,7 @@ import sophia_jax
 ROOT = Path(sophia_jax.__file__).parent
 LAYERS = [
     {
+        "presets",
         "types",
         "config",
         "tiles",

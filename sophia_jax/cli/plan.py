@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -62,8 +61,7 @@ class SizeOptions:
 
 @dataclass(frozen=True)
 class Plan:
-    """Will a run fit on a slice, and how fast can it be? Every program of the run is
-    compiled for the slice, on this machine, without it."""
+    """Compile a run for a TPU slice without it: does it fit, how fast can it be?"""
 
     slice: str | None = None
     """Accelerator type (v5p-128 are 64 chips, v6e-64 are 64 chips), topology
@@ -116,16 +114,16 @@ class Plan:
         return None
 
     def run(self, display: Display) -> None:
-        # Before JAX looks for a TPU: with libtpu installed, it would wait for one.
-        os.environ["JAX_PLATFORMS"] = "cpu"
+        import jax
+
+        # Before JAX looks for a TPU, as it would with libtpu installed.
+        jax.config.update("jax_platforms", "cpu")
         from sophia_jax.cli.plan_tables import say_plan
         from sophia_jax.planning.plan import make_plan
 
         plan = self.plan()
-        if not plan.target.generation.is_tpu:
-            import jax
-
-            # They stand in for GPUs, on which nothing is compiled.
+        if not plan.target.generation.is_tpu and plan.target.chips > 1:
+            # They stand in for GPUs, for which nothing is compiled.
             jax.config.update("jax_num_cpu_devices", plan.target.chips)
         display.say(f"slice      {plan.target}")
         report = make_plan(plan, search=not self.once, track=display.track)
@@ -150,8 +148,8 @@ class Plan:
         if name is None:
             raise InputError("slice: expected --slice or --config, got neither")
         target = parse_slice(name, self.num_slices)
-        given = self._given(base) | {"slice": target.name}
         with checked_options():
+            given = self._given(base) | {"slice": target.name}
             sizes = base.sizes if base else RoundSizes()
             given["sizes"] = self.sizes.changed(sizes)
             if base is not None:

@@ -114,6 +114,7 @@ def update_traffic(
     micro_batches: int,
     remat: str,
     learnt_share: float,
+    weight_shards: int | None = None,
     num_slices: int = 1,
 ) -> Traffic:
     """What a chip receives in one update.
@@ -125,17 +126,20 @@ def update_traffic(
       micro_batches: weights are gathered for each, forward and backward.
       remat: as of `training_passes`.
       learnt_share: of the decoder's weights, those whose gradients are summed.
+      weight_shards: chips, `tensor` apart, that share the weights; None for `fsdp`.
       num_slices: joined by the data-centre network.
     """
     text = config.text
+    shards = mesh.fsdp if weight_shards is None else weight_shards
     passes = 2 if remat == "none" else 3
     layers = text.num_layers * decoder_weights(text)
     weights = (layers + 2 * head_weights(text)) / mesh.tensor
-    gathered = all_gather(weights * BYTES, mesh.fsdp) * 2 * micro_batches
+    gathered = all_gather(weights * BYTES, shards) * 2 * micro_batches
     gradients = weights * learnt_share * WIDE
-    reduced = all_gather(gradients, mesh.fsdp) * micro_batches
-    own = gradients / mesh.fsdp
-    within, between = mesh.data * mesh.context // num_slices, num_slices
+    reduced = all_gather(gradients, shards) * micro_batches
+    own = gradients / shards
+    copies = mesh.data * mesh.fsdp * mesh.context // shards
+    within, between = copies // num_slices, num_slices
     summed = all_reduce(own, within) * micro_batches
     states = all_reduce(tokens * text.hidden_size * BYTES, mesh.tensor)
     tensor = 2 * text.num_layers * states * passes

@@ -140,9 +140,14 @@ def abstract_weights(config: ModelConfig, partition: Partition) -> dict:
         lambda leaf, place: jax.ShapeDtypeStruct(
             leaf.shape, jnp.bfloat16, sharding=place
         ),
-        abstract_params(config),
+        shapes_of(config),
         param_shardings(config, partition),
     )
+
+
+shapes_of = functools.lru_cache(
+    abstract_params
+)  # which takes a while, and is asked often
 
 
 def encode_program(config: ModelConfig, partition: Partition, tiles: int) -> Program:
@@ -152,7 +157,8 @@ def encode_program(config: ModelConfig, partition: Partition, tiles: int) -> Pro
         (tiles, size, size, channels), jnp.float32, sharding=partition.sharding("tile")
     )
     params = abstract_weights(config, partition)
-    decoder = shard_bytes(params.pop("decoder"))
+    decoder = shard_bytes(params["decoder"])
+    params = {part: params[part] for part in ("vision", "projector")}
     return Program(
         lambda: _run_tower.lower(tower_graph(config, partition), params, pixels),
         {"weights": shard_bytes(params) + decoder, "inputs": shard_bytes(pixels)},

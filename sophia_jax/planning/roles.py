@@ -140,7 +140,7 @@ def update_role(plan: RunPlan, update: Update) -> Role:
     tokens = plan.batch_size * update.mean_length / (update.shards * mesh.context)
     pairs = causal_pairs([update.mean_length]) / update.mean_length * tokens
     learnt = tokens * sizes.reasoning_tokens / update.mean_length
-    shards = mesh.fsdp * mesh.tensor
+    shards = update.partition.ways("embed") * mesh.tensor
     weights = text.num_layers * decoder_weights(text) + 2 * head_weights(text)
     learning = update.learning if plan.lora is not None else weights
 
@@ -178,6 +178,7 @@ def update_role(plan: RunPlan, update: Update) -> Role:
             micro_batches=update.parts(rows),
             remat=plan.remat,
             learnt_share=learning / weights,
+            weight_shards=update.partition.ways("embed"),
             num_slices=plan.target.num_slices,
         ),
         steps=lambda rows: sizes.questions * sizes.kept_share / plan.batch_size,
