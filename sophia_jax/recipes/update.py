@@ -36,7 +36,7 @@ from sophia_jax.recipes.run_folder import (
     write_json,
     write_skipped,
 )
-from sophia_jax.sharding.together import is_first, wait_for_all
+from sophia_jax.sharding.together import are_several, is_first, wait_for_all
 from sophia_jax.sophia import trajectory_examples, update_policy
 from sophia_jax.training.loop import TrainingConfig
 from sophia_jax.types import InputError, Item, Track, untracked
@@ -80,6 +80,10 @@ def update(
       InputError: the collection is not whole, nothing was kept, a trajectory is too
         long, a source of the mix cannot be used, or there is an update already.
     """
+    if are_several() and config.partition is None:
+        raise InputError(
+            "--update-mesh: expected one over the devices of all processes, got none"
+        )
     collection = read_collection(run)
     policy = policy or collection.policy
     settings = asdict(config) | {"policy": policy}

@@ -1,9 +1,11 @@
 """A program of one or two processes that train: ARGUMENTS as JSON.
 
-{"process", "processes", "port", "model", "acts"}: each act trains in a folder of its
-own, and leaves there which examples this process read. It ends as the console does.
+{"process", "processes", "port", "model", "mesh", "collected", "acts"}: it collects
+rollouts, and each act trains in a folder of its own, and leaves there which examples
+this process read. It ends as the console does.
 """
 
+import importlib.util
 import json
 import os
 import signal
@@ -19,7 +21,10 @@ from sophia_jax.data.packing import Example
 from sophia_jax.losses import sophia_loss
 from sophia_jax.models.folder import load_model, save_model
 from sophia_jax.preemption import Preempted, watch_signals
+from sophia_jax.rewards import Verdict
+from sophia_jax.rollouts.tables import RolloutTables
 from sophia_jax.sharding import make_mesh
+from sophia_jax.sophia import collect_rollouts
 from sophia_jax.training.loop import TrainingConfig, train
 
 DEVICES = 8
@@ -79,7 +84,29 @@ def act(model, folder, signalled_at=None, killed_at=None, export=False):
         save_model(trained, folder / "model")
 
 
-def main(process, processes, port, model, mesh, acts):
+def collect(folder):
+    """A collection by scripted models, of which each process makes its own shards."""
+    path = Path(__file__).parent.parent / "killed_collection.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    tables = RolloutTables(folder, script.ITEMS, questions_per_shard=2)
+    count = [0]
+
+    def verify(pairs):
+        return [Verdict.RIGHT if "{1}" in text else Verdict.WRONG for text, _ in pairs]
+
+    dice = script.Dice(count, None, None)
+    settings = script.DIGITS, script.CONFIG
+    collect_rollouts(
+        dice, dice, verify, lambda texts: [1 for _ in texts], tables, *settings
+    )
+    tables.selection.read_all()  # all of it is there, for every process
+    if count != [0]:  # it is whole already
+        (folder / f"drawn-{jax.process_index()}.json").write_text(json.dumps(count))
+
+
+def main(process, processes, port, model, mesh, collected, acts):
     global IMAGE
     if processes > 1:
         jax.distributed.initialize(
@@ -87,6 +114,7 @@ def main(process, processes, port, model, mesh, acts):
         )
     with watch_signals():
         try:
+            collect(Path(collected))
             model = load_model(model, mesh=make_mesh(**mesh))
             IMAGE = model.config.image_token_id
             for each in acts:

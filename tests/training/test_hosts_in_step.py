@@ -28,7 +28,8 @@ def run(num_processes, model, *acts, mesh=MESH):
     with socket.create_server(("localhost", 0)) as server:
         port = server.getsockname()[1]
     arguments = {"processes": num_processes, "port": port, "mesh": mesh}
-    arguments |= {"model": str(model), "acts": acts}
+    collected = model.parent / f"collected-{num_processes}"
+    arguments |= {"model": str(model), "collected": str(collected), "acts": acts}
     environment = os.environ | {
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={8 // num_processes}",
         "JAX_PLATFORMS": "cpu",
@@ -135,6 +136,21 @@ def test_each_process_reads_its_own_share_alone(runs):
     # Threads take examples a little out of order: less than a batch.
     early = EXAMPLES // 2 - BATCH // 2
     assert not set(read[0][:early]) & set(read[1][:early])
+
+
+def test_each_process_makes_its_own_shards_of_rollouts(runs):
+    found = [
+        {
+            str(path.relative_to(folder)): path.read_bytes()
+            for path in folder.rglob("*.parquet")
+        }
+        for folder in (runs[0] / "collected-1", runs[0] / "collected-2")
+    ]
+    assert found[0] == found[1]
+    assert len(found[0]) == 3 * 3
+    # Shards of 2, 2 and 1 questions, with 2 captions and 6 reasonings each.
+    drawn = [(runs[0] / "collected-2" / f"drawn-{n}.json").read_text() for n in (0, 1)]
+    assert drawn == ["[24]", "[16]"]
 
 
 def test_what_there_is_one_of_is_written_once(runs):
