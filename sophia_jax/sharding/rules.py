@@ -58,7 +58,7 @@ class ShardingRules:
 # Weights and optimizer state are spread over all devices but copies; each layer's are
 # gathered when it runs. Tiles are so many that they are simply dealt out.
 TRAINING = ShardingRules(
-    embed="fsdp",
+    embed=("fsdp", "context"),
     heads="tensor",
     kv_heads="tensor",
     mlp="tensor",
@@ -67,7 +67,7 @@ TRAINING = ShardingRules(
     token="context",
     learnt=("data", "fsdp", "context"),
     tile=("data", "fsdp", "tensor", "context"),
-    vision=("fsdp", "tensor"),
+    vision=("fsdp", "tensor", "context"),
 )
 
 # Each token reads all weights: they stay where they are, and activations travel.

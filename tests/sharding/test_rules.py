@@ -57,7 +57,7 @@ def test_a_mesh_axis_serves_the_first_axis_that_asks_for_it():
 def test_weights_are_cut_along_fsdp_and_tensor_to_learn_and_tensor_to_decode():
     path = "decoder.layers.down.kernel"
     axes = logical_axes(path, 3)
-    assert partition().spec(*axes) == PartitionSpec(None, "tensor", "fsdp")
+    assert partition().spec(*axes) == PartitionSpec(None, "tensor", ("fsdp", "context"))
     assert partition(DECODING).spec(*axes) == PartitionSpec(None, "tensor", None)
 
 
