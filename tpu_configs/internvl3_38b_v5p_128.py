@@ -10,6 +10,6 @@ PLAN = RunPlan(
     roles=Roles(
         policy=MeshConfig(tensor=4),
         reasoner=MeshConfig(tensor=4),
-        update=MeshConfig(fsdp=64),
+        update=MeshConfig(fsdp=16, context=4),
     ),
 )

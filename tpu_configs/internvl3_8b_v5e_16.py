@@ -9,6 +9,6 @@ PLAN = RunPlan(
     slice="v5e-16",
     roles=Roles(
         policy=MeshConfig(tensor=4),
-        update=MeshConfig(fsdp=16),
+        update=MeshConfig(fsdp=4, context=4),
     ),
 )

@@ -9,6 +9,6 @@ PLAN = RunPlan(
     slice="v6e-8",
     roles=Roles(
         policy=MeshConfig(tensor=4),
-        update=MeshConfig(fsdp=8),
+        update=MeshConfig(fsdp=2, context=4),
     ),
 )

@@ -10,8 +10,7 @@ PLAN = RunPlan(
     slice="v5e-4",
     roles=Roles(
         policy=MeshConfig(tensor=4),
-        update=MeshConfig(fsdp=4),
+        update=MeshConfig(context=4),
     ),
     lora=LoraConfig(rank=16),
-    max_length=8192,
 )
