@@ -80,9 +80,11 @@ class Plan:
     apart: bool = False
     """While one model collects, the other one's weights are not on the chips."""
     caption_slots: int | None = None
-    """Captions that a lane decodes together; None for as many as fit."""
+    """Captions that a lane decodes together; None for as many as fit
+    while their answers are of mean length."""
     reasoning_slots: int | None = None
-    """Reasonings that a lane decodes together; None for as many as fit."""
+    """Reasonings that a lane decodes together; None for as many as fit
+    while their answers are of mean length."""
     tiles: int | None = None
     """Of the largest picture; None for the paper's 13."""
     max_length: int | None = None

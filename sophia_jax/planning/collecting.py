@@ -60,7 +60,7 @@ class Collector:
     also_held: int
 
     def lane(self, slots: int) -> Lane:
-        """Of captions or of reasonings, both at their longest."""
+        """Of captions or of reasonings."""
         sizes, config = self.plan.sizes, self.config
         if self.is_policy:
             prompt = self.plan.tiles * config.tokens_per_tile + sizes.question_tokens
@@ -79,6 +79,7 @@ class Collector:
             slots=slots,
             prompt=prompt,
             answer=answer,
+            usual=min(answer, self.mean_answer),
             samples=samples,
             has_images=config.vision is not None,
         )
@@ -166,7 +167,7 @@ class Collector:
         sampling = SamplingConfig(longest.answer)
         return self._role(
             f"{self._name} decode",
-            unit=f"sequences of {longest.prompt + longest.answer:,} tokens",
+            unit=f"sequences, {longest.usual:,} tokens each to {longest.answer:,}",
             first=asked or self._likely_slots(),
             step=1,
             most=asked or max(1, round(self.prompts * self.samples)),
@@ -205,7 +206,7 @@ class Collector:
         """Whose cache would take most of what the weights leave: where to begin."""
         lane = self.lane(1)
         page = page_bytes(self.config.text, jnp.bfloat16, PAGE) / self.mesh.tensor
-        pages = lane.prompt / self.samples / PAGE + lane.answer / PAGE + 3
+        pages = lane.prompt / self.samples / PAGE + lane.usual / PAGE + 3
         held = shard_bytes(lane.params) + self.also_held
         free = usable_hbm(self.plan.target.generation) - held
         slots = int(LIKELY * free * (1 - GATHERED) / (page * pages))

@@ -53,6 +53,7 @@ class Lane:
       slots: sequences that are decoded together.
       prompt: tokens of a prompt, with its pictures.
       answer: tokens of the longest answer.
+      usual: tokens of a usual one.
       samples: of each prompt, which read it together.
       has_images: whether prompts show pictures.
     """
@@ -62,6 +63,7 @@ class Lane:
     slots: int
     prompt: int
     answer: int
+    usual: int
     samples: int
     has_images: bool
 
@@ -76,14 +78,15 @@ class Lane:
 
     @property
     def layout(self) -> Layout:
-        """The engine's, with room for every slot's longest sequence.
+        """The engine's, with room for a usual answer in every slot, or for the longest.
 
-        Samples of a prompt share its pages; each has its own for its answer.
+        Samples of a prompt share its pages; each has its own for its answer. Where
+        longer ones meet, the engine puts some of them back until there is room.
         """
         text = self.config.text
         size = page_bytes(text, jnp.bfloat16, PAGE)
         prompts = -(-self.slots // self.samples) * -(-self.prompt // PAGE)
-        own = self.slots * (-(-self.answer // PAGE) + 2)
+        own = self.slots * (-(-self.usual // PAGE) + 2)
         fewest = self.slots + -(-text.max_length // PAGE) + 2
         room = max(fewest, int((prompts + own + self.slots) / (1 - GATHERED)) + 1)
         return make_layout(

@@ -64,8 +64,8 @@ class RunPlan:
       roles: the mesh of each role, as the commands that run take them; None for
         `tensor` chips of a host that share a model's heads, and for all along `fsdp`.
       shared: both models stay on the chips that they share while they collect.
-      caption_slots, reasoning_slots: sequences of a lane that are decoded together, all
-        of full length; None for as many as fit.
+      caption_slots, reasoning_slots: sequences of a lane that are decoded together;
+        None for as many as fit at their mean length.
       tiles: of the largest picture.
       max_length: tokens of the longest sequence, prompt and answer.
       caption_length: tokens of the longest caption.
