@@ -24,8 +24,9 @@ from sophia_jax.models.safetensors import (
     write_file,
 )
 from sophia_jax.models.weight_table import weight_table
-from sophia_jax.models.weights import READABLE, file_names
+from sophia_jax.models.weights import READABLE, file_names, on_host
 from sophia_jax.paths import as_path, is_whole, whole_folder, write_whole
+from sophia_jax.sharding.together import is_first, wait_for_all
 from sophia_jax.types import InputError
 
 __all__ = ["load_adapters", "save_adapters"]
@@ -68,7 +69,8 @@ class _Tensor(NamedTuple):
 def save_adapters(model: Model, path: str | Path, *, base: str = "") -> None:
     """Write a model's adapters as the PEFT library does, which reads them too.
 
-    The folder appears when it is complete, or not at all.
+    The folder appears when it is complete, or not at all. Of several processes the
+    first one writes, and all must call this: each returns when the folder is there.
 
     Args:
       model: with adapters.
@@ -86,10 +88,19 @@ def save_adapters(model: Model, path: str | Path, *, base: str = "") -> None:
     target = as_path(path)
     if is_whole(target):
         raise InputError(f"{target}: expected a folder that does not exist, got one")
+    tensors = dict(_to_peft(model))  # of which each process has a share
+    if is_first():
+        _write(tensors, _settings(model, base), target)
+    wait_for_all(f"the folder {target.name}")
+
+
+def _write(
+    tensors: dict[str, np.ndarray], settings: dict[str, Any], target: Path
+) -> None:
     try:
         with whole_folder(target) as folder:
-            write_file(dict(_to_peft(model)), folder / WEIGHTS)
-            config = json.dumps(_settings(model, base), indent=2)
+            write_file(tensors, folder / WEIGHTS)
+            config = json.dumps(settings, indent=2)
             write_whole(folder / CONFIG, config + "\n")
     except OSError as error:
         raise InputError(f"{target}: cannot be written ({error})") from error
@@ -146,7 +157,7 @@ def _in_memory(config: ModelConfig, module: str) -> str:
 
 
 def _to_peft(model: Model) -> Iterator[tuple[str, np.ndarray]]:
-    host = jax.device_get(model.params["adapters"])
+    host = jax.tree.map(on_host, model.params["adapters"])
     for tensor in _tensors(model.config, model.lora.targets):
         matrix = host[tensor.target][tensor.kind][tensor.layer].T
         name = PREFIX + _in_memory(model.config, tensor.module)
