@@ -49,6 +49,14 @@ PLAIN = {
     "layer_replication": None,
 }
 
+# The same of what older versions of PEFT do not know, and of how training began: with
+# other values it has changed the weights beside the adapters.
+PLAIN_WHERE_READ = {
+    "init_lora_weights": (True, False, "gaussian"),
+    "alora_invocation_tokens": (None,),
+    "use_qalora": (False,),
+}
+
 
 class _Tensor(NamedTuple):
     """One layer's matrix of one adapter: `module` is what it adapts, as files name it.
@@ -198,10 +206,12 @@ def _lora_config(
 
     What is absent or null is what PEFT takes for it, the plain value.
     """
+    usual = {name: (plain,) for name, plain in PLAIN.items()} | PLAIN_WHERE_READ
     problems = [
-        f"{CONFIG}: {name}: expected {json.dumps(plain)}, got {settings[name]!r}"
-        for name, plain in PLAIN.items()
-        if settings.get(name) not in (None, plain)
+        f"{CONFIG}: {name}: expected {' or '.join(map(json.dumps, plain))}, got "
+        f"{settings[name]!r}"
+        for name, plain in usual.items()
+        if settings.get(name) not in (None, *plain)
     ]
     if settings.get("peft_type") != "LORA":
         kind = settings.get("peft_type")

@@ -232,7 +232,7 @@ def test_adafactor_moves_and_decays_as_adamw_does():
     optimizer = adafactor(config(clip_norm=None, **settings))
     added, _ = optimizer.update({"kernel": outer}, optimizer.init(params), params)
     np.testing.assert_allclose(added["kernel"], -0.1 * 0.2, rtol=1e-3)
-    # An outlier of a layer beside others does not make the update of all of them larger.
+    # A layer whose gradient jumps does not make the update of all of them larger.
     gradient = rng.normal(size=(3, 128, 128)).astype(np.float32)
     state = optimizer.init({"kernel": gradient})
     _, state = optimizer.update({"kernel": gradient}, state, {"kernel": gradient})
