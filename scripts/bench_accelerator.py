@@ -31,19 +31,13 @@ from bench_accelerator_work import (
 from bench_measure import seconds_of, spread, surroundings
 
 from sophia_jax.models.model import Model
+from sophia_jax.planning.hardware import GENERATIONS
 
-# bfloat16 FLOP/s (dense) and bytes/s of memory, by JAX's name of the device, from the
-# makers' data sheets.
+# bfloat16 FLOP/s (dense) and bytes/s of memory, by JAX's name of the device.
 PEAKS = {
-    "TPU v4": (275e12, 1.2e12),
-    "TPU v5 lite": (197e12, 0.819e12),
-    "TPU v5": (459e12, 2.765e12),
-    "TPU v5p": (459e12, 2.765e12),
-    "TPU v6 lite": (918e12, 1.638e12),
-    "NVIDIA A100-SXM4-40GB": (312e12, 1.555e12),
-    "NVIDIA A100-SXM4-80GB": (312e12, 2.039e12),
-    "NVIDIA H100 80GB HBM3": (989e12, 3.35e12),
-    "NVIDIA H200": (989e12, 4.8e12),
+    kind: (each.flops, each.hbm_rate)
+    for each in GENERATIONS.values()
+    for kind in each.device_kinds
 }
 
 

@@ -26,7 +26,7 @@ from bench_workload import (
 from sophia_jax.config import OptimizerConfig, Remat, TextConfig
 from sophia_jax.data.packing import Example, pack_parts
 from sophia_jax.models.model import Model
-from sophia_jax.training.optimizer import adamw
+from sophia_jax.training.optimizer import make_optimizer
 from sophia_jax.training.step import init_state, train_step
 
 TINY = ModelSize(64, 2, 4, 2, 16, 96, 512)
@@ -119,7 +119,11 @@ def updates(model: Model, options: Benchmark) -> Callable[[], dict[str, float]]:
         row_length=options.row_length,
     )
     batch = jax.tree.map(jnp.asarray, batch)
-    optimizer = adamw(OptimizerConfig(num_steps=1000, final_fraction=1.0))
+    optimizer = make_optimizer(
+        OptimizerConfig(
+            num_steps=1000, final_fraction=1.0, master=options.dtype != "float32"
+        )
+    )
     state = init_state(model, optimizer, loss_fn=imitation, remat=options.remat)
 
     def update() -> dict[str, float]:

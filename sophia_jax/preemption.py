@@ -14,11 +14,14 @@ import threading
 from collections.abc import Callable, Iterator
 
 __all__ = [
+    "RESTART_CODE",
     "Preempted",
     "defer_preemption",
     "stop_if_preempted",
     "watch_signals",
 ]
+
+RESTART_CODE = 75  # EX_TEMPFAIL of sysexits.h: run the same command again
 
 # SLURM is told which of them it sends ahead of time: `sbatch --signal=USR1@120`.
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)

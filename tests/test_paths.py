@@ -21,6 +21,7 @@ from sophia_jax.paths import (
 )
 from sophia_jax.recipes.run_folder import open_run_folder
 from sophia_jax.rollouts.store import ROUTES, ShardedTable, open_table
+from sophia_jax.training import metrics
 from sophia_jax.training.metrics import MetricsWriter, read_metrics
 from sophia_jax.types import InputError
 
@@ -219,6 +220,20 @@ def test_metrics_in_a_bucket_go_on_from_the_step_of_a_checkpoint(buckets):
     rows = read_metrics(folder / "metrics.jsonl")
     assert rows == [{"step": n, "loss": loss} for n, loss in enumerate([1.0, 0.0, 5.0])]
     assert any("tfevents" in name for name in objects(buckets))
+
+
+def test_metrics_that_have_not_grown_are_not_sent_again(buckets, monkeypatch):
+    sent = []
+    monkeypatch.setattr(metrics, "send", lambda file, path: sent.append(path.name))
+    writer = metrics.MetricsWriter(as_path("gs://bucket/run"))
+    counts = []
+    for step in (0, None, 1, None):
+        if step is not None:
+            writer.write(step, {"loss": 1.0})
+        writer.flush()
+        counts.append(sent.count("metrics.jsonl"))  # events come when they like
+    writer.close()
+    assert counts == [1, 1, 2, 2]
 
 
 def test_settings_refuse_and_resume_a_run_in_a_bucket(buckets):

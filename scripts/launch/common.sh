@@ -7,7 +7,8 @@ if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
 fi
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 launch=$root/scripts/launch
-restart_code=75 # EX_TEMPFAIL: sophia-jax was interrupted, has saved, and can go on
+restart_code=75 # EX_TEMPFAIL: sophia-jax was interrupted, and can go on
+aborted_code=134 # JAX aborts a process whose peers have left before it
 dry_run=
 command=()
 
@@ -134,21 +135,36 @@ pack() {
   fi
 }
 
-# fetch TO COMMAND...: the command copies to TO.part, which becomes TO when it is whole.
-fetch() {
-  local to=${1%/} part=${1%/}.part
-  shift
-  [ ! -e "$to" ] || fail "--to: expected a path that does not exist, got $to"
-  run mkdir -p "$part"
-  run "$@" "$part"
-  run mv "$part" "$to"
+# free_target TO: nothing is there, and no slash at its end.
+free_target() {
+  [ ! -e "$1" ] || fail "--to: expected a path that does not exist, got $1"
 }
 
-# fetch_bucket FROM TO: from a bucket.
+# fetch FROM TO COMMAND...: the command copies FROM into a folder, as scp -r does; what is
+# in there becomes TO when it is whole.
+fetch() {
+  local from=${1%/} to=${2%/} part=${2%/}.part
+  shift 2
+  free_target "$to"
+  [ ! -e "$part" ] ||
+    fail "--to: expected no $part, which a copy that failed has left; delete it"
+  run mkdir -p "$part"
+  run "$@" "$part"
+  run mv "$part/${from##*/}" "$to"
+  run rmdir "$part"
+}
+
+# fetch_bucket FROM TO: from a bucket; one that was broken off goes on, by the name of its
+# folder, which tells it from those of other sources.
 fetch_bucket() {
+  local to=${2%/} part
   [[ $1 =~ ^gs://[a-z0-9]([-a-z0-9_.]*)(/.*)?$ ]] ||
     fail "--from: expected gs://BUCKET/FOLDER, got $1"
-  fetch "$2" gcloud storage rsync --recursive "$1"
+  free_target "$to"
+  part=$to.$(cksum <<<"${1%/}" | cut -d ' ' -f 1).part
+  run mkdir -p "$part"
+  run gcloud storage rsync --recursive --delete-unmatched-destination-objects "$1" "$part"
+  run mv "$part" "$to"
 }
 
 # slice TYPE: sets chips, hosts, topology, runtime, gke_accelerator and machine.

@@ -4,12 +4,13 @@
 #   create    a node pool with a slice of --type for each of --slices, in --cluster
 #   render    print the JobSet, as start applies it
 #   start     COMMAND on all hosts, in --image; started again when a node was preempted or
-#             COMMAND exits with 75; given up at any other exit code
+#             COMMAND exits with 75, or with 134 as JAX does where others of
+#             the run are gone; given up at any other exit code
 #   logs      of all hosts, and what follows
 #   status    of the JobSet and its pods
 #   stop      delete the JobSet; the nodes stay
 #   collect   copy --from (gs://BUCKET/FOLDER) to --to
-#   delete    the node pools
+#   delete    all node pools that are called NAME-0, NAME-1, ...
 #
 #   --name NAME            of the JobSet, and of the node pools (NAME-0, NAME-1, ...)
 #   --type TYPE            accelerator type: v5litepod-16 and v6e-64 count chips, v4-32 and
@@ -18,7 +19,8 @@
 #   --slices N             default 1
 #   --gpu GPU              instead of --type: nvidia-h100-80gb, nvidia-h200-141gb, ...
 #   --hosts N, --gpus N    hosts, default 1, and GPUs of each, default 8; with --gpu
-#   --image IMAGE          with sophia-jax[tpu] or sophia-jax[cuda] installed
+#   --image IMAGE          with sophia-jax[tpu,gcs] or sophia-jax[cuda,gcs] installed; without
+#                          gcs no gs:// path is read
 #   --max-restarts N       default 100
 #   --grace-seconds N      that COMMAND has for saving when it is preempted; default 300
 #   --context CONTEXT      of kubectl; default its current one
@@ -38,7 +40,7 @@ set -euo pipefail
 # shellcheck source=scripts/launch/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-name='' type='' slices=1 gpu='' gpus=8 hosts=1 image='' max_restarts=100 grace_seconds=300
+name='' type='' slices=1 gpu='' gpus='' hosts='' image='' max_restarts=100 grace_seconds=300
 context='' namespace=default cluster='' project=${PROJECT:-} zone=${ZONE:-}
 provision=on-demand from='' to='' yes_delete='' topology=''
 
@@ -46,12 +48,24 @@ kube() {
   run kubectl ${context:+--context="$context"} --namespace="$namespace" "$@"
 }
 
-# pools VERB WORD...: of gcloud, on the node pool of each slice.
+# pools VERB WORD...: of gcloud.
 pools() {
-  local number
-  for ((number = 0; number < slices; number++)); do
-    run gcloud container node-pools "$1" "$name-$number" "${@:2}" --cluster="$cluster" \
-      --project="$project" --location="$zone" || return
+  run gcloud container node-pools "$@" --cluster="$cluster" --project="$project" \
+    --location="$zone"
+}
+
+# delete_pools: as many as there are, whatever --slices is now.
+delete_pools() {
+  local list pool
+  list=$(pools list --filter="name~^$name-[0-9]+\$" --format="value(name)")
+  if [ -n "$dry_run" ]; then
+    echo "$list"
+    echo "# for each of them:"
+    list=$name-0
+  fi
+  [ -n "$list" ] || fail "--name: expected node pools called $name-0 and so on, got none"
+  for pool in $list; do
+    pools delete "$pool" --quiet
   done
 }
 
@@ -61,12 +75,15 @@ needs_accelerator() {
   if [ -n "$gpu" ]; then
     [ -z "$type" ] || fail "--type, --gpu: expected one of them, got both"
     [[ $gpu =~ ^nvidia-[a-z0-9-]+$ ]] || fail "--gpu: expected as nvidia-h100-80gb, got $gpu"
-    resource=nvidia.com/gpu count=$gpus
-    selector="{cloud.google.com/gke-accelerator: $gpu}"
+    [ -z "$topology" ] || fail "--topology: expected none with --gpu, got $topology"
     [ "$slices" = 1 ] || fail "--slices: expected 1 with --gpu, got $slices"
+    hosts=${hosts:-1}
+    resource=nvidia.com/gpu count=${gpus:-8}
+    selector="{cloud.google.com/gke-accelerator: $gpu}"
     return
   fi
   needs type "$type"
+  [ -z "$hosts$gpus" ] || fail "--hosts, --gpus: expected none with --type, which has its own"
   slice "$type"
   topology=${wanted:-$topology}
   [[ $topology =~ ^[1-9][0-9]*(x[1-9][0-9]*){1,2}$ && $((${topology//x/*})) -eq $chips ]] ||
@@ -76,15 +93,15 @@ needs_accelerator() {
   selector+=" cloud.google.com/gke-tpu-topology: $topology}"
 }
 
-# as_json WORD...: a list of strings, which is YAML too.
+# as_json OPTION WORD...: a list of strings, which is YAML too.
 as_json() {
-  local word list=
-  for word; do
-    word=${word//\\/\\\\}
+  local given word list=
+  for given in "${@:2}"; do
+    word=${given//\\/\\\\}
     word=${word//\"/\\\"}
     word=${word//$'\n'/\\n}
     word=${word//$'\t'/\\t}
-    [[ ! $word =~ [[:cntrl:]] ]] || fail "command: expected no control characters, got $1"
+    [[ ! $word =~ [[:cntrl:]] ]] || fail "$1: expected no control characters, got ${given@Q}"
     # Kubernetes expands $(NAME) in a command; $$ keeps it for the command's own shell.
     list+=", \"${word//\$/\$\$}\""
   done
@@ -93,14 +110,16 @@ as_json() {
 
 # render: the template with all that stands between @ replaced.
 render() {
-  local text key
+  local text key given_image given_command
+  # Apart from the list below, in which a failure would be lost.
+  given_image=$(as_json --image "$image") || exit
+  given_command=$(as_json command "${command[@]}") || exit
   local -A values=(
     [NAME]=$name [MAX_RESTARTS]=$max_restarts [SLICES]=$slices [HOSTS]=$hosts
-    [RESTART_CODE]=$restart_code [GRACE_SECONDS]=$grace_seconds
+    [RESTART_CODES]="$restart_code, $aborted_code" [GRACE_SECONDS]=$grace_seconds
     [SELECTOR]=$selector [RESOURCE]=$resource [CHIPS]=$count
-    [IMAGE]=$(as_json "$image") [COMMAND]=$(as_json "${command[@]}")
+    [IMAGE]=${given_image:1:-1} [COMMAND]=$given_command
   )
-  values[IMAGE]=${values[IMAGE]:1:-1}
   text=$(<"$launch/jobset.yaml")
   for key in "${!values[@]}"; do
     [ "$key" = COMMAND ] || text=${text//"@$key@"/"${values[$key]}"}
@@ -132,8 +151,8 @@ needs_name name "$name"
 [ ${#name} -le 37 ] || fail "--name: expected up to 37, to which pools add, got $name"
 needs_name namespace "$namespace"
 needs_number slices "$slices" 1
-needs_number hosts "$hosts" 1
-needs_number gpus "$gpus" 1
+[ -z "$hosts" ] || needs_number hosts "$hosts" 1
+[ -z "$gpus" ] || needs_number gpus "$gpus" 1
 needs_number max-restarts "$max_restarts" 1
 needs_number grace-seconds "$grace_seconds" 1
 case $action in
@@ -144,8 +163,10 @@ case $action in
     tier=("--reservation-affinity=specific" "--reservation=$provision")
     [ "$provision" != spot ] || tier=(--spot)
     [ "$provision" != on-demand ] || tier=()
-    pools create --machine-type="$machine" --tpu-topology="$topology" --num-nodes="$hosts" \
-      "${tier[@]}"
+    for ((number = 0; number < slices; number++)); do
+      pools create "$name-$number" --machine-type="$machine" --tpu-topology="$topology" \
+        --num-nodes="$hosts" "${tier[@]}"
+    done
     run gcloud container clusters get-credentials "$cluster" --project="$project" \
       --location="$zone"
     ;;
@@ -179,7 +200,7 @@ case $action in
   delete)
     needs_cluster
     confirmed "$name" "$yes_delete"
-    pools delete --quiet
+    delete_pools
     ;;
   *) fail "expected an action of --help, got $action" ;;
 esac

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One machine with GPUs, this one or one over ssh: gpu.sh ACTION [OPTION...] [-- COMMAND...]
 #
-#   install   this project with its extra cuda, in ~/sophia-jax/venv
+#   install   this project with its extras cuda and gcs, in ~/.sophia-jax/venv
 #   start     COMMAND in the background, on all GPUs; started again when it exits with 75
 #   logs      what it printed, and what follows
 #   status    of the command
@@ -10,7 +10,7 @@
 #
 #   --host USER@MACHINE    over ssh; default this machine
 #   --repository URL, --ref REF  install from git; without, the commit that is checked out
-#   --run RUN              folder of log and exit code in ~/sophia-jax/runs; default run
+#   --run RUN              folder of log and exit code in ~/.sophia-jax/runs; default run
 #   --max-restarts N       default 100
 #   --from PATH, --to PATH
 #   --dry-run              print the commands, run none
@@ -27,7 +27,7 @@ host='' repository='' ref='' run=run max_restarts=100 from='' to=''
 # there WORD...: host.sh on the machine.
 there() {
   if [ -n "$host" ]; then
-    run ssh "$host" "$(quoted bash sophia-jax/host.sh "$@")"
+    run ssh "$host" "$(quoted bash .sophia-jax/host.sh "$@")"
   else
     run bash "$launch/host.sh" "$@"
   fi
@@ -35,17 +35,17 @@ there() {
 
 install() {
   local source=git+$repository@$ref
-  [ -z "$host" ] || run ssh "$host" "mkdir -p sophia-jax"
-  [ -z "$host" ] || run scp "$launch/host.sh" "$host:sophia-jax/"
+  [ -z "$host" ] || run ssh "$host" "mkdir -p .sophia-jax"
+  [ -z "$host" ] || run scp "$launch/host.sh" "$host:.sophia-jax/"
   if [ -z "$ref" ]; then
     source=$root/dist/source.tar.gz
     pack "$source"
     if [ -n "$host" ]; then
-      run scp "$source" "$host:sophia-jax/"
+      run scp "$source" "$host:.sophia-jax/"
       source=source.tar.gz
     fi
   fi
-  there install cuda "$source"
+  there install cuda,gcs "$source"
 }
 
 action=${1-}
@@ -65,9 +65,9 @@ case $action in
   collect)
     needs from "$from" && needs to "$to"
     if [ -n "$host" ]; then
-      fetch "$to" scp -r "$host:$from"
+      fetch "$from" "$to" scp -r "$host:$from"
     else
-      fetch "$to" cp -r "$from"
+      fetch "$from" "$to" cp -r "$from"
     fi
     ;;
   *) fail "expected an action of --help, got $action" ;;

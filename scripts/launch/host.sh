@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
 # On one host: installs the project, and runs a command in the background.
 #
-#   host.sh install EXTRA SOURCE         into ~/sophia-jax/venv; SOURCE is a tarball of the
+#   host.sh install EXTRA SOURCE         into ~/.sophia-jax/venv; SOURCE is a tarball of the
 #                                        project, or git+URL@REF
 #   host.sh start RESTARTS RUN WORD...   the command WORD..., with its log in
-#                                        ~/sophia-jax/runs/RUN; goes on after the session
+#                                        ~/.sophia-jax/runs/RUN; goes on after the session
 #   host.sh status RUN                   one line: HOST idle, HOST running PID CHECKSUM,
 #                                        HOST exit CODE CHECKSUM, HOST lost CHECKSUM
 #   host.sh logs RUN                     the log's last lines, and what follows
 #   host.sh stop RUN                     SIGTERM: the command saves, and exits with 75
 #
 # RESTARTS is how often the command is started anew here when it exits with 75; 0 where
-# several hosts have to restart together. SOPHIA_HOME replaces ~/sophia-jax.
+# several hosts have to restart together. SOPHIA_HOME replaces ~/.sophia-jax.
 
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/$(basename "${BASH_SOURCE[0]}")
-base=${SOPHIA_HOME:-$HOME/sophia-jax}
+base=${SOPHIA_HOME:-$HOME/.sophia-jax}
 restart_code=75
 
 fail() {

@@ -2,7 +2,7 @@
 # GPU nodes by SLURM: slurm.sh ACTION --name NAME [OPTION...] [-- COMMAND...]
 #
 #   start     queue COMMAND: one process on each node, with all of its GPUs; queued again
-#             when its time is over, it was preempted, or it exits with 75
+#             when its time is over, it was preempted, it exits with 75, or it aborts with 134
 #   logs      what it printed, and what follows
 #   status    of the job
 #   stop      SIGTERM to the processes: they save, exit with 75 and are queued again
@@ -58,9 +58,17 @@ case $action in
   stop) run scancel --me --name="$name" --signal=TERM ;;
   cancel)
     confirmed "$name" "$yes_delete"
-    # Else the job, which saves on the way, would queue itself again.
-    run scontrol update JobName="$name" Requeue=0
-    run scancel --me --name="$name"
+    jobs=$(run squeue --me --name="$name" --noheader --format=%i)
+    if [ -n "$dry_run" ]; then
+      printf '%s\n# for each of them:\n' "$jobs"
+      jobs=JOB
+    fi
+    [ -n "$jobs" ] || fail "--name: expected a job of ours called $name, got none"
+    for job in $jobs; do
+      # Else the job, which saves on the way, would queue itself again.
+      run scontrol update JobId="$job" Requeue=0
+      run scancel "$job"
+    done
     ;;
   *) fail "expected an action of --help, got $action" ;;
 esac

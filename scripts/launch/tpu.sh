@@ -2,7 +2,7 @@
 # A TPU slice by plain gcloud: tpu.sh ACTION --name NAME [OPTION...] [-- COMMAND...]
 #
 #   create    ask for the slice, and wait until it is active
-#   install   this project with its extra tpu on all hosts, in ~/sophia-jax/venv
+#   install   this project with its extras tpu and gcs on all hosts, in ~/.sophia-jax/venv
 #   start     COMMAND on all hosts; it goes on when this session ends
 #   logs      of host --worker (a number, or all), and what follows
 #   status    of the slice, and of the command on each host
@@ -76,7 +76,7 @@ state() {
   local answer
   if answer=$(tpus queued-resources describe "$name" --format='value(state.state)' 2>&1); then
     tail -n 1 <<<"$answer"
-  elif [[ $answer == *NOT_FOUND* || $answer == *"not found"* ]]; then
+  elif [[ $answer == *NOT_FOUND*"queuedResources/$name'"* ]]; then
     echo ABSENT
   else
     say "$answer"
@@ -109,25 +109,25 @@ wait_for_slice() {
 # calls them where bash does not end at a failure.
 install() {
   local source=git+$repository@$ref
-  on_hosts all mkdir -p sophia-jax || return
-  tpus tpu-vm scp "$launch/host.sh" "$name:sophia-jax/" --worker=all || return
+  on_hosts all mkdir -p .sophia-jax || return
+  tpus tpu-vm scp "$launch/host.sh" "$name:.sophia-jax/" --worker=all || return
   if [ -z "$ref" ]; then
     source=source.tar.gz
     pack "$root/dist/$source" || return
-    tpus tpu-vm scp "$root/dist/$source" "$name:sophia-jax/" --worker=all || return
+    tpus tpu-vm scp "$root/dist/$source" "$name:.sophia-jax/" --worker=all || return
   fi
-  on_hosts all bash sophia-jax/host.sh install tpu "$source"
+  on_hosts all bash .sophia-jax/host.sh install tpu,gcs "$source"
 }
 
 start() {
-  on_hosts all bash sophia-jax/host.sh start 0 "$run" "${command[@]}"
+  on_hosts all bash .sophia-jax/host.sh start 0 "$run" "${command[@]}"
 }
 
 # host_states: a line for each host; fails where one is missing.
 host_states() {
   local answer found
-  answer=$(tpus tpu-vm ssh "$name" --worker=all --command="if [ -e sophia-jax/host.sh ]; \
-then bash sophia-jax/host.sh status $run; else echo \$(hostname) bare; fi") || return
+  answer=$(tpus tpu-vm ssh "$name" --worker=all --command="if [ -e .sophia-jax/host.sh ]; \
+then bash .sophia-jax/host.sh status $run; else echo \$(hostname) bare; fi") || return
   if [ -n "$dry_run" ]; then
     echo "$answer"
     return
@@ -153,8 +153,7 @@ verdict() {
     echo start
   elif [ "$codes" = '0 ' ]; then
     echo finished
-  # JAX aborts, with 134, a host whose peers have left before it.
-  elif [[ $codes =~ ^(0 )?"$restart_code "(134 )?$ ]]; then
+  elif [[ $codes =~ ^(0 )?"$restart_code "("$aborted_code ")?$ ]]; then
     echo start
   else
     echo "failed with exit code ${codes% }"
@@ -239,6 +238,8 @@ needs_number max-restarts "$max_restarts" 0
   fail "--run: expected letters, digits, - and _, got $run"
 [[ $worker =~ ^(all|[0-9]+)$ ]] || fail "--worker: expected a number or all, got $worker"
 [ -z "$ref" ] || needs repository "$repository"
+[ -n "$dry_run" ] || command -v gcloud >/dev/null ||
+  fail "gcloud: expected the Google Cloud CLI on the PATH, got none"
 case $action in
   create)
     needs_type
@@ -247,13 +248,13 @@ case $action in
     ;;
   install) install ;;
   start) needs_command && start ;;
-  logs) on_hosts "$worker" bash sophia-jax/host.sh logs "$run" ;;
+  logs) on_hosts "$worker" bash .sophia-jax/host.sh logs "$run" ;;
   status)
     needs_type
     if [ -z "$dry_run" ]; then echo "$name $(state)"; else state; fi
     host_states || fail "$name: expected an answer of $hosts hosts"
     ;;
-  stop) on_hosts all bash sophia-jax/host.sh stop "$run" ;;
+  stop) on_hosts all bash .sophia-jax/host.sh stop "$run" ;;
   keep)
     needs_type && needs_command
     if [ -n "$dry_run" ]; then keep_dry; else keep; fi
@@ -263,7 +264,7 @@ case $action in
     if [[ $from == gs://* ]]; then
       fetch_bucket "$from" "$to"
     else
-      fetch "$to" gcloud compute tpus tpu-vm scp --recurse --worker=0 \
+      fetch "$from" "$to" gcloud compute tpus tpu-vm scp --recurse --worker=0 \
         --project="$project" --zone="$zone" "$name:$from"
     fi
     ;;

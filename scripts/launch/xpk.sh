@@ -3,21 +3,24 @@
 #
 #   create    a cluster with --slices slices of --type
 #   start     COMMAND on all hosts, in --image; started again when a node was preempted or
-#             COMMAND exits with 75; given up at any other exit code
+#             COMMAND exits with 75, or with 134 as JAX does where others of
+#             the run are gone; given up at any other exit code
 #   logs      of all hosts of --name, and what follows
 #   status    of --name
 #   stop      delete the workload --name; the cluster stays
 #   collect   copy --from (gs://BUCKET/FOLDER) to --to
 #   delete    the cluster and all that runs there
 #
-#   --cluster CLUSTER      of GKE
+#   --cluster CLUSTER      of GKE; of all but logs and collect
 #   --name NAME            of the workload
+#   --context CONTEXT      of kubectl, for logs; default its current one, which create and
+#                          start let xpk set to the cluster
 #   --project, --zone      of Google Cloud; or PROJECT and ZONE in the environment
 #   --type TYPE            accelerator type: v5litepod-16 and v6e-64 count chips, v4-32 and
 #                          v5p-128 count cores, two in a chip
 #   --slices N             default 1
 #   --provision KIND       on-demand (default), spot, or the name of a reservation
-#   --image IMAGE          with sophia-jax[tpu] installed
+#   --image IMAGE          with sophia-jax[tpu,gcs] installed; without gcs no gs:// path is read
 #   --max-restarts N       default 100
 #   --grace-seconds N      that COMMAND has for saving when it is preempted; default 300
 #   --from gs://..., --to PATH
@@ -33,7 +36,8 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 cluster='' name='' project=${PROJECT:-} zone=${ZONE:-} type='' slices=1
-provision=on-demand image='' max_restarts=100 grace_seconds=300 from='' to='' yes_delete=''
+provision=on-demand image='' max_restarts=100 grace_seconds=300 from='' to=''
+yes_delete='' context=''
 
 # xpk_run GROUP VERB WORD...: in our cluster.
 xpk_run() {
@@ -44,9 +48,11 @@ action=${1-}
 [ "$action" != --help ] || { usage && exit; }
 shift || fail "expected an action of --help, got none"
 parse "cluster name project zone type slices provision image max-restarts grace-seconds
- from to yes-delete" "" "$@"
-needs_name cluster "$cluster"
-needs_project
+ from to yes-delete context" "" "$@"
+if [[ ! $action =~ ^(logs|collect)$ ]]; then
+  needs_name cluster "$cluster"
+  needs_project
+fi
 needs_number slices "$slices" 1
 needs_number max-restarts "$max_restarts" 1
 needs_number grace-seconds "$grace_seconds" 1
@@ -64,12 +70,12 @@ case $action in
     needs image "$image" && needs_command
     xpk_run workload create --workload="$name" --tpu-type="$type" --num-slices="$slices" \
       --docker-image="$image" --max-restarts="$max_restarts" \
-      --restart-on-exit-codes="$restart_code" \
+      --restart-on-exit-codes="$restart_code,$aborted_code" \
       --termination-grace-period-seconds="$grace_seconds" --command="$(quoted "${command[@]}")"
     ;;
   logs)
     needs_name name "$name"
-    run kubectl logs --selector="xpk.google.com/workload=$name" --all-containers --prefix \
+    run kubectl ${context:+--context="$context"} logs --selector="xpk.google.com/workload=$name" --all-containers --prefix \
       --max-log-requests=1024 --tail=100 --follow
     ;;
   status)

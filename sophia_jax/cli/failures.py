@@ -9,9 +9,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["PREEMPTED", "report_failure"]
-
-PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: run the same command again
+__all__ = ["report_failure"]
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # which libraries wrap in errors of their own
 FORBIDDEN = (errno.EACCES, errno.EROFS)
@@ -27,12 +25,13 @@ def report_failure(error: BaseException, folder: Path | None) -> tuple[str, int]
     Returns:
       One line, and the exit code.
     """
-    from sophia_jax.preemption import Preempted
+    from sophia_jax.preemption import RESTART_CODE, Preempted
+    from sophia_jax.sharding.peers import DEATH, tells_of_a_death
     from sophia_jax.types import InputError
 
     if isinstance(error, Preempted):
         line = f"sophia-jax: stopped by {error}; all that was whole is saved"
-        return f"{line}: the same command with --resume goes on", PREEMPTED
+        return f"{line}: the same command with --resume goes on", RESTART_CODE
     if isinstance(error, KeyboardInterrupt):
         return "sophia-jax: interrupted; the same command with --resume goes on", 130
     if isinstance(error, InputError):
@@ -44,21 +43,10 @@ def report_failure(error: BaseException, folder: Path | None) -> tuple[str, int]
             where = cause.filename or folder or "disk"
             return f"sophia-jax: error: {where}: {os.strerror(cause.errno).lower()}", 2
     message = str(error).strip().partition("\n")[0] or "no message"
-    if _is_of_another_process(error):
-        return f"sophia-jax: failed: another process of this run ended ({message})", 1
+    if tells_of_a_death(error):
+        return f"{DEATH} ({message})", RESTART_CODE
     line = f"sophia-jax: failed: {type(error).__name__}: {message}"
     return f"{line} ({_leave_traceback(error, folder)})", 1
-
-
-def _is_of_another_process(error: BaseException) -> bool:
-    """Whether the network between processes told of it."""
-    import jax
-
-    several = jax.distributed.is_initialized() and jax.process_count() > 1
-    if not several or not isinstance(error, (jax.errors.JaxRuntimeError, ValueError)):
-        return False
-    words = ("Gloo", "heartbeat", "Connection", "UNAVAILABLE", "Barrier failed")
-    return any(word in str(error) for word in words)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -43,7 +43,8 @@ DESCRIPTION = (
     "describes pictures, a text-only reasoner answers from its words, and the model "
     "learns from what turned out right. `sophia-jax COMMAND --help` tells its options. "
     "A run that is stopped by SIGTERM, SIGUSR1 or SIGUSR2 saves what it has and exits "
-    "with 75: the same command with --resume goes on."
+    "with 75, and so does one of several processes when another of them died: the same "
+    "command with --resume goes on."
 )
 
 
@@ -55,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
       0, 2 where something that was given cannot be used, 1 for any other failure, 130
-      when interrupted, 75 when stopped by a signal (SIGTERM, SIGUSR1, SIGUSR2).
+      when interrupted, 75 when stopped by a signal (SIGTERM, SIGUSR1, SIGUSR2), or
+      since another process of the run died.
     """
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS,

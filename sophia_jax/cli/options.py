@@ -155,15 +155,16 @@ class UpdateOptions:
     learning_rate: float = OptimizerConfig.learning_rate
     """At its highest; a cosine takes it to a quarter."""
     weight_decay: float = OptimizerConfig.weight_decay
-    """Share of a matrix that it loses in an update, in learning rates."""
+    """AdamW's weight decay: each update takes learning rate x this off every matrix."""
     algorithm: Algorithm = OptimizerConfig.algorithm
     """The optimizer; adafactor keeps next to nothing beside the weights, muon is for
     models that start from nothing."""
     optimizer_state: StateDtype = OptimizerConfig.state
-    """Of AdamW's two moments: 8 bytes a parameter, or 2 1/8 with int8."""
+    """Of the two moments of --algorithm adamw, which int8 needs: 8 bytes a parameter,
+    or 2 1/8 with int8."""
     lora_rank: int | None = None
-    """Columns of low-rank adapters that learn in the decoder's stead; OUT/model has
-    them merged, OUT/adapters is for PEFT. None: all of the decoder learns."""
+    """Columns of low-rank adapters that learn in the decoder's stead; the run's model/
+    has them merged, its adapters/ is for PEFT. None: all of the decoder learns."""
     lora_alpha: float | None = None
     """What adapters add is multiplied by alpha / rank; None for twice the rank."""
     lora_targets: tuple[LoraTarget, ...] = LoraConfig.targets

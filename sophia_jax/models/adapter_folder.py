@@ -24,8 +24,9 @@ from sophia_jax.models.safetensors import (
     write_file,
 )
 from sophia_jax.models.weight_table import weight_table
-from sophia_jax.models.weights import READABLE, file_names
+from sophia_jax.models.weights import READABLE, file_names, on_host
 from sophia_jax.paths import as_path, is_whole, whole_folder, write_whole
+from sophia_jax.sharding.together import is_first, wait_for_all
 from sophia_jax.types import InputError
 
 __all__ = ["load_adapters", "save_adapters"]
@@ -48,6 +49,14 @@ PLAIN = {
     "layer_replication": None,
 }
 
+# The same of what older versions of PEFT do not know, and of how training began: with
+# other values it has changed the weights beside the adapters.
+PLAIN_WHERE_READ = {
+    "init_lora_weights": (True, False, "gaussian"),
+    "alora_invocation_tokens": (None,),
+    "use_qalora": (False,),
+}
+
 
 class _Tensor(NamedTuple):
     """One layer's matrix of one adapter: `module` is what it adapts, as files name it.
@@ -68,7 +77,8 @@ class _Tensor(NamedTuple):
 def save_adapters(model: Model, path: str | Path, *, base: str = "") -> None:
     """Write a model's adapters as the PEFT library does, which reads them too.
 
-    The folder appears when it is complete, or not at all.
+    The folder appears when it is complete, or not at all. Of several processes the
+    first one writes, and all must call this: each returns when the folder is there.
 
     Args:
       model: with adapters.
@@ -86,10 +96,19 @@ def save_adapters(model: Model, path: str | Path, *, base: str = "") -> None:
     target = as_path(path)
     if is_whole(target):
         raise InputError(f"{target}: expected a folder that does not exist, got one")
+    tensors = dict(_to_peft(model))  # of which each process has a share
+    if is_first():
+        _write(tensors, _settings(model, base), target)
+    wait_for_all(f"the folder {target.name}")
+
+
+def _write(
+    tensors: dict[str, np.ndarray], settings: dict[str, Any], target: Path
+) -> None:
     try:
         with whole_folder(target) as folder:
-            write_file(dict(_to_peft(model)), folder / WEIGHTS)
-            config = json.dumps(_settings(model, base), indent=2)
+            write_file(tensors, folder / WEIGHTS)
+            config = json.dumps(settings, indent=2)
             write_whole(folder / CONFIG, config + "\n")
     except OSError as error:
         raise InputError(f"{target}: cannot be written ({error})") from error
@@ -146,7 +165,7 @@ def _in_memory(config: ModelConfig, module: str) -> str:
 
 
 def _to_peft(model: Model) -> Iterator[tuple[str, np.ndarray]]:
-    host = jax.device_get(model.params["adapters"])
+    host = jax.tree.map(on_host, model.params["adapters"])
     for tensor in _tensors(model.config, model.lora.targets):
         matrix = host[tensor.target][tensor.kind][tensor.layer].T
         name = PREFIX + _in_memory(model.config, tensor.module)
@@ -187,10 +206,12 @@ def _lora_config(
 
     What is absent or null is what PEFT takes for it, the plain value.
     """
+    usual = {name: (plain,) for name, plain in PLAIN.items()} | PLAIN_WHERE_READ
     problems = [
-        f"{CONFIG}: {name}: expected {json.dumps(plain)}, got {settings[name]!r}"
-        for name, plain in PLAIN.items()
-        if settings.get(name) not in (None, plain)
+        f"{CONFIG}: {name}: expected {' or '.join(map(json.dumps, plain))}, got "
+        f"{settings[name]!r}"
+        for name, plain in usual.items()
+        if settings.get(name) not in (None, *plain)
     ]
     if settings.get("peft_type") != "LORA":
         kind = settings.get("peft_type")

@@ -21,6 +21,7 @@ __all__ = [
     "get_param",
     "head_names",
     "mismatches",
+    "on_host",
     "patches_from_file",
     "row_runs",
     "tensor_names",
@@ -115,7 +116,7 @@ def to_hf(
         for layer, name in enumerate(tensor_names(weight, params)):
             parts = (get_param(params, path) for path in weight.paths)
             parts = [
-                _to_file(_on_host(part[layer] if weight.stacked else part), weight)
+                _to_file(on_host(part[layer] if weight.stacked else part), weight)
                 for part in parts
             ]
             tensor = _joined(parts, rows, weight.groups) if parts[1:] else parts[0]
@@ -201,7 +202,7 @@ def get_param(tree: dict, path: str) -> Array:
     return tree
 
 
-def _on_host(array: Array) -> np.ndarray:
+def on_host(array: Array) -> np.ndarray:
     """All of an array; of several processes, all of them must ask."""
     if isinstance(array, jax.Array) and not array.is_fully_addressable:
         array = multihost_utils.process_allgather(array, tiled=True)

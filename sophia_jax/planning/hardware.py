@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 __all__ = ["GENERATIONS", "Generation"]
@@ -26,6 +26,7 @@ class Generation:
       ici_rate: bytes a second that a chip can receive over all of its links.
       dcn_rate: bytes a second of a chip's share in its host's network.
       usual: topologies that the makers list.
+      device_kinds: JAX's names of a device.
       sources: where the numbers are published.
     """
 
@@ -41,6 +42,7 @@ class Generation:
     ici_rate: float
     dcn_rate: float
     usual: tuple[str, ...]
+    device_kinds: tuple[str, ...]
     sources: str
 
     @property
@@ -71,6 +73,7 @@ _V4 = Generation(
     ici_rate=300e9,  # 6 links of 50 GB/s in each direction
     dcn_rate=3.125e9,
     usual=tuple(_CUBES),
+    device_kinds=("TPU v4",),
     sources=(
         f"{_DOCS}/v4; links: https://arxiv.org/abs/2304.01433; its share of the "
         "data-centre network is not published: v5e's is taken"
@@ -89,6 +92,7 @@ _V5E = Generation(
     ici_rate=200e9,  # 400 GB/s, both directions
     dcn_rate=3.125e9,  # 6.4 Tb/s for 256 chips
     usual=_SQUARES,
+    device_kinds=("TPU v5 lite", "TPU v5e"),
     sources=f"{_DOCS}/v5e",
 )
 _V5P = Generation(
@@ -104,6 +108,7 @@ _V5P = Generation(
     ici_rate=600e9,  # 1200 GB/s, both directions
     dcn_rate=6.25e9,  # 50 Gb/s
     usual=(*_CUBES, "16x16x24"),
+    device_kinds=("TPU v5", "TPU v5p"),
     sources=f"{_DOCS}/v5p",
 )
 _V6E = Generation(
@@ -119,6 +124,7 @@ _V6E = Generation(
     ici_rate=400e9,  # 800 GB/s, both directions
     dcn_rate=12.5e9,  # 25.6 Tb/s for 256 chips
     usual=_SQUARES,
+    device_kinds=("TPU v6 lite", "TPU v6e"),
     sources=f"{_DOCS}/v6e",
 )
 _H100 = Generation(
@@ -134,10 +140,20 @@ _H100 = Generation(
     ici_rate=450e9,  # NVLink: 900 GB/s, both directions
     dcn_rate=50e9,  # one 400 Gb/s adapter for each GPU, as in DGX H100
     usual=("1", "2", "4", "8"),
+    device_kinds=("NVIDIA H100 80GB HBM3",),
     sources="https://www.nvidia.com/en-us/data-center/h100 (SXM)",
+)
+_H200 = replace(
+    _H100,
+    name="h200",
+    prefix="h200",
+    hbm_gib=141e9 / 2**30,
+    hbm_rate=4800e9,
+    device_kinds=("NVIDIA H200",),
+    sources="https://www.nvidia.com/en-us/data-center/h200 (SXM)",
 )
 
 GENERATIONS = MappingProxyType(
-    {each.name: each for each in (_V4, _V5E, _V5P, _V6E, _H100)}
+    {each.name: each for each in (_V4, _V5E, _V5P, _V6E, _H100, _H200)}
 )
 """By name."""

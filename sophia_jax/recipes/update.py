@@ -147,7 +147,11 @@ def update(
 def _save(model: Model, target: Path, adapters: Path, *, base: str) -> None:
     """The model, last of all: where it is, the update is done."""
     if model.lora is not None:
-        remove_tree(adapters)  # of a run that was killed here
+        wait_for_all("the update")  # or one would find what another removes
+        if is_first():
+            remove_tree(adapters)  # of a run that was killed here
+        remove_leftovers(adapters)
+        wait_for_all("earlier adapters to be removed")
         save_adapters(model, adapters, base=base)
         model = merge_adapters(model, donate=True)
     save_model(model, target)

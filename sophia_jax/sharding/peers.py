@@ -14,38 +14,55 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from sophia_jax.preemption import Preempted
+from sophia_jax.preemption import RESTART_CODE, Preempted
 from sophia_jax.sharding.together import are_several
 
-__all__ = ["watch_peers"]
+__all__ = ["DEATH", "tells_of_a_death", "watch_peers"]
 
 CONNECT_SECONDS = 10.0
-DONE = b"."
+
+# What a process says to the others when it leaves; one that was killed says nothing.
+DONE, FAILED = b".", b"!"
+
+DEATH = (
+    "sophia-jax: failed: another process of the run died; start all of them again with "
+    "--resume"
+)
+FAILURE = "sophia-jax: failed: another process of the run failed, and has said why"
 _WATCHED: list[bool] = []  # a block within another one adds nothing
 
 
-def end_at_once() -> None:
-    """Say why, and end: a usual exit waits for the process that died."""
-    print(
-        "sophia-jax: failed: another process of this run ended; once it can run, the "
-        "same command with --resume goes on",
-        file=sys.stderr,
-        flush=True,
-    )
-    os._exit(1)
+def end_at_once(has_failed: bool) -> None:
+    """Say why, and end: a usual exit waits for the process that is gone.
+
+    Args:
+      has_failed: that process; it would again. One that died asks for a restart.
+    """
+    line, code = (FAILURE, 1) if has_failed else (DEATH, RESTART_CODE)
+    print(line, file=sys.stderr, flush=True)
+    os._exit(code)
+
+
+def tells_of_a_death(error: BaseException) -> bool:
+    """Whether an error is what the network says of a process that is gone."""
+    if not isinstance(error, (jax.errors.JaxRuntimeError, ValueError)):
+        return False
+    words = ("Gloo", "heartbeat", "Connection", "UNAVAILABLE", "Barrier failed")
+    return are_several() and any(word in str(error) for word in words)
 
 
 @contextlib.contextmanager
-def watch_peers(on_death: Callable[[], None] = end_at_once) -> Iterator[None]:
+def watch_peers(on_end: Callable[[bool], None] = end_at_once) -> Iterator[None]:
     """Within the block, end this process when another one dies.
 
     What devices of several processes do together hangs when one is gone, until JAX
     misses its heartbeat and aborts. Here each process keeps a connection to the first
-    one, which the system closes when either dies. Who leaves the block in peace says
-    so. Where no connection comes about, JAX's heartbeat is what is left.
+    one, which the system closes when either dies. Who leaves the block in peace, or
+    since it failed, says so. Where no connection comes about, JAX's heartbeat is what
+    is left.
 
     Args:
-      on_death: called in a thread of its own.
+      on_end: called in a thread of its own, with whether the other one failed.
     """
     if not are_several() or _WATCHED:
         yield
@@ -53,25 +70,26 @@ def watch_peers(on_death: Callable[[], None] = end_at_once) -> Iterator[None]:
     _WATCHED.append(True)
     sockets = _connections()
     ended = threading.Event()
-    watcher = threading.Thread(
-        target=_watch, args=(sockets, ended, on_death), daemon=True
-    )
-    watcher.start()
-    in_peace = False
+    _start_watcher(sockets, ended, on_end)
+    word = DONE
     try:
         yield
-        in_peace = True
-    except Preempted as preempted:
-        in_peace = preempted.together
+    except BaseException as error:
+        word = _last_word(error)
         raise
     finally:
         _WATCHED.clear()
         ended.set()
         for each in sockets:
             with contextlib.suppress(OSError):
-                if in_peace:
-                    each.sendall(DONE)
+                each.sendall(word)
                 each.close()
+
+
+def _last_word(error: BaseException) -> bytes:
+    if isinstance(error, Preempted):
+        return DONE if error.together else b""
+    return b"" if tells_of_a_death(error) else FAILED
 
 
 def _connections() -> list[socket.socket]:
@@ -97,12 +115,25 @@ def _connections() -> list[socket.socket]:
     return sockets
 
 
-def _watch(
-    sockets: list[socket.socket], ended: threading.Event, on_death: Callable[[], None]
+def _start_watcher(
+    sockets: list[socket.socket],
+    ended: threading.Event,
+    on_end: Callable[[bool], None],
 ) -> None:
-    with selectors.DefaultSelector() as selector:
-        for each in sockets:
-            selector.register(each, selectors.EVENT_READ)
+    selector = selectors.DefaultSelector()
+    for each in sockets:  # here, since a short block has closed them before the thread
+        selector.register(each, selectors.EVENT_READ)
+    arguments = (selector, sockets, ended, on_end)
+    threading.Thread(target=_watch, args=arguments, daemon=True).start()
+
+
+def _watch(
+    selector: selectors.BaseSelector,
+    sockets: list[socket.socket],
+    ended: threading.Event,
+    on_end: Callable[[bool], None],
+) -> None:
+    with selector:
         while selector.get_map() and not ended.is_set():
             for key, _ in selector.select(timeout=0.2):
                 try:
@@ -112,5 +143,9 @@ def _watch(
                 if ended.is_set():
                     return
                 selector.unregister(key.fileobj)
-                if word != DONE:
-                    on_death()
+                if word == DONE:
+                    continue
+                for other in sockets:  # the first one stands between the rest
+                    with contextlib.suppress(OSError):
+                        other.sendall(word)
+                on_end(word == FAILED)

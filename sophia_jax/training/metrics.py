@@ -8,7 +8,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from sophia_jax.paths import is_remote, upload
+from sophia_jax.buckets import send
+from sophia_jax.paths import is_remote
 
 __all__ = ["MetricsWriter", "read_metrics"]
 
@@ -20,7 +21,7 @@ class MetricsWriter:
     """Appends metrics to `folder/metrics.jsonl` and to TensorBoard event files.
 
     To a bucket nothing can be appended: there both are kept on the disk, and sent whole
-    by `flush` and `close`.
+    by `flush` and `close` where they have grown.
 
     Args:
       folder: made if it does not exist.
@@ -32,6 +33,7 @@ class MetricsWriter:
         from tensorboardX import SummaryWriter
 
         self._bucket, self._temporary = None, None
+        self._sent: dict[str, int] = {}  # sizes
         if is_remote(folder):
             self._temporary = tempfile.TemporaryDirectory()
             self._bucket, folder = folder, Path(self._temporary.name)
@@ -67,8 +69,13 @@ class MetricsWriter:
                 self._temporary.cleanup()
 
     def _send(self) -> None:
-        if self._bucket is not None:
-            upload(Path(self._temporary.name), self._bucket)
+        if self._bucket is None:
+            return
+        for file in sorted(Path(self._temporary.name).iterdir()):
+            size = file.stat().st_size
+            if size != self._sent.get(file.name):
+                send(file, self._bucket / file.name)
+                self._sent[file.name] = size
 
 
 def read_metrics(path: Path) -> list[dict]:

@@ -45,12 +45,14 @@ def adamw(config: OptimizerConfig) -> optax.GradientTransformation:
 def adafactor(config: OptimizerConfig) -> optax.GradientTransformation:
     """Adafactor without momentum, with the clipping, decay and rates of AdamW.
 
-        V ≈ R C / mean R,   W <- W - η (clip(G / √V) + λ W)
+        V ≈ R C / mean R,   W <- W - η (0.2 clip(G / √V) + λ W)
 
     with R and C the means of G² over the columns and rows of a matrix: they are all of
-    the state. Only the direction is Adafactor's: rates are absolute, since relative
-    ones would need another scale, and a decay that knows no rate, which is optax's,
-    would take λ of each weight away in every update.
+    the state. The clip keeps the root mean square below 1 over all layers of a matrix
+    together, as they are stacked; the factor gives the update the size of AdamW's, so
+    that both take the same learning rates. Only the direction is Adafactor's: rates
+    are absolute, since relative ones would need another scale, and a decay that knows
+    no rate, which is optax's, would take λ of each weight away in every update.
 
     Args:
       config: of `num_steps`, the schedule, λ and the norm; betas are not used.
@@ -58,7 +60,11 @@ def adafactor(config: OptimizerConfig) -> optax.GradientTransformation:
     Reference:
       Shazeer and Stern, 2018, https://arxiv.org/abs/1804.04235, algorithms 4 and 5.
     """
-    direction = optax.chain(optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0))
+    direction = optax.chain(
+        optax.scale_by_factored_rms(),
+        optax.clip_by_block_rms(1.0),
+        optax.scale(ADAMW_RMS),
+    )
     return _clipped(config, _decoupled(config, direction))
 
 

@@ -38,11 +38,11 @@ def at(given, action):
             (*at(XPK, "start"), *IMAGE, *COMMAND),
             "xpk workload create --workload=run1 --tpu-type=v5p-128 --num-slices=1 "
             "--docker-image=europe-docker.pkg.dev/p/r/i:1 --max-restarts=100 "
-            "--restart-on-exit-codes=75 --termination-grace-period-seconds=300 "
+            "--restart-on-exit-codes=75,134 --termination-grace-period-seconds=300 "
             "--command=sophia-jax update --run 'a b'\\''s' --cluster=c1",
         ),
         (
-            at(XPK, "logs"),
+            ("xpk.sh", "logs", "--name", "run1"),
             "kubectl logs --selector=xpk.google.com/workload=run1 --all-containers ",
         ),
         (at(XPK, "status"), "xpk workload list --filter-by-job=^run1$ --cluster=c1"),
@@ -67,10 +67,6 @@ def at(given, action):
             "kubectl --context=k --namespace=default delete jobset run1",
         ),
         (
-            (*at(GKE, "delete"), "--cluster", "c1", "--yes-delete", "run1"),
-            "gcloud container node-pools delete run1-0 --quiet --cluster=c1 ",
-        ),
-        (
             ("slurm.sh", "start", "--name", "run1", "--nodes", "2", *COMMAND),
             "sbatch --job-name=run1 --nodes=2 --ntasks-per-node=1 --gpus-per-node=8 "
             "--exclusive --requeue --signal=B:TERM@300 --output=run1.log "
@@ -86,10 +82,6 @@ def at(given, action):
             ("slurm.sh", "stop", "--name", "run1"),
             "scancel --me --name=run1 --signal=TERM",
         ),
-        (
-            ("slurm.sh", "cancel", "--name", "run1", "--yes-delete", "run1"),
-            "scontrol update JobName=run1 Requeue=0",
-        ),
     ],
 )
 def test_each_action_runs_what_its_dry_run_prints(given, called, launch, calls):
@@ -100,6 +92,37 @@ def test_each_action_runs_what_its_dry_run_prints(given, called, launch, calls):
     assert launch(*given)[0] == 0
     assert any(call.startswith(called) for call in calls())
     assert len(calls()) == len(lines)
+
+
+@pytest.mark.parametrize(
+    ("given", "listed", "deleted"),
+    [
+        (
+            (*at(GKE, "delete"), "--cluster", "c1", "--yes-delete", "run1"),
+            "node-pools list --filter=name~^run1-[0-9]+$ --format=value(name) ",
+            ["gcloud container node-pools delete {} --quiet --cluster=c1 "],
+        ),
+        (
+            ("slurm.sh", "cancel", "--name", "run1", "--yes-delete", "run1"),
+            "squeue --me --name=run1 --noheader --format=%i",
+            ["scontrol update JobId={} Requeue=0", "scancel {}"],
+        ),
+    ],
+)
+def test_all_that_is_found_is_deleted(given, listed, deleted, launch, answer, calls):
+    code, lines, _ = launch(given[0], given[1], "--dry-run", *given[2:])
+    lines = [line for line in lines if line[0] != "#"]
+    assert (code, calls(), len(lines)) == (0, [], 1 + len(deleted))
+    code, _, said = launch(*given)
+    assert code == 2 and "called run1" in said[-1]
+    answer(listed.split()[0], "run1-0", "run1-1")
+    assert launch(*given)[0] == 0
+    found = calls()[2:]
+    assert all(listed in call for call in calls()[:2])
+    expected = [each.format(x) for x in ("run1-0", "run1-1") for each in deleted]
+    assert len(found) == len(expected)
+    for call, start in zip(found, expected, strict=True):
+        assert call.startswith(start)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +143,22 @@ def test_each_action_runs_what_its_dry_run_prints(given, called, launch, calls):
         (
             (*at(GKE, "start"), "--type", "v6e-4", "--image", "a: b", *COMMAND),
             "--image: expected REGISTRY/NAME:TAG, got a: b",
+        ),
+        (
+            (*at(GKE, "start"), "--type", "v6e-4", *IMAGE, "--", "a", "b\x01"),
+            "command: expected no control characters, got $'b\\001'",
+        ),
+        (
+            (*at(GKE, "render"), "--type", "v6e-4", *IMAGE, "--", "a\x7f"),
+            "command: expected no control characters, got $'a\\177'",
+        ),
+        (
+            (*at(GKE, "render"), "--type", "v6e-4", "--gpus", "4"),
+            "--hosts, --gpus: expected none with --type",
+        ),
+        (
+            (*at(GKE, "render"), "--gpu", "nvidia-l4", "--topology", "2x2"),
+            "--topology: expected none with --gpu, got 2x2",
         ),
         (
             ("slurm.sh", "start", "--name", "r", "--time", "1 day", *COMMAND),
@@ -147,7 +186,7 @@ def jobset(launch, *options):
     return yaml.safe_load("\n".join(lines))["spec"]
 
 
-def test_a_jobset_starts_all_hosts_and_restarts_on_75_alone(launch):
+def test_a_jobset_starts_all_hosts_and_restarts_on_75_and_134_alone(launch):
     hard = ("--", "sh", "-c", 'echo "$(HOME) \\ @NAME@"\n\t# é', "&1")
     options = (
         "--type",
@@ -168,7 +207,7 @@ def test_a_jobset_starts_all_hosts_and_restarts_on_75_alone(launch):
     disrupted, ended = one["podFailurePolicy"]["rules"]
     assert disrupted["onPodConditions"] == [{"type": "DisruptionTarget"}]
     assert (ended["action"], ended["onExitCodes"]["operator"]) == ("FailJob", "NotIn")
-    assert ended["onExitCodes"]["values"] == [75]
+    assert ended["onExitCodes"]["values"] == [75, 134]
     pod = one["template"]["spec"]
     assert pod["nodeSelector"] == {
         "cloud.google.com/gke-tpu-accelerator": "tpu-v6e-slice",
@@ -210,7 +249,13 @@ def test_a_jobset_is_sent_as_it_is_rendered(launch, calls):
 
 @pytest.mark.parametrize(
     ("exit_code", "restarts", "found", "requeued"),
-    [(0, 0, 0, False), (1, 0, 1, False), (75, 1, 0, True), (75, 2, 75, False)],
+    [
+        (0, 0, 0, False),
+        (1, 0, 1, False),
+        (75, 1, 0, True),
+        (75, 2, 75, False),
+        (134, 0, 0, True),
+    ],
 )
 def test_a_job_is_queued_again_when_it_asks_for_it(
     exit_code, restarts, found, requeued, launch, answer, calls
@@ -223,9 +268,12 @@ def test_a_job_is_queued_again_when_it_asks_for_it(
     assert calls()[1:] == ["scontrol requeue 5"] * requeued
 
 
-def test_a_job_hands_its_signal_on_and_waits(launch, tmp_path, calls):
+@pytest.mark.parametrize("scancel", ["exit 0", "sleep 1"])  # srun has ended meanwhile
+def test_a_job_hands_its_signal_on_and_waits(launch, tmp_path, calls, scancel):
     srun = tmp_path / "programs" / "srun"
     srun.write_text('#!/bin/sh\ntouch "$FAKE/up"; sleep 0.6; exit 75\n')
+    with (tmp_path / "programs" / "scancel").open("a") as program:
+        program.write(f"{scancel}\n")
     environment = {"FAKE": str(tmp_path), "SLURM_JOB_ID": "5"}
     environment["PATH"] = f"{srun.parent}:/usr/bin:/bin"
     job = subprocess.Popen(

@@ -52,7 +52,7 @@ def wait_for(path, text):
 def test_a_run_goes_on_in_the_background_until_it_is_told(host, state, tmp_path):
     assert host("status", "run") == (0, "bare")
     code, line = host("start", "3", "run", "python3", "-c", SAVING)
-    log = tmp_path / "sophia-jax" / "runs" / "run" / "log"
+    log = tmp_path / ".sophia-jax" / "runs" / "run" / "log"
     assert code == 0 and line.endswith(f"log in {log}")
     wait_for(log, "ready\n")
     assert state("run", "running")
@@ -68,7 +68,7 @@ def test_exit_code_75_alone_starts_it_again_and_logs_are_kept(host, state, tmp_p
     program = 'echo x >>"$HOME/n"; [ $(wc -l <"$HOME/n") -gt 2 ] || exit 75; exit 4'
     host("start", "5", "run", "sh", "-c", program)
     state("run", "exit 4 ")
-    log = tmp_path / "sophia-jax" / "runs" / "run" / "log"
+    log = tmp_path / ".sophia-jax" / "runs" / "run" / "log"
     assert log.read_text().count("exit code 75") == 2
     (tmp_path / "n").unlink()
     host("start", "1", "run", "sh", "-c", program)
@@ -77,7 +77,7 @@ def test_exit_code_75_alone_starts_it_again_and_logs_are_kept(host, state, tmp_p
 
 
 def test_an_install_is_told_by_what_it_installed(host, launch, tmp_path):
-    base = tmp_path / "sophia-jax"
+    base = tmp_path / ".sophia-jax"
     (base / "venv" / "bin").mkdir(parents=True)
     python = base / "venv" / "bin" / "python"
     python.write_text('#!/bin/sh\necho "$PWD $@" >>"$FAKE/pip"\necho "jax 0.10.2"\n')
@@ -85,7 +85,7 @@ def test_an_install_is_told_by_what_it_installed(host, launch, tmp_path):
     (tmp_path / "pyproject.toml").write_text("")
     tar = ["tar", "-C", tmp_path, "-czf", base / "source.tar.gz", "pyproject.toml"]
     subprocess.run(tar, check=True)
-    code, lines, _ = launch("host.sh", "install", "tpu", "source.tar.gz")
+    code, lines, _ = launch("host.sh", "install", "tpu,gcs", "source.tar.gz")
     assert (code, lines[-1]) == (0, "jax 0.10.2")
     assert (base / "source" / "pyproject.toml").exists()
     assert host("status", "run") == (0, "idle")
@@ -93,7 +93,7 @@ def test_an_install_is_told_by_what_it_installed(host, launch, tmp_path):
     installs = (tmp_path / "pip").read_text().splitlines()
     pip = f"{base} -m pip install --quiet --disable-pip-version-check"
     assert installs[::2] == [
-        f"{pip} ./source[tpu]",
+        f"{pip} ./source[tpu,gcs]",
         f"{pip} sophia-jax[cuda] @ git+https://h/r.git@v1",
     ]
     python.write_text("#!/bin/sh\nexit 1\n")  # the next fails
@@ -104,7 +104,7 @@ def test_an_install_is_told_by_what_it_installed(host, launch, tmp_path):
 def test_a_rebooted_host_has_lost_its_run(host, state, tmp_path):
     host("start", "0", "run", "true")
     state("run", "exit 0 ")
-    folder = tmp_path / "sophia-jax" / "runs" / "run"
+    folder = tmp_path / ".sophia-jax" / "runs" / "run"
     (folder / "exit-code").unlink()
     (folder / "pid").write_text("1\n")  # another process has the number now
     assert host("status", "run")[1].startswith("lost ")
@@ -118,9 +118,10 @@ def test_one_machine_with_gpus_needs_no_cluster(launch, calls):
     assert [shlex.split(line)[0] for line in lines] == (
         ["ssh", "scp", "mkdir", "git", "scp", "ssh"]
     )
+    assert lines[-1].endswith("host.sh install cuda,gcs source.tar.gz'")
     assert calls() == []
     assert launch("gpu.sh", "start", "--host", "me@box", "--", "train", "a b")[0] == 0
-    assert calls() == ["ssh me@box bash sophia-jax/host.sh start 100 run train 'a b'"]
+    assert calls() == ["ssh me@box bash .sophia-jax/host.sh start 100 run train 'a b'"]
 
 
 @pytest.mark.parametrize("script", LAUNCHERS)

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,22 +19,26 @@ CREATE = (
     "gcloud compute tpus queued-resources create run1 --node-id=run1 "
     f"--accelerator-type=v4-16 --runtime-version=tpu-ubuntu2204-base {PLACE}"
 )
+NOT_THERE = (
+    "ERROR: (gcloud.compute.tpus.queued-resources.describe) NOT_FOUND: Resource "
+    "'projects/p-1/locations/us-east5-b/queuedResources/run1' was not found."
+)
 DELETE = f"gcloud compute tpus queued-resources delete run1 --force --quiet {PLACE}"
 SSH = "gcloud compute tpus tpu-vm ssh run1 --worker=all --command="
 SCP = "gcloud compute tpus tpu-vm scp"
 ON_HOST = """sophia-jax update --run 'a b'\\''s'"""
-START = f"{SSH}bash sophia-jax/host.sh start 0 run {ON_HOST} {PLACE}"
+START = f"{SSH}bash .sophia-jax/host.sh start 0 run {ON_HOST} {PLACE}"
 STATUS = (
-    f"{SSH}if [ -e sophia-jax/host.sh ]; then bash sophia-jax/host.sh status run; "
+    f"{SSH}if [ -e .sophia-jax/host.sh ]; then bash .sophia-jax/host.sh status run; "
     f"else echo $(hostname) bare; fi {PLACE}"
 )
 INSTALL = [
-    f"{SSH}mkdir -p sophia-jax {PLACE}",
-    f"{SCP} {ROOT}/scripts/launch/host.sh run1:sophia-jax/ --worker=all {PLACE}",
+    f"{SSH}mkdir -p .sophia-jax {PLACE}",
+    f"{SCP} {ROOT}/scripts/launch/host.sh run1:.sophia-jax/ --worker=all {PLACE}",
     f"git -C {ROOT} archive --output={ROOT}/dist/source.tar.gz HEAD",
     f"git -C {ROOT} status --porcelain",
-    f"{SCP} {ROOT}/dist/source.tar.gz run1:sophia-jax/ --worker=all {PLACE}",
-    f"{SSH}bash sophia-jax/host.sh install tpu source.tar.gz {PLACE}",
+    f"{SCP} {ROOT}/dist/source.tar.gz run1:.sophia-jax/ --worker=all {PLACE}",
+    f"{SSH}bash .sophia-jax/host.sh install tpu,gcs source.tar.gz {PLACE}",
 ]
 SUM = "1779697129"  # of the words of COMMAND: printf '%s\0' ... | cksum
 
@@ -78,23 +83,25 @@ def test_a_dry_run_prints_what_would_be_run_and_runs_nothing(launch, calls):
 @pytest.mark.parametrize(
     ("action", "options", "command"),
     [
-        ("logs", (), f"{SSH}bash sophia-jax/host.sh logs run {PLACE}"),
-        ("stop", ("--run", "b"), f"{SSH}bash sophia-jax/host.sh stop b {PLACE}"),
+        ("logs", (), f"{SSH}bash .sophia-jax/host.sh logs run {PLACE}"),
+        ("stop", ("--run", "b"), f"{SSH}bash .sophia-jax/host.sh stop b {PLACE}"),
         ("delete", ("--yes-delete", "run1"), DELETE),
         (
             "install",
             ("--repository", "https://h/r.git", "--ref", "v1"),
-            f"{SSH}bash sophia-jax/host.sh install tpu git+https://h/r.git@v1 {PLACE}",
+            f"{SSH}bash .sophia-jax/host.sh install tpu,gcs git+https://h/r.git@v1 "
+            f"{PLACE}",
         ),
         (
             "collect",
-            ("--from", "sophia-jax/run1", "--to", "out/"),
-            f"{SCP} --recurse --worker=0 {PLACE} run1:sophia-jax/run1 out.part",
+            ("--from", "runs/run1", "--to", "out/"),
+            f"{SCP} --recurse --worker=0 {PLACE} run1:runs/run1 out.part",
         ),
         (
             "collect",
             ("--from", "gs://b/run1", "--to", "out"),
-            "gcloud storage rsync --recursive gs://b/run1 out.part",
+            "gcloud storage rsync --recursive --delete-unmatched-destination-objects "
+            "gs://b/run1 out.659753450.part",
         ),
     ],
 )
@@ -104,10 +111,14 @@ def test_each_action_runs_what_its_dry_run_prints(
     given = ("tpu.sh", action, "--name", "run1", "--worker", "all", *options)
     code, lines, _ = launch(*given, "--dry-run")
     assert code == 0 and command in words(lines)
+    if "runs/run1" in options:  # scp makes the folder in its target
+        gcloud = tmp_path / "programs" / "gcloud"
+        gcloud.write_text(gcloud.read_text() + 'mkdir -p "${@: -1}/run1"\n')
     assert launch(*given)[0] == 0
     assert command in calls()
     if action == "collect":
-        assert (tmp_path / "out").is_dir() and not (tmp_path / "out.part").exists()
+        assert (tmp_path / "out").is_dir() and not list(tmp_path.glob("*.part"))
+        assert not list((tmp_path / "out").iterdir())  # no folder in the folder
         assert launch(*given)[2][0].endswith(
             "expected a path that does not exist, got out"
         )
@@ -118,6 +129,30 @@ def test_a_copy_that_failed_does_not_look_whole(launch, answer, tmp_path):
     given = ("--from", "gs://b/run1", "--to", "out")
     assert launch("tpu.sh", "collect", "--name", "r", *given)[0] == 1
     assert not (tmp_path / "out").exists()
+    given = ("gpu.sh", "collect", "--to", "out", "--from")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "file").write_text("of a")
+    assert launch(*given, "b")[0] == 1
+    assert "expected no out.part, which a copy" in launch(*given, "a")[2][0]
+    (tmp_path / "out.part").rmdir()
+    assert launch(*given, "a/")[0] == 0
+    assert (tmp_path / "out" / "file").read_text() == "of a"
+
+
+@pytest.mark.parametrize("reason", ["gcloud: command not found", "NOT_FOUND: project"])
+def test_only_a_slice_that_is_not_there_is_asked_for(reason, launch, answer, calls):
+    for _ in range(10):
+        answer("describe", reason, code=1)
+    assert launch("tpu.sh", "keep", *TWO_HOSTS, *COMMAND)[0] == 1
+    assert calls() == [DESCRIBE] * 10
+
+
+def test_without_gcloud_nothing_is_begun(launch, tmp_path):
+    for name in ("bash", "dirname"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    code, _, said = launch("tpu.sh", "status", *TWO_HOSTS, PATH=str(tmp_path))
+    assert (code, len(said)) == (2, 1)
+    assert said[0].startswith("tpu.sh: error: gcloud: expected the Google Cloud CLI")
 
 
 def test_creating_waits_until_the_slice_is_active(launch, answer, calls):
@@ -141,7 +176,7 @@ def test_what_was_preempted_is_asked_for_again_until_it_is_done(
 ):
     expected = []
     for _ in range(2):  # preempted twice, once while it runs and once while it waits
-        answer("describe", "ERROR: NOT_FOUND: run1", code=1)
+        answer("describe", NOT_THERE, code=1)
         answer("describe", "WAITING_FOR_RESOURCES")
         answer("describe", "ACTIVE")
         hosts("bare", "bare")
@@ -151,7 +186,7 @@ def test_what_was_preempted_is_asked_for_again_until_it_is_done(
         answer("describe", "SUSPENDED")
         expected += [DESCRIBE, CREATE, *[DESCRIBE] * 3, STATUS, *INSTALL]
         expected += [DESCRIBE, STATUS, START, DESCRIBE, STATUS, *[DESCRIBE] * 2, DELETE]
-    answer("describe", "ERROR: NOT_FOUND: run1", code=1)
+    answer("describe", NOT_THERE, code=1)
     answer("describe", "ACTIVE")
     hosts("bare", "bare")
     hosts("idle", "idle")

@@ -129,6 +129,7 @@ def refusal(model, folder):
 
 def test_all_that_does_not_fit_is_told_at_once(text, saved, change_json):
     change_json(saved / CONFIG, use_dora=True, lora_alpha="6")
+    change_json(saved / CONFIG, init_lora_weights="pissa", alora_invocation_tokens=[1])
     tensors = load_file(saved / WEIGHTS)
     layer = "base_model.model.model.layers.0"
     name = f"{layer}.self_attn.q_proj.lora_A.weight"
@@ -139,12 +140,19 @@ def test_all_that_does_not_fit_is_told_at_once(text, saved, change_json):
     message = refusal(text, saved)
     for said in (
         "use_dora: expected false, got True",
+        "init_lora_weights: expected true or false or \"gaussian\", got 'pissa'",
+        "alora_invocation_tokens: expected null, got [1]",
         "lora_alpha: expected a number > 0, got '6'",
         "model.layers.0.self_attn.q_proj.lora_A.weight: expected shape (3, 32), got",
         "model.layers.0.mlp.down_proj.lora_B.weight is missing",
         "base_model.model.lm_head.lora_A.weight is not expected",
     ):
         assert said in message
+
+
+def test_how_plain_adapters_began_is_no_matter(text, saved, change_json):
+    change_json(saved / CONFIG, init_lora_weights="gaussian")
+    assert load_adapters(text, saved).lora.rank == 3
 
 
 def test_a_folder_without_adapters_of_ours_is_refused(text, saved, change_json):

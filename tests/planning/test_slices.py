@@ -41,6 +41,7 @@ def test_several_slices_are_named_either_way():
 def test_gpus_are_named_by_their_number():
     assert (parse_slice("h100").chips, parse_slice("h100-8").hosts) == (1, 1)
     assert str(parse_slice("h100-8")) == "8 H100"
+    assert parse_slice("h200-4").generation.hbm_gib > 1.6 * GENERATIONS["h100"].hbm_gib
 
 
 @pytest.mark.parametrize(

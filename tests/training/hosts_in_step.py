@@ -10,20 +10,25 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from sophia_jax.cli.failures import report_failure
-from sophia_jax.config import OptimizerConfig
+from sophia_jax.config import LoraConfig, OptimizerConfig
 from sophia_jax.data.packing import Example
 from sophia_jax.losses import sophia_loss
+from sophia_jax.models.adapters import add_adapters
 from sophia_jax.models.folder import load_model, save_model
 from sophia_jax.preemption import Preempted, watch_signals
+from sophia_jax.recipes.update import _save
 from sophia_jax.rewards import Verdict
 from sophia_jax.rollouts.tables import RolloutTables
 from sophia_jax.sharding import make_mesh
+from sophia_jax.sharding.together import is_first, wait_for_all
 from sophia_jax.sophia import collect_rollouts
 from sophia_jax.training.loop import TrainingConfig, train
 
@@ -53,8 +58,11 @@ def config():
     )
 
 
-def act(model, folder, signalled_at=None, killed_at=None, export=False):
+def act(model, folder, signalled_at=None, killed_at=None, export=False, lora=False):
     touched, process = [], jax.process_index()
+    if lora:  # of each matrix the processes have a share
+        save_update(add_adapters(jax.random.key(0), model, LoraConfig(2)), folder)
+        return
 
     def make_example(number):
         touched.append(int(number))
@@ -82,6 +90,15 @@ def act(model, folder, signalled_at=None, killed_at=None, export=False):
         (folder / f"touched-{process}.json").write_text(json.dumps(touched))
     if export:
         save_model(trained, folder / "model")
+
+
+def save_update(model, folder):
+    """What an update leaves, beside what one that was killed has left."""
+    if is_first():
+        (folder / "adapters").mkdir(parents=True)
+    wait_for_all("what was left")
+    own = replace(model, params=jax.tree.map(jnp.copy, model.params))  # it is used up
+    _save(own, folder / "model", folder / "adapters", base="base")
 
 
 def collect(folder):

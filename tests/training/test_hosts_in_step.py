@@ -69,11 +69,12 @@ def runs(vision_model, tmp_path_factory):
         return {"folder": str(folder / name), **more}
 
     two = run(
-        *(2, folder / "base", act("two", export=True)),
+        *(2, folder / "base", act("two", export=True), act("lora-two", lora=True)),
         act("stopped", signalled_at=1),
     )
     begin_again_at(3, folder / "two", folder / "two-one")
     acts = act("one", export=True), act("two-one", export=True)
+    acts = *acts, act("lora-one", lora=True)
     assert run(1, folder / "base", *acts) == ([0], [[]])
     begin_again_at(3, folder / "one", folder / "one-two")
     dead = run(
@@ -161,6 +162,20 @@ def test_what_there_is_one_of_is_written_once(runs):
     assert len(events) == 1
 
 
+def test_two_processes_write_the_adapters_and_the_merged_model_of_one(runs):
+    found = [
+        {
+            str(path.relative_to(runs[0] / name)): path.read_bytes()
+            for path in (runs[0] / name).rglob("*")
+            if path.is_file()
+        }
+        for name in ("lora-one", "lora-two")
+    ]
+    assert found[0] == found[1]
+    names = {"adapters/adapter_model.safetensors", "model/model.safetensors"}
+    assert names <= found[0].keys()
+
+
 def test_a_signal_to_one_stops_both_after_the_same_update(runs):
     folder, (codes, lines), _ = runs
     assert codes == [75, 75]
@@ -173,6 +188,6 @@ def test_a_signal_to_one_stops_both_after_the_same_update(runs):
 
 def test_when_one_dies_the_other_ends_with_a_line(runs):
     _, _, (codes, lines) = runs
-    assert codes == [1, -9]
+    assert codes == [75, -9]
     assert len(lines[0]) == 1
-    assert "another process of this run ended" in lines[0][0]
+    assert "another process of the run died; start all" in lines[0][0]

@@ -219,18 +219,27 @@ def test_adafactor_keeps_a_row_and_a_column_of_each_matrix():
 
 
 def test_adafactor_moves_and_decays_as_adamw_does():
-    # In the first update √V is |g|; every entry moves by the rate along the sign.
+    # In the first update √V is |g|; every entry moves by 0.2 of the rate, AdamW's usual
+    # root mean square, along the sign.
     settings = {"learning_rate": 0.1, "weight_decay": 0.0}
     _, [first] = update(adafactor(config(**settings)), -0.02)
     for added in jax.tree.leaves(first):
-        assert added == pytest.approx(0.1, rel=1e-3)
+        assert added == pytest.approx(0.1 * 0.2, rel=1e-3)
     # Of a matrix of rank one, the factors are all there is to its squares.
     rng = np.random.default_rng(0)
     outer = np.outer(*rng.uniform(0.1, 1, (2, 128))).astype(np.float32)
     params = {"kernel": jnp.zeros((128, 128))}
     optimizer = adafactor(config(clip_norm=None, **settings))
     added, _ = optimizer.update({"kernel": outer}, optimizer.init(params), params)
-    np.testing.assert_allclose(added["kernel"], -0.1, rtol=1e-3)
+    np.testing.assert_allclose(added["kernel"], -0.1 * 0.2, rtol=1e-3)
+    # A layer whose gradient jumps does not make the update of all of them larger.
+    gradient = rng.normal(size=(3, 128, 128)).astype(np.float32)
+    state = optimizer.init({"kernel": gradient})
+    _, state = optimizer.update({"kernel": gradient}, state, {"kernel": gradient})
+    gradient[1] *= 30
+    added, _ = optimizer.update({"kernel": gradient}, state, {"kernel": gradient})
+    size = np.sqrt(np.mean(np.square(added["kernel"])))
+    assert 0.1 * 0.2 * 0.95 < size < 0.1 * 0.2 * 1.001
     # A matrix loses 0.1 * 0.05 of itself, as with AdamW; optax's own decay is rateless.
     decayed, _ = update(adafactor(config(learning_rate=0.1, weight_decay=0.05)), 0.0)
     assert decayed["dense"]["kernel"] == pytest.approx(2 - 0.1 * 0.05 * 2)

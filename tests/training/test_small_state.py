@@ -30,10 +30,8 @@ def test_a_moment_is_off_by_less_than_a_level(signed):
     x = values(signed=signed)
     levels, scales = rounded(x, COUNT, signed=signed)
     found = decode(levels, scales)
-    # Neighbours differ by exp(0.1) with a sign, which takes half of the levels away,
-    # and by exp(0.05) without.
     share = np.abs(found - x) / np.abs(x)
-    assert share.max() < np.expm1(0.1 if signed else 0.05) + 1e-4
+    assert share.max() < np.expm1(0.1) + 1e-4  # by exp(0.1) neighbours differ
     assert levels.dtype == (jnp.int8 if signed else jnp.uint8)
     assert scales.shape == (6, 3)  # 64, 64 and 2 of the last axis
     np.testing.assert_array_equal(scales[:, 2], np.abs(x[:, 128:]).max(axis=1))
@@ -59,15 +57,15 @@ def test_a_square_that_is_positive_never_becomes_zero():
     for count in range(20):
         levels, scales = rounded(x, jnp.int32(count), signed=False)
         np.testing.assert_array_equal(levels[0] > 0, [1, 1, 1, 1, 0, 0])
-    # The lowest level is exp(-12.7) of the largest, 3e-6: updates can only be smaller.
+    # The lowest level is exp(-25.4) of the largest: updates can only be smaller.
     lowest = decode(levels, scales)[0, 2]
-    assert lowest == pytest.approx(np.exp(-254 * 0.05), rel=1e-4)
+    assert lowest == pytest.approx(np.exp(-254 * 0.1), rel=1e-4)
     zeros = rounded(jnp.zeros((2, 3)), COUNT, signed=False)
     np.testing.assert_array_equal(decode(*zeros), 0)
 
 
 def test_a_square_falls_by_less_than_a_level_and_still_falls():
-    # 0.999^2000 = 0.135, in steps of a thousandth; a level is a twentieth.
+    # 0.999^2000 = 0.135, in steps of a thousandth; a level is a tenth.
     start = values(signed=False, shape=(1, 64)).at[0, 0].set(1.0)
 
     @jax.jit
@@ -80,8 +78,8 @@ def test_a_square_falls_by_less_than_a_level_and_still_falls():
         return decode(*jax.lax.fori_loop(1, 2001, fall, first))
 
     found = np.asarray(after(start) / start)[0, 1:]
-    assert found.mean() == pytest.approx(0.999**2000, rel=0.05)
-    assert 0.8 * 0.999**2000 < found.min() < found.max() < 1.25 * 0.999**2000
+    assert found.mean() == pytest.approx(0.999**2000, rel=0.12)
+    assert 0.7 * 0.999**2000 < found.min() < found.max() < 1.25 * 0.999**2000
 
 
 def test_the_first_update_is_that_of_adam():
@@ -94,6 +92,30 @@ def test_the_first_update_is_that_of_adam():
     found, _ = jax.jit(small.update)(gradient, small.init(gradient))
     expected, _ = adam.update(gradient, adam.init(gradient))
     np.testing.assert_allclose(found["kernel"], expected["kernel"], rtol=1e-5)
+
+
+def test_beside_an_outlier_the_rest_of_a_block_moves_as_with_float32():
+    # Gradients of a thousandth of the largest one, squares of a millionth.
+    sizes = np.full((4, 64), 1e-3, np.float32)
+    sizes[:, 0] = 1.0
+    noise = np.random.default_rng(0).normal(size=(200, 4, 64)).astype(np.float32)
+
+    def moved(optimizer, gradients):
+        def step(state, gradient):
+            update, state = optimizer.update(gradient, state)
+            return state, update
+
+        run = jax.jit(lambda state: jax.lax.scan(step, state, gradients)[1].sum(axis=0))
+        return run(optimizer.init(jnp.zeros((4, 64))))
+
+    small = scale_by_small_adam(beta1=0.9, beta2=0.999)
+    adam = optax.scale_by_adam(b1=0.9, b2=0.999)
+    steady, noisy = (jnp.asarray(sizes * (1 + size * noise)) for size in (0, 0.3))
+    np.testing.assert_allclose(moved(small, steady), moved(adam, steady), rtol=0.05)
+    # The rounding of each entry adds up to some percent, as if the noise were larger.
+    share = np.asarray(moved(small, noisy) / moved(adam, noisy))
+    np.testing.assert_allclose(share.mean(axis=1), 1.0, rtol=0.05)
+    np.testing.assert_allclose(share, 1.0, rtol=0.2)
 
 
 def regression(**changes):
