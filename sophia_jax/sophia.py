@@ -18,12 +18,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from sophia_jax.config import SophiaConfig
+from sophia_jax.data.images import count_tiles
 from sophia_jax.data.packing import Example
 from sophia_jax.data.prompts import Prompts, encode_prompt, encode_target
-from sophia_jax.generation.images import ImageEncoder
+from sophia_jax.generation.pictured import PicturedExamples
 from sophia_jax.losses import sophia_loss
 from sophia_jax.models.model import Model
 from sophia_jax.rollouts.captions import write_captions
@@ -160,14 +159,15 @@ def select_and_store(
 
 def trajectory_examples(
     policy: Model, items: Sequence[Item], selection: Sequence[dict], prompts: Prompts
-) -> list[Example]:
+) -> PicturedExamples:
     """What the update learns from: (image, question) -> kept reasoning, R = 1.
 
     The caption enters neither the prompt nor the target: it only chose the reasoning.
     The system prompt is given only where the reasoning thinks between tags.
 
     Args:
-      policy: whose tokens are learnt; its tower encodes each picture once.
+      policy: whose tokens are learnt; its tower encodes each picture when its turn
+        comes.
       items: the questions.
       selection: rows of the selection table; those that were not kept are passed over.
       prompts: of the loop.
@@ -184,24 +184,22 @@ def trajectory_examples(
     if unknown := {row["question_id"] for row in kept} - by_id.keys():
         raise InputError(f"selection: expected ids of the items, got {min(unknown)!r}")
     asked = [by_id[row["question_id"]] for row in kept]
-    features = [[] for _ in asked]
-    if any(item.images for item in asked):
-        features = ImageEncoder(policy)([item.images for item in asked])
 
-    def example(row: dict, item: Item, tiles: Sequence[np.ndarray]) -> Example:
+    def example(row: dict, item: Item) -> Example:
         target_ids = encode_target(policy.tokenizer, row["text"])
         prompt_ids = encode_prompt(
             policy.tokenizer,
             policy.config,
             item.question,
             system=prompts.system_for(row["text"]),
-            tiles_per_image=[len(each) for each in tiles],
+            tiles_per_image=count_tiles(policy.tiles, item.images),
             max_new_tokens=len(target_ids),
         )
-        images = np.concatenate(tiles) if tiles else None
-        return Example(prompt_ids, target_ids, images, row["reward"])
+        return Example(prompt_ids, target_ids, None, row["reward"])
 
-    return list(map(example, kept, asked, features))
+    return PicturedExamples(
+        policy, list(map(example, kept, asked)), [item.images for item in asked]
+    )
 
 
 def update_policy(
@@ -222,7 +220,7 @@ def update_policy(
 
     Args:
       policy: the model that wrote the captions; it is left as it is.
-      examples: of `trajectory_examples`.
+      examples: of `trajectory_examples`, or others.
       training: length, batch, optimizer; by default the decoder alone learns.
       folder: of checkpoints and metrics; a killed phase goes on from there.
       track: shows the updates.

@@ -263,7 +263,7 @@ def test_nothing_kept_is_said_before_anything_is_written(
     rows = [row for row in tables.selection.read_all() if not row["kept"]]
     assert len(rows) == 2
     nothing = trajectory_examples(vision_model, items, rows, PROMPTS)
-    assert nothing == []
+    assert not nothing
     with pytest.raises(InputError, match="got 0 trajectories kept"):
         update_policy(vision_model, nothing, TRAINING, tmp_path / "update")
     assert not (tmp_path / "update").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from sophia_jax.paths import as_path, open_for_library
 from sophia_jax.tiles import TileGeometry
 from sophia_jax.types import Float, InputError, typed
 
-__all__ = ["load_image", "tile_grid", "tile_image"]
+__all__ = ["count_tiles", "load_image", "tile_grid", "tile_image"]
 
 
 def load_image(path: str | Path) -> Image.Image:
@@ -154,3 +155,26 @@ def _normalised(pixels: np.ndarray, geometry: TileGeometry) -> np.ndarray:
     values = pixels.reshape(-1, 3 * size) * np.tile(scale, size)[None, :]
     values += np.tile(shift, size)[None, :]
     return values.reshape(pixels.shape)
+
+
+def count_tiles(geometry: TileGeometry | None, images: Sequence[str]) -> list[int]:
+    """Tiles of each picture of a sample, thumbnails counted, as of `tile_image`.
+
+    Args:
+      geometry: of the model; None for a text-only one.
+      images: paths of the pictures, which share its tiles.
+
+    Raises:
+      InputError: a file is missing, damaged or no picture.
+    """
+    if not images:
+        return []
+    shared = geometry.shared_by(len(images))
+    return [_count_tiles(path, shared) for path in images]
+
+
+@functools.cache
+def _count_tiles(path: str, geometry: TileGeometry) -> int:
+    image = load_image(path)
+    columns, rows = tile_grid(image.width, image.height, geometry)
+    return columns * rows + (geometry.use_thumbnail and columns * rows > 1)

@@ -113,6 +113,16 @@ class Engine:
         """
         return Run(self, requests)
 
+    def give_up(self) -> None:
+        """Delete the model's weights and the cache, so that there is room for others.
+
+        Neither engine nor model can be used again.
+        """
+        for place in self._places:
+            place.give_up()
+        for array in jax.tree.leaves(self.model.params):
+            array.delete()
+
     def limits(self, request: Request) -> np.ndarray:
         """The most tokens of each sample of a request."""
         return np.full(request.num_samples, self.sampling.max_new_tokens)

@@ -18,6 +18,7 @@ from PIL import Image
 from sophia_jax.data.images import load_image, tile_image
 from sophia_jax.models.model import Model
 from sophia_jax.models.moving import local_model, tower_only
+from sophia_jax.sharding.order import in_order
 from sophia_jax.tiles import TileGeometry
 from sophia_jax.types import Array
 
@@ -119,7 +120,8 @@ def _encode(model: Model, pictures: Sequence[Picture]) -> list[np.ndarray]:
     tiles, features = single_tiles(), []
     running: deque[tuple[Array, int]] = deque()  # calls, with their numbers of tiles
     while chunk := list(itertools.islice(tiles, TILES_PER_CALL)):
-        encoded = _run_tower(model.graphdef, model.params, _padded(chunk))
+        with in_order(model.partition):
+            encoded = _run_tower(model.graphdef, model.params, _padded(chunk))
         running.append((encoded, len(chunk)))
         if len(running) > 1:
             features += _fetched(*running.popleft())

@@ -21,6 +21,7 @@ from sophia_jax.generation.readers import Table
 from sophia_jax.generation.scheduler import Scheduler, Work
 from sophia_jax.models.model import Model
 from sophia_jax.models.paged import Chains, Pages, Rows, cache_sharding
+from sophia_jax.sharding.order import in_order
 
 if TYPE_CHECKING:
     from sophia_jax.generation.engine import Engine
@@ -69,6 +70,14 @@ class Place:
         """Keep pages for the next run."""
         self._idle_pages.append(pages)
 
+    def give_up(self) -> None:
+        """Delete weights and pages."""
+        for array in jax.tree.leaves(
+            (self.model.params, self.layers, self._idle_pages)
+        ):
+            array.delete()
+        self._idle_pages.clear()
+
     def _laid_out(self, cache: Pages | Rows) -> Pages | Rows:
         """A cache whose heads lie where the weights that make them do."""
         partition = self.model.partition
@@ -102,9 +111,11 @@ class Lane:
 
     def run(self, work: Work) -> Drawn:
         """Do what was planned; the results are on the host."""
-        self.close_pages(work)
-        self.read_prompts(work)
-        return jax.device_get(self.decode(work))
+        with in_order(self._place.model.partition):
+            self.close_pages(work)
+            self.read_prompts(work)
+            drawn = self.decode(work)
+        return jax.device_get(drawn)
 
     def close_pages(self, work: Work) -> None:
         """Put full open pages where they go, and have as many as the program needs."""

@@ -43,9 +43,9 @@ from sophia_jax.types import InputError, Track, untracked
 
 __all__ = [
     "check_layout",
+    "describe_model",
     "load_model",
     "on_one_device",
-    "read_config",
     "save_model",
     "stored_dtype",
 ]
@@ -191,16 +191,21 @@ def check_layout(path_or_repo: str | Path, layout: Layout) -> None:
     _settings(config, tiles, tokenizer, layout, "float32")
 
 
-def read_config(path_or_repo: str | Path) -> ModelConfig:
-    """A model's configuration; no weight is read.
+def describe_model(path_or_repo: str | Path) -> Model:
+    """A model without its weights: `params` is empty. All files are checked.
 
     Raises:
       InputError: as `load_model`.
     """
     folder = local_folder(path_or_repo)
     if is_checkpoint(folder):
-        return checkpoint_description(folder)[0]
-    return read_contents(folder).config
+        config, tiles, _, ends = checkpoint_description(folder)
+        tokenizer = load_tokenizer(folder)
+    else:
+        found = read_contents(folder)
+        config, tiles, ends = found.config, found.tiles, found.ends
+        tokenizer = found.tokenizer
+    return Model(config, model_graph(config), {}, tokenizer, tiles, ends)
 
 
 def stored_dtype(path_or_repo: str | Path) -> jnp.dtype:

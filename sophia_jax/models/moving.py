@@ -74,9 +74,11 @@ def move_array(
     rows = max(1, chunk_bytes // (array.nbytes // len(array)))
     cut = sharding.shard_shape(array.shape)[0] < len(array)
     if there or cut or rows >= len(array):
-        moved = jax.device_put(array, sharding, donate=donate).block_until_ready()
-        # JAX keeps what was donated to other devices.
-        if donate and array.sharding.device_set.isdisjoint(sharding.device_set):
+        moved = jax.device_put(array, sharding, donate=there and donate)
+        moved.block_until_ready()
+        # On some of the same devices JAX takes the old shares over: they live on.
+        old, new = array.sharding.device_set, sharding.device_set
+        if donate and not there and (old == new or old.isdisjoint(new)):
             array.delete()
         return moved
     moved = jnp.zeros(array.shape, array.dtype, device=sharding)

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from sophia_jax.config import Dtype
-from sophia_jax.models.folder import load_model, read_config
+from sophia_jax.models.folder import describe_model, load_model
 from sophia_jax.models.model import Model
 from sophia_jax.models.moving import move_model
 from sophia_jax.sharding import MeshConfig, Partition
@@ -36,7 +36,7 @@ def load_for_sampling(
     Raises:
       InputError: it cannot be loaded, or the mesh does not divide it.
     """
-    kv_heads = read_config(path).text.num_kv_heads
+    kv_heads = describe_model(path).config.text.num_kv_heads
     partition = sampling_partition(mesh, num_kv_heads=kv_heads)
     ways = [each.ways("vocab") for each in (partition, learns_on) if each is not None]
     settings = {"vocab_multiple": math.lcm(*ways), "dtype": dtype, "track": track}

@@ -210,11 +210,13 @@ def collect(
             routes = route_questions(
                 policy, verifier.verify, tables, config, track=track
             )
-        reasoner, count_tokens = one_of(reasoners, routes)
+        captioner = Engine(
+            policy, config.caption, slots=config.slots, cache_gib=config.cache_gib
+        )
+        # All captions are there before the first reasoning: models may take turns.
+        reasoner, count_tokens = one_of(reasoners, routes, make_room=captioner.give_up)
         collect_rollouts(
-            Engine(
-                policy, config.caption, slots=config.slots, cache_gib=config.cache_gib
-            ),
+            captioner,
             reasoner,
             verifier.verify,
             count_tokens,

@@ -17,9 +17,10 @@ from sophia_jax.config import (
     Remat,
     StateDtype,
 )
+from sophia_jax.data.images import count_tiles
 from sophia_jax.data.packing import Example
 from sophia_jax.data.prompts import encode_prompt, encode_target
-from sophia_jax.generation.images import ImageEncoder
+from sophia_jax.generation.pictured import PicturedExamples
 from sophia_jax.losses import sft_loss
 from sophia_jax.models.adapters import add_adapters, merge_adapters
 from sophia_jax.models.model import Model
@@ -134,24 +135,8 @@ class UpdateConfig:
         """
         return training_partition(self.roles.update)
 
-    def training(self, examples: Sequence[Example]) -> TrainingConfig:
-        """The phase's sizes, for these examples.
-
-        Args:
-          examples: at least one.
-
-        Returns:
-          Every size, as a number.
-
-        Raises:
-          InputError: an example is longer than a row, there are more parts than
-            examples in an update, or too few updates for the warm-up of the rate.
-        """
-        longest = max(example.length for example in examples)
-        return self.sized(longest, len(examples))
-
     def sized(self, longest: int, num_examples: int) -> TrainingConfig:
-        """The phase's sizes, for examples that need not be at hand.
+        """The phase's sizes, for so many examples.
 
         Args:
           longest: tokens of the longest one.
@@ -161,7 +146,8 @@ class UpdateConfig:
           Every size, as a number.
 
         Raises:
-          InputError: as `training`.
+          InputError: an example is longer than a row, there are more parts than
+            examples in an update, or too few updates for the warm-up of the rate.
         """
         if self.row_length is not None and longest > self.row_length:
             raise InputError(
@@ -235,12 +221,14 @@ def imitate(
       SOPHIA, 2025, https://arxiv.org/abs/2507.16814, section 5.1.
     """
     examples = imitation_examples(policy, items)
-    policy = moved_to_learn(policy, config.partition)
+    policy = moved_to_learn(
+        policy, config.partition, still_encodes=examples.encodes_later
+    )
     policy = train(
         with_what_learns(policy, config),
         examples,
         _imitation,
-        config.training(examples),
+        config.sized(examples.longest, len(examples)),
         folder,
         track=track,
         description="warm-up",
@@ -248,13 +236,21 @@ def imitate(
     return policy if config.lora is None else merge_adapters(policy)
 
 
-def imitation_examples(policy: Model, items: Sequence[Item]) -> list[Example]:
+def imitation_examples(policy: Model, items: Sequence[Item]) -> PicturedExamples:
     """(picture, question) -> answer, for plain imitation."""
-    features = ImageEncoder(policy)([item.images for item in items])
-    return [
-        lesson_example(policy, item, each)
-        for item, each in zip(items, features, strict=True)
-    ]
+
+    def plain(item: Item) -> Example:
+        prompt_ids = encode_prompt(
+            policy.tokenizer,
+            policy.config,
+            item.question,
+            tiles_per_image=count_tiles(policy.tiles, item.images),
+        )
+        return Example(prompt_ids, encode_target(policy.tokenizer, item.answer))
+
+    return PicturedExamples(
+        policy, list(map(plain, items)), [item.images for item in items]
+    )
 
 
 def lesson_example(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 
 from sophia_jax.config import Dtype
 from sophia_jax.data.good_rows import ItemFile
-from sophia_jax.data.images import load_image, tile_grid
+from sophia_jax.data.images import count_tiles
 from sophia_jax.data.item_rows import Use
 from sophia_jax.data.prompts import encode_prompt
 from sophia_jax.data.sources import read_source
@@ -19,7 +18,6 @@ from sophia_jax.models.model import Model
 from sophia_jax.recipes.meshes import load_for_sampling
 from sophia_jax.rewards.answers import MAX_ANSWER_CHARS
 from sophia_jax.sharding import MeshConfig, Partition
-from sophia_jax.tiles import TileGeometry
 from sophia_jax.types import InputError, Item, Track, untracked
 
 __all__ = [
@@ -172,13 +170,12 @@ def encode_question(
     max_new_tokens: int = 0,
 ) -> np.ndarray:
     """`encode_prompt` for the paths of pictures, whose sizes alone are needed."""
-    tiles = model.tiles.shared_by(len(images)) if images else None
     return encode_prompt(
         model.tokenizer,
         model.config,
         text,
         system=system,
-        tiles_per_image=[_count_tiles(path, tiles) for path in images],
+        tiles_per_image=count_tiles(model.tiles, images),
         max_new_tokens=max_new_tokens,
     )
 
@@ -227,11 +224,3 @@ def _fault(item: Item, checks: Sequence[Check]) -> str:
     except InputError as error:
         return str(error)
     return ""
-
-
-@functools.cache
-def _count_tiles(path: str, geometry: TileGeometry) -> int:
-    """Tiles of a picture, its thumbnail counted, as `tile_image` makes them."""
-    image = load_image(path)
-    columns, rows = tile_grid(image.width, image.height, geometry)
-    return columns * rows + (geometry.use_thumbnail and columns * rows > 1)

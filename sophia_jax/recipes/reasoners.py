@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from sophia_jax.data.prompts import encode_prompt
 from sophia_jax.generation.address import parse_address
 from sophia_jax.generation.engine import Engine
 from sophia_jax.generation.remote import RemoteModel
+from sophia_jax.models.folder import describe_model
 from sophia_jax.models.model import Model
 from sophia_jax.models.tokenizer import token_counter
 from sophia_jax.recipes.meshes import load_for_sampling
@@ -45,14 +47,15 @@ class Reasoner:
     """A frozen model that answers from captions, wherever it runs.
 
     Attributes:
-      start: gives what samples; memory on this machine is taken only then.
+      start: gives what samples; a local model is loaded when it is first asked, after
+        `make_room` was called.
       count_tokens: lengths of texts in the policy's tokens; None where its are theirs.
       checks: that it has room for a question; a server says so itself, when asked.
       check_server: raises where there is a server that cannot serve.
       usage: what a server was asked and what it cost; None of a local model.
     """
 
-    start: Callable[[], GenerateFn]
+    start: Callable[[Callable[[], None]], GenerateFn]
     count_tokens: Callable[[Sequence[str]], Sequence[int]] | None
     checks: tuple[Check, ...] = ()
     check_server: Callable[[], None] = lambda: None
@@ -68,7 +71,7 @@ def open_reasoners(
       policy: in whose tokens lengths are counted.
       config: where they are.
       folder: of the answers of servers, until they are stored elsewhere.
-      track: shows how fast weights are loaded.
+      track: shows how fast weights are loaded, later on.
 
     Returns:
       The reasoners by route, or the only one by the name "reasoner".
@@ -84,10 +87,7 @@ def open_reasoners(
     for name, (where, server) in asked.items():
         address = parse_address(where)
         if address is None:
-            model = load_for_sampling(
-                where, config.roles.reasoner, dtype=config.dtype, track=track
-            )
-            reasoners[name] = _local(model, policy, config)
+            reasoners[name] = _local(where, policy, config, track)
         else:
             remote = RemoteModel(
                 address, config.answer, server, journal=folder / f"{name}.jsonl"
@@ -97,20 +97,24 @@ def open_reasoners(
 
 
 def one_of(
-    reasoners: Mapping[str, Reasoner], routes: Mapping[str, str] | None
+    reasoners: Mapping[str, Reasoner],
+    routes: Mapping[str, str] | None,
+    *,
+    make_room: Callable[[], None],
 ) -> tuple[GenerateFn, Callable[[Sequence[str]], Sequence[int]] | None]:
     """What `collect_rollouts` sees of the reasoners.
 
     Args:
       reasoners: by route.
       routes: by question id; None where there is one reasoner.
+      make_room: called before a local one is loaded.
 
     Returns:
       The samples' source, and what counts their tokens.
     """
     counters = [reasoner.count_tokens for reasoner in reasoners.values()]
     count_tokens = next((each for each in counters if each is not None), None)
-    started = {route: reasoner.start() for route, reasoner in reasoners.items()}
+    started = {route: each.start(make_room) for route, each in reasoners.items()}
     if routes is None:
         return started[ONLY], count_tokens
     return routed(started, routes), count_tokens
@@ -162,14 +166,15 @@ def route_summary(tables: RolloutTables) -> dict:
 def _remote(model: RemoteModel, policy: Model) -> Reasoner:
     where = {"url": model.address.url, "model": model.address.model}
     return Reasoner(
-        start=lambda: model,
+        start=lambda make_room: model,
         count_tokens=token_counter(policy),
         check_server=model.check,
         usage=lambda: where | model.usage(),
     )
 
 
-def _local(model: Model, policy: Model, config: CollectConfig) -> Reasoner:
+def _local(where: str, policy: Model, config: CollectConfig, track: Track) -> Reasoner:
+    model = describe_model(where)
     template, length = config.prompts.reasoner, config.answer.max_new_tokens
     check = room_for(
         model,
@@ -177,31 +182,49 @@ def _local(model: Model, policy: Model, config: CollectConfig) -> Reasoner:
         lambda item: template.format(caption="", question=item.question),
         pictures=False,
     )
+
+    def load() -> Model:
+        return load_for_sampling(
+            where, config.roles.reasoner, dtype=config.dtype, track=track
+        )
+
     return Reasoner(
-        start=lambda: _where_it_fits(model, config),
+        start=lambda make_room: _when_asked(model, load, config, make_room),
         count_tokens=token_counter(policy, model),
         checks=(check,),
     )
 
 
-def _where_it_fits(model: Model, config: CollectConfig) -> GenerateFn:
-    """A local model, asked only what leaves room for its answer."""
-    engine = Engine(
-        model, config.answer, slots=config.slots, cache_gib=config.cache_gib
-    )
+def _when_asked(
+    described: Model,
+    load: Callable[[], Model],
+    config: CollectConfig,
+    make_room: Callable[[], None],
+) -> GenerateFn:
+    """A local model, loaded when it is asked what leaves room for its answer."""
+
+    @functools.cache
+    def engine() -> Engine:
+        make_room()
+        return Engine(
+            load(), config.answer, slots=config.slots, cache_gib=config.cache_gib
+        )
 
     def fits(request: Request) -> bool:
         length = config.answer.max_new_tokens
         try:
             encode_prompt(
-                model.tokenizer, model.config, request.text, max_new_tokens=length
+                described.tokenizer,
+                described.config,
+                request.text,
+                max_new_tokens=length,
             )
         except InputError:
             return False
         return True
 
     def generate(requests: Iterable[Request]) -> _FittingRun:
-        return _FittingRun(engine, requests, fits)
+        return _FittingRun(engine(), requests, fits)
 
     return generate
 

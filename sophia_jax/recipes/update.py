@@ -11,6 +11,7 @@ from pathlib import Path
 from sophia_jax.data.good_rows import ItemFile
 from sophia_jax.data.packing import Example
 from sophia_jax.data.prompts import Prompts, encode_target
+from sophia_jax.generation.pictured import PicturedExamples
 from sophia_jax.models.adapter_folder import save_adapters
 from sophia_jax.models.adapters import merge_adapters
 from sophia_jax.models.folder import save_model
@@ -133,9 +134,8 @@ def update(
                 f"update     {len(trajectories)} trajectories{mixed}, "
                 f"{_sizes(training)}"
             )
-            encodes = any(
-                item.images for each in lessons.values() for item in each.items
-            )
+            shown = [item.images for each in lessons.values() for item in each.items]
+            encodes = trajectories.encodes_later or any(shown)
             model = moved_to_learn(model, config.partition, still_encodes=encodes)
             model = with_what_learns(model, config)
             model = update_policy(model, examples, training, phase, track=track)
@@ -194,7 +194,7 @@ def _without_long(
 
 def _examples(
     model: Model, items: Sequence[Item], kept: Sequence[dict], prompts: Prompts
-) -> list[Example]:
+) -> PicturedExamples:
     ids = {item.id for item in items}
     fitting = [row for row in kept if row["question_id"] in ids]
     return trajectory_examples(model, items, fitting, prompts)
@@ -209,16 +209,15 @@ def _sizes(training: TrainingConfig) -> str:
 
 def _what_is_learnt(
     model: Model,
-    trajectories: Sequence[Example],
+    trajectories: PicturedExamples,
     lessons: Mapping[MixPart, Lessons],
     config: UpdateConfig,
 ) -> tuple[TrainingConfig, Sequence[Example]]:
     """The phase's sizes and its examples: a pass shows each trajectory once."""
     if not lessons:
-        return config.training(trajectories), trajectories
+        return config.sized(trajectories.longest, len(trajectories)), trajectories
     weights = [part.weight for part in lessons]
-    longest = [example.length for example in trajectories]
-    longest += [each.longest for each in lessons.values()]
+    longest = [each.longest for each in (trajectories, *lessons.values())]
     every = sum(weights) + config.trajectory_weight
     num_examples = -(-len(trajectories) * every // config.trajectory_weight)
     mixed = mix_lessons(

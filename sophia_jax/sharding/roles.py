@@ -148,6 +148,11 @@ def _is_single(devices: Sequence[jax.Device]) -> bool:
 
 def _chosen(config: MeshConfig, devices: list[jax.Device]) -> list[jax.Device]:
     end = len(devices) if config.count is None else config.first + config.count
+    if jax.process_count() > 1 and (config.first, end) != (0, len(devices)):
+        raise InputError(
+            f"mesh: expected all {len(devices)} devices of several processes, got "
+            f"{config.first}:{end}; roles there take turns"
+        )
     if not config.first < end <= len(devices):
         raise InputError(
             f"mesh: expected devices among the {len(devices)} that there are, got "

@@ -19,6 +19,7 @@ from sophia_jax.data.packing import Example
 from sophia_jax.models.model import Model
 from sophia_jax.models.remat import check_remat
 from sophia_jax.preemption import Preempted, defer_preemption, stop_if_preempted
+from sophia_jax.sharding.order import in_order
 from sophia_jax.sharding.peers import watch_peers
 from sophia_jax.sharding.together import is_first
 from sophia_jax.training.checkpoint import METRICS, Checkpoints
@@ -162,7 +163,8 @@ def train(
         since_saved = []
         for step in track(range(first, last), description, last - first):
             batch, position, stop = next(fed)
-            state, metrics = train_step(state, batch)
+            with in_order(model.partition):  # pictures are encoded beside it
+                state, metrics = train_step(state, batch)
             unread.append((step, metrics))
             saving = (step + 1) % config.checkpoint_every == 0 or step + 1 == last
             saving = saving or stop

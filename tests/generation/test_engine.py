@@ -565,3 +565,15 @@ def test_a_bfloat16_model_computes_and_samples_in_bfloat16(text_model):
     # Eight bits of precision, in logits of about 4.
     off = narrow_first.policy_log_probs[0] - first.policy_log_probs[0]
     assert 0 < abs(off) < 0.1
+
+
+def test_an_engine_gives_its_weights_and_its_cache_up(text_model):
+    copied = dataclasses.replace(
+        text_model, params=jax.tree.map(jnp.copy, text_model.params)
+    )
+    engine = Engine(copied, SamplingConfig(4), slots=8)
+    list(engine([Request("once", "1 + 1")]))
+    held = jax.tree.leaves((copied.params, [p._idle_pages for p in engine._places]))
+    engine.give_up()
+    assert len(held) > len(jax.tree.leaves(copied.params))
+    assert all(array.is_deleted() for array in held)

@@ -1,5 +1,7 @@
 """A local reasoner is stopped as an engine is, and never asked what does not fit."""
 
+import dataclasses
+
 from sophia_jax.config import SamplingConfig, SophiaConfig
 from sophia_jax.data.prompts import DIGITS
 from sophia_jax.generation.engine import Engine
@@ -25,7 +27,19 @@ REQUESTS = [
 
 
 def test_a_local_reasoner_can_be_stopped_and_skips_what_is_too_long(text_model):
-    run = reasoners._where_it_fits(text_model, CONFIG)(REQUESTS)
+    happened = []
+
+    def load():
+        happened.append("loaded")
+        return text_model
+
+    described = dataclasses.replace(text_model, params={})
+    generate = reasoners._when_asked(
+        described, load, CONFIG, lambda: happened.append("made room")
+    )
+    assert happened == []
+    run = generate(REQUESTS)
+    assert happened == ["made room", "loaded"]
     run.cancel("stopped")
     said = {(each.group, each.sample): each for each in run}
     assert len(said) == 6
