@@ -31,5 +31,4 @@ PLAN = RunPlan(
         reasoner=MeshConfig(tensor=4),
         update=MeshConfig(fsdp=16, context=4),
     ),
-    shared=False,
 )

@@ -77,8 +77,6 @@ class Plan:
     qwq-32b."""
     num_slices: int | None = None
     """Equal slices that the data-centre network joins; None for 1."""
-    apart: bool = False
-    """While one model collects, the other one's weights are not on the chips."""
     caption_slots: int | None = None
     """Captions that a lane decodes together; None for as many as fit
     while their answers are of mean length."""
@@ -169,8 +167,6 @@ class Plan:
         given = {name: value for name, value in given.items() if value is not None}
         if self.reasoner == "none":
             given["reasoner"] = None
-        if self.apart:
-            given["shared"] = False
         if self.lora_rank is not None:
             given["lora"] = LoraConfig(rank=self.lora_rank)
         asked = {name: mesh for name, mesh in vars(self.meshes).items() if mesh}

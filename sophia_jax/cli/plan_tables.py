@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["memory_table", "say_plan", "time_table"]
 
 GIB = 2**30
-KINDS = ("weights", "optimizer", "cache", "inputs", "other model")
+KINDS = ("weights", "optimizer", "cache", "inputs")
 
 
 def say_plan(report: PlanReport, display: Display) -> None:
@@ -43,7 +43,7 @@ def say_plan(report: PlanReport, display: Display) -> None:
 
 def memory_table(report: PlanReport) -> Table:
     """GiB of one chip, for each role."""
-    names = ("weights", "optim.", "cache", "inputs", "other", "activ.", "peak", "of")
+    names = ("weights", "optim.", "cache", "inputs", "activ.", "peak", "of")
     table = _table("GiB of a chip", *names, "")
     for role in report.roles:
         held = [role.held.get(kind, 0) for kind in KINDS]

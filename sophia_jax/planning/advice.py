@@ -81,8 +81,6 @@ def _update_steps(plan: RunPlan) -> Iterator[tuple[str, dict]]:
 
 
 def _lane_steps(plan: RunPlan) -> Iterator[tuple[str, dict]]:
-    if plan.shared and plan.reasoner is not None:
-        yield "the other model off the chips meanwhile", {"shared": False}
     tensor = 2
     while plan.target.chips_per_host % tensor == 0:
         roles = {

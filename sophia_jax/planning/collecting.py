@@ -50,14 +50,12 @@ class Collector:
       config: of the model.
       mesh: `data` lanes of `tensor` chips each.
       is_policy: it describes pictures; or else it reasons from captions.
-      also_held: bytes of each chip that are the other model's.
     """
 
     plan: RunPlan
     config: ModelConfig
     mesh: MeshShape
     is_policy: bool
-    also_held: int
 
     def lane(self, slots: int) -> Lane:
         """Of captions or of reasonings."""
@@ -191,14 +189,11 @@ class Collector:
         chips: int | None = None,
         **fields: object,
     ) -> Role:
-        def beside_other(batch: int) -> Program:
-            return program(batch).with_held("other model", self.also_held)
-
         return Role(
             name=name,
             chips=chips or self.mesh.tensor,
             used_chips=self.mesh.chips,
-            program=beside_other,
+            program=program,
             **fields,
         )
 
@@ -207,7 +202,7 @@ class Collector:
         lane = self.lane(1)
         page = page_bytes(self.config.text, jnp.bfloat16, PAGE) / self.mesh.tensor
         pages = lane.prompt / self.samples / PAGE + lane.usual / PAGE + 3
-        held = shard_bytes(lane.params) + self.also_held
+        held = shard_bytes(lane.params)
         free = usable_hbm(self.plan.target.generation) - held
         slots = int(LIKELY * free * (1 - GATHERED) / (page * pages))
         return max(1, min(slots, round(self.prompts * self.samples)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import importlib.util
 import os
@@ -51,7 +50,7 @@ class Program:
     Attributes:
       lower: traces the library's own function for its abstract arguments.
       held: bytes of a chip's share of what is there while it runs: weights, optimizer,
-        cache, inputs, another model. What else is needed is activations.
+        cache, inputs. What else is needed is activations.
       beside: of these, what the program is not given.
       working: bytes of activations as counted from the configuration, for chips whose
         compiler is not asked.
@@ -61,16 +60,6 @@ class Program:
     held: Mapping[str, int]
     beside: int = 0
     working: int = 0
-
-    def with_held(self, name: str, num_bytes: int) -> Program:
-        """The same beside something else that stays on the chip."""
-        if not num_bytes:
-            return self
-        return dataclasses.replace(
-            self,
-            held={**self.held, name: num_bytes},
-            beside=self.beside + num_bytes,
-        )
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class RoleReport:
       chips: that run one copy of its program, of which `copies` fill the slice.
       batch: that the run takes, in `unit`s.
       largest_batch: that was seen to fit; None where none was looked for or found.
-      held: bytes of weights, optimizer, cache, inputs, another model.
+      held: bytes of weights, optimizer, cache, inputs.
       peak_bytes: of what the program needs at most, all that is held included.
       usable_bytes: that programs can have.
       counted_only: nothing was compiled; `peak_bytes` is counted as well.

@@ -28,22 +28,15 @@ def roles(plan: RunPlan) -> Iterator[Role]:
     """
     policy, lanes = _sampled(plan, plan.policy)
     yield loading_role(plan, policy, lanes, "policy loading")
-    held = [0, 0]
-    if plan.reasoner is not None:
-        reasoner, reasoner_lanes = _sampled(plan, plan.reasoner)
-        yield loading_role(plan, reasoner, reasoner_lanes, "reasoner loading")
-        if plan.shared and _overlap(plan):
-            both = ((reasoner, reasoner_lanes), (policy, lanes))
-            held = [_weights_of_chip(plan, *each) for each in both]
-    of_policy = Collector(plan, policy, lanes, is_policy=True, also_held=held[0])
+    of_policy = Collector(plan, policy, lanes, is_policy=True)
     if policy.vision is not None:
         yield of_policy.encode()
     yield of_policy.prefill()
     yield of_policy.decode()
-    if plan.reasoner is not None:
-        of_reasoner = Collector(
-            plan, reasoner, reasoner_lanes, is_policy=False, also_held=held[1]
-        )
+    if plan.reasoner is not None:  # loaded when the policy has been given up
+        reasoner, lanes_there = _sampled(plan, plan.reasoner)
+        yield loading_role(plan, reasoner, lanes_there, "reasoner loading")
+        of_reasoner = Collector(plan, reasoner, lanes_there, is_policy=False)
         yield of_reasoner.prefill()
         yield of_reasoner.decode()
     update = Update(plan, policy, slice_devices(plan.target))
@@ -60,22 +53,6 @@ def _sampled(plan: RunPlan, name: str) -> tuple[ModelConfig, MeshShape]:
     lanes = plan.lanes(config, role)
     ways = math.lcm(lanes.tensor, plan.mesh.tensor) if is_policy else lanes.tensor
     return model_config(name, ways, plan.max_length), lanes
-
-
-def _overlap(plan: RunPlan) -> bool:
-    """Whether policy and reasoner have chips in common."""
-    ends = []
-    for mesh in (plan.roles.policy, plan.roles.reasoner):
-        first = 0 if mesh is None else mesh.first
-        count = None if mesh is None else mesh.count
-        ends.append((first, plan.target.chips if count is None else first + count))
-    return max(first for first, _ in ends) < min(end for _, end in ends)
-
-
-def _weights_of_chip(plan: RunPlan, config: ModelConfig, lanes: MeshShape) -> int:
-    devices = lane_devices(plan.target.generation, lanes.tensor)
-    partition = decoding_partition(config, devices, lanes.tensor)
-    return shard_bytes(abstract_weights(config, partition))
 
 
 def loading_role(

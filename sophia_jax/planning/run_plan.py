@@ -63,7 +63,6 @@ class RunPlan:
       slice: as of `parse_slice`.
       roles: the mesh of each role, as the commands that run take them; None for
         `tensor` chips of a host that share a model's heads, and for all along `fsdp`.
-      shared: both models stay on the chips that they share while they collect.
       caption_slots, reasoning_slots: sequences of a lane that are decoded together;
         None for as many as fit at their mean length.
       tiles: of the largest picture.
@@ -81,7 +80,6 @@ class RunPlan:
     reasoner: str | None
     slice: str
     roles: Roles = Roles()
-    shared: bool = True
     caption_slots: int | None = None
     reasoning_slots: int | None = None
     tiles: int = MOST_TILES
