@@ -134,7 +134,7 @@ def update(mesh):
 def lane():
     """Counted and compiled, of reading pieces of prompts on eight devices."""
     config = ModelConfig(TEXT)
-    of = Lane(config, jax.devices(), 2, 64, 64, 2, False)
+    of = Lane(config, jax.devices(), 2, 64, 64, 64, 2, False)
     text = prefill_program(of, 2).lower().compile().as_text()
     return lane_traffic(TEXT, 2 * of.layout.piece, 8, head=False), received(text)
 
