@@ -15,6 +15,7 @@ __all__ = [
     "PREFIX",
     "bucket_files",
     "check_buckets",
+    "copy_objects",
     "forget_listings",
     "refusal",
     "send",
@@ -107,3 +108,18 @@ def send(file: Path, path: Path) -> None:
         bucket_files().put_file(str(file), str(path))
     except Exception as error:
         raise refusal(str(path), error) from error
+
+
+def copy_objects(source: Path, target: Path) -> None:
+    """Copy all that is in a folder of a bucket, each object whole or not at all.
+
+    Raises:
+      InputError: one was not copied.
+    """
+    files, folder = bucket_files(), str(source)
+    try:
+        for name in files.find(folder):
+            place = name.removeprefix(folder.removeprefix(PREFIX)).lstrip("/")
+            files.cp_file(f"{PREFIX}{name}", f"{target}/{place}")
+    except Exception as error:
+        raise refusal(folder, error) from error

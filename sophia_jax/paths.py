@@ -20,7 +20,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sophia_jax.buckets import PREFIX, bucket_files, forget_listings, refusal, send
+from sophia_jax.buckets import (
+    PREFIX,
+    bucket_files,
+    copy_objects,
+    forget_listings,
+    refusal,
+    send,
+)
 
 __all__ = [
     "as_path",
@@ -32,6 +39,7 @@ __all__ = [
     "open_for_library",
     "read_range",
     "remove_tree",
+    "replace_tree",
     "resolved",
     "tree_size",
     "upload",
@@ -110,6 +118,26 @@ def remove_tree(folder: Path) -> None:
         folder.rmtree(missing_ok=True)
     elif folder.exists():
         shutil.rmtree(folder)
+
+
+def replace_tree(folder: Path, new: Path) -> None:
+    """Put a whole folder beside another one in its stead.
+
+    In a bucket its objects are copied, with a mark beside them until all are there;
+    what a kill leaves is at least one of the two folders, whole.
+
+    Args:
+      folder: is deleted, once there is a whole one to replace it.
+      new: has another name afterwards.
+    """
+    remove_tree(folder)
+    if not is_remote(folder):
+        new.rename(folder)
+        return
+    write_whole(folder / UNFINISHED, b"")
+    copy_objects(new, folder)
+    (folder / UNFINISHED).unlink()
+    remove_tree(new)
 
 
 def tree_size(folder: Path) -> int:

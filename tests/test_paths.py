@@ -1,9 +1,12 @@
 """Paths into buckets, and that nothing half-written looks whole there."""
 
+import time
+
 import jax
 import numpy as np
 import pytest
 
+from sophia_jax import line_files
 from sophia_jax.buckets import check_buckets
 from sophia_jax.generation.journal import Journal
 from sophia_jax.generation.replies import Reply
@@ -182,24 +185,55 @@ def test_a_damaged_or_missing_shard_in_a_bucket_is_named(buckets):
 def test_lines_are_there_once_they_are_written(buckets, tmp_path, place):
     path = tmp_path / "a.jsonl" if place == "disk" else as_path("gs://bucket/a.jsonl")
     for number in range(12):  # each by another process
-        line_file(path).append(f"{number}\n")
+        lines = line_file(path)
+        lines.append(f"{number}\n")
+        lines.flush()
     assert b"".join(line_file(path).lines()).split() == [b"%d" % n for n in range(12)]
     lines = line_file(path)
     lines.replace(["3\n", "4\n"])
     lines.append("5\n")
+    lines.flush()
     assert list(line_file(path).lines()) == [b"3\n", b"4\n", b"5\n"]
 
 
 def test_lines_that_are_replaced_count_once_though_some_are_left(buckets):
     path = as_path("gs://bucket/a.jsonl")
+    lines = line_file(path)
     for text in ("1\n", "2\n", "3\n"):
-        line_file(path).append(text)
+        lines.append(text)
+        lines.flush()
     buckets.writes_left = 3  # the new lines, one old object, and no more
     with pytest.raises(buckets.Killed):
         line_file(path).replace(["6\n"])
     buckets.writes_left = None
     assert len(objects(buckets)) == 3
     assert list(line_file(path).lines()) == [b"6\n"]
+
+
+def test_lines_of_a_second_are_one_object_and_a_failure_loses_none(
+    buckets, monkeypatch
+):
+    monkeypatch.setattr(line_files, "COLLECT_SECONDS", 0.05)
+    path = as_path("gs://bucket/a.jsonl")
+    lines = line_file(path)
+
+    def wait_for(is_there):
+        for _ in range(1000):
+            if is_there():
+                return
+            time.sleep(0.01)
+        raise AssertionError
+
+    buckets.writes_left = 0
+    for number in range(50):
+        lines.append(f"{number}\n")  # does not wait for the bucket
+    wait_for(lambda: lines._error is not None)
+    with pytest.raises(buckets.Killed):
+        lines.append("50\n")
+    buckets.writes_left = None
+    wait_for(lambda: objects(buckets))
+    assert b"".join(line_file(path).lines()).split() == [b"%d" % n for n in range(51)]
+    assert len(objects(buckets)) == 1
 
 
 def test_metrics_in_a_bucket_go_on_from_the_step_of_a_checkpoint(buckets):
@@ -282,7 +316,8 @@ def test_a_journal_in_a_bucket_gives_its_answers_back(buckets):
         reply = Reply(f"text {number}", "stop", None, {"answers": 1})
         journal.write({"answers": 1}, key=f"k{number}", reply=reply)
     journal.write({"failures": 2})
-    assert len(objects(buckets)) == 4
+    journal.flush()
+    assert len(objects(buckets)) == 1
     again = Journal(path)
     assert again.recall({"k1"})["k1"].text == "text 1"
     assert len(objects(buckets)) == 1

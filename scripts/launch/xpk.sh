@@ -13,8 +13,8 @@
 #
 #   --cluster CLUSTER      of GKE; of all but logs and collect
 #   --name NAME            of the workload
-#   --context CONTEXT      of kubectl, for logs; default its current one, which create and
-#                          start let xpk set to the cluster
+#   --context CONTEXT      of kubectl, for logs; default its current one: see that it is the
+#                          cluster's
 #   --project, --zone      of Google Cloud; or PROJECT and ZONE in the environment
 #   --type TYPE            accelerator type: v5litepod-16 and v6e-64 count chips, v4-32 and
 #                          v5p-128 count cores, two in a chip

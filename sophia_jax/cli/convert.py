@@ -11,6 +11,7 @@ from sophia_jax.paths import (
     is_remote,
     is_whole,
     remove_tree,
+    replace_tree,
     resolved,
     tree_size,
 )
@@ -58,8 +59,8 @@ class Convert:
             check_layout(source, self.to)
         dtype = stored_dtype(source) if self.dtype == "stored" else self.dtype
         model = load_model(source, dtype=dtype, track=display.track)
-        # A folder in a bucket cannot be renamed: there the old one makes way before.
-        in_place = is_remote(self.out)
+        # In a bucket a new name takes a copy, made only where a model makes way.
+        in_place = is_remote(self.out) and not self.out.exists()
         written = self.out if in_place else self.out.with_name(f".{self.out.name}.new")
         remove_tree(written)
         if self.to == "orbax":
@@ -67,8 +68,7 @@ class Convert:
         else:
             save_model(model, written, layout=self.to)
         if not in_place:
-            remove_tree(self.out)
-            written.rename(self.out)
+            replace_tree(self.out, written)
         unit, name = size_unit(size := tree_size(self.out))
         display.say(f"model      {self.out}, {size / unit:.1f} {name}, {self.to}")
 

@@ -18,13 +18,14 @@ __all__ = ["Journal"]
 class Journal:
     """A JSONL file that grows by one line for each try; a kill loses none of them.
 
+    In a bucket it loses those of the last second, which are then asked for again.
+
     Each line counts something, and may hold an answer. Answers are kept until a run
     asks for others, when those before them are stored elsewhere; counts are kept.
 
     Args:
       path: of the file, which is not looked at before it is needed; None keeps the
-        counts of this process alone. In a bucket it is a folder of numbered objects, to
-        which each line adds one.
+        counts of this process alone. In a bucket it is a folder of numbered objects.
     """
 
     def __init__(self, path: Path | None = None):
@@ -66,6 +67,11 @@ class Journal:
         self.counts().update(counts)
         if self._lines is not None:
             self._lines.append(_line(counts, key, reply))
+
+    def flush(self) -> None:
+        """Return when all lines are where nothing takes them away."""
+        if self._lines is not None:
+            self._lines.flush()
 
     def counts(self) -> Counter[str]:
         """What was counted, summed over all lines.

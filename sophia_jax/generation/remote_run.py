@@ -87,6 +87,7 @@ class RemoteRun:
         if not self._num_left:
             if self._thread is not None:
                 self._thread.join()
+            self._journal.flush()
             raise StopIteration
         self._num_left -= 1
         if self._known:
@@ -112,6 +113,7 @@ class RemoteRun:
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._main.cancel)
             self._thread.join(CLOSING_SECONDS)
+        self._journal.flush()
 
     def _next_answer(self) -> Completion:
         if self._thread is None:
@@ -177,7 +179,7 @@ class RemoteRun:
         return task.result()
 
     async def _answer(self, sample: Sample, server: Server) -> Reply:
-        """The answer, in the journal at once: whatever ends the run finds it there."""
+        """The answer, in the journal at once, where whatever ends the run leaves it."""
         reply = await server.ask(sample.body)
         self._journal.write(reply.counts, key=sample.key, reply=reply)
         return reply

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from sophia_jax.data.packing import PackedBatch
 from sophia_jax.models.logical_axes import placed_by, with_paths
 from sophia_jax.sharding import Partition
+from sophia_jax.sharding.rules import MeshAxes
+from sophia_jax.sharding.together import my_batch_shards
+from sophia_jax.types import Array
 
 __all__ = ["batch_shardings", "optimizer_shardings", "place_batch"]
 
@@ -72,27 +77,33 @@ def batch_shardings(batch: PackedBatch, partition: Partition) -> PackedBatch:
 
 
 def place_batch(batch: PackedBatch, partition: Partition | None) -> PackedBatch:
-    """A batch from the host to the devices; of several hosts, each gives its shards."""
+    """A batch from the host to the devices; of several hosts, each gives its shards.
+
+    A host gives whole rows, also where its devices hold a share of their tokens.
+    """
     if partition is None:
         return batch
-    return jax.tree.map(
-        jax.make_array_from_process_local_data,
-        batch_shardings(batch, partition),
-        batch,
-    )
+    _, num_hosts, _ = my_batch_shards(partition)
+    parts = batch.token_ids.ndim - 2
+
+    def put(array: np.ndarray, place: NamedSharding) -> Array:
+        shape = list(array.shape)
+        shape[parts] *= num_hosts
+        return jax.make_array_from_process_local_data(place, array, tuple(shape))
+
+    return jax.tree.map(put, batch, batch_shardings(batch, partition))
 
 
 def _dividing(sharding: NamedSharding, shape: tuple[int, ...]) -> NamedSharding:
     """The same, whole along axes that it does not divide."""
-    mesh = sharding.mesh
-    spec = (*sharding.spec, *[None] * len(shape))[: len(shape)]
-    kept = []
-    for axis, axes in enumerate(spec):
-        along = PartitionSpec(*[None] * axis, axes)
-        share = NamedSharding(mesh, along)
-        try:
-            share.shard_shape(shape)
-        except ValueError:
-            axes = None
-        kept.append(axes)
-    return NamedSharding(mesh, PartitionSpec(*kept))
+    spec = (*sharding.spec, *[None] * len(shape))
+
+    def divides(size: int, axes: MeshAxes) -> bool:
+        names = (axes,) if isinstance(axes, str) else axes or ()
+        return size % math.prod(sharding.mesh.shape[name] for name in names) == 0
+
+    kept = [
+        axes if divides(size, axes) else None
+        for size, axes in zip(shape, spec, strict=False)
+    ]
+    return NamedSharding(sharding.mesh, PartitionSpec(*kept))

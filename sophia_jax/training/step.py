@@ -104,14 +104,15 @@ def init_state(
         )
     copy = functools.partial(jnp.array, copy=True)
     learnt = {part: jax.tree.map(copy, model.params[part]) for part in trainable}
-    opt_state, step = optimizer.init(learnt), jnp.zeros((), jnp.int32)
+    init, step = optimizer.init, jnp.zeros((), jnp.int32)
     if model.partition is not None:
-        places = optimizer_shardings(opt_state, learnt, model.partition)
-        opt_state = jax.device_put(opt_state, places)
+        state = jax.eval_shape(init, learnt)
+        places = optimizer_shardings(state, learnt, model.partition)
+        init = jax.jit(init, out_shardings=places)  # nothing is whole on one device
         step = jax.device_put(step, model.partition.sharding())
     return TrainState(
         params=model.params | learnt,
-        opt_state=opt_state,
+        opt_state=init(learnt),
         step=step,
         graphdef=model.graphdef,
         partition=model.partition,

@@ -110,7 +110,9 @@ def test_a_killed_collection_in_a_bucket_goes_on_and_ends_alike(
     assert content(bucket / "run" / "rollouts") == expected
 
 
-def test_convert_replaces_a_model_in_a_bucket_only_with_force(cli, bucket, models):
+def test_convert_replaces_a_model_in_a_bucket_only_with_force(
+    cli, buckets, bucket, models
+):
     source, out = f"{IN_BUCKET}/models/policy", f"{IN_BUCKET}/converted"
     converting = ("convert", "--model", source, "--out", out)
     code, printed, errors = cli(*converting, "--to", "orbax")
@@ -122,11 +124,31 @@ def test_convert_replaces_a_model_in_a_bucket_only_with_force(cli, bucket, model
         2,
         [f"sophia-jax: error: --out: {out} exists; --force replaces it"],
     )
+    model_file = bucket / "converted" / "model.json"
+    fresh = bucket / ".converted.new" / "model.safetensors"
+    shutil.copytree(bucket / "converted", bucket / "kept")
+    for writes in range(1, 60, 5):
+        for name in ("converted", ".converted.new"):
+            shutil.rmtree(bucket / name, ignore_errors=True)
+        shutil.copytree(bucket / "kept", bucket / "converted")
+        buckets.writes_left = writes
+        try:
+            code, _, errors = cli(*converting, "--to", "transformers", "--force")
+            break
+        except buckets.Killed:  # while the old one stands, or the new one is whole
+            buckets.writes_left = None
+            assert model_file.is_file() or fresh.is_file()
+    assert (code, errors, writes > 9) == (0, [], True)
+    buckets.writes_left = 2  # the next is killed, and the one after it ends alike
+    with pytest.raises(buckets.Killed):
+        cli(*converting, "--to", "transformers", "--force")
+    buckets.writes_left = None
     code, _, errors = cli(*converting, "--to", "transformers", "--force")
     assert (code, errors) == (0, [])
     there = (bucket / "converted" / "model.safetensors").read_bytes()
     assert there == (models / "policy" / "model.safetensors").read_bytes()
-    assert not (bucket / "converted" / "model.json").exists()
+    assert not model_file.exists()
+    assert not list((bucket / ".converted.new").glob("*"))
 
 
 @pytest.mark.parametrize("option", ["--out", "--policy", "--data"])
