@@ -26,7 +26,7 @@ def report_failure(error: BaseException, folder: Path | None) -> tuple[str, int]
       One line, and the exit code.
     """
     from sophia_jax.preemption import RESTART_CODE, Preempted
-    from sophia_jax.sharding.peers import DEATH, tells_of_a_death
+    from sophia_jax.sharding.peers import PeerEnded, tells_of_a_death
     from sophia_jax.types import InputError
 
     if isinstance(error, Preempted):
@@ -43,8 +43,10 @@ def report_failure(error: BaseException, folder: Path | None) -> tuple[str, int]
             where = cause.filename or folder or "disk"
             return f"sophia-jax: error: {where}: {os.strerror(cause.errno).lower()}", 2
     message = str(error).strip().partition("\n")[0] or "no message"
-    if tells_of_a_death(error):
-        return f"{DEATH} ({message})", RESTART_CODE
+    if tells_of_a_death(error):  # where nothing watches yet
+        error = PeerEnded(has_failed=False)
+    if isinstance(error, PeerEnded):
+        return f"sophia-jax: failed: {error}", error.code
     line = f"sophia-jax: failed: {type(error).__name__}: {message}"
     return f"{line} ({_leave_traceback(error, folder)})", 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,19 @@ class Journal:
     Args:
       path: of the file, which is not looked at before it is needed; None keeps the
         counts of this process alone. In a bucket it is a folder of numbered objects.
+      find_earlier: finds, when answers are first asked for, other journals that may
+        hold some; their counts are not taken.
     """
 
-    def __init__(self, path: Path | None = None):
+    def __init__(
+        self,
+        path: Path | None = None,
+        *,
+        find_earlier: Callable[[], Iterable[Path]] = tuple,
+    ):
         self.path = path
+        self._find_earlier = find_earlier
+        self._earlier: dict[str, Reply] | None = None
         self._lines = None if path is None else line_file(path)
         self._counts: Counter[str] | None = None
 
@@ -48,7 +57,7 @@ class Journal:
         known, others = self._read(keys)
         if others:
             self._forget_others(known)
-        return known
+        return self._recall_earlier(keys) | known
 
     def write(
         self,
@@ -83,8 +92,16 @@ class Journal:
             self._read(())
         return self._counts
 
-    def _read(self, keys: Collection[str]) -> tuple[dict[str, Reply], int]:
-        """The answers to `keys`, and how many others there are; counts are summed."""
+    def _recall_earlier(self, keys: Collection[str]) -> dict[str, Reply]:
+        if self._earlier is None:
+            self._earlier = {}
+            for path in self._find_earlier():
+                self._earlier |= Journal(path)._read(None)[0]
+        return {key: self._earlier[key] for key in keys if key in self._earlier}
+
+    def _read(self, keys: Collection[str] | None) -> tuple[dict[str, Reply], int]:
+        """The answers to `keys`, or all, and how many others there are; counts are
+        summed."""
         if self._lines is None:
             self._counts = self._counts or Counter()
             return {}, 0
@@ -93,7 +110,7 @@ class Journal:
         number = others = 0
         for number, line in enumerate(self._lines.lines(), start=1):
             key, reply = self._parse(line, number, counts)
-            if key in keys:
+            if key is not None and (keys is None or key in keys):
                 known[key] = reply
             elif key is not None:
                 others += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class RemoteModel:
       server: patience, manners, and further fields of the requests.
       journal: a file that keeps every answer until it is stored elsewhere, so that a
         killed run asks nothing twice; None for none.
+      find_earlier: of other journals that may hold some answers, as of `Journal`.
 
     Raises:
       InputError: httpx2 is not installed, the key is none, or log-probabilities are
@@ -49,11 +50,12 @@ class RemoteModel:
         server: ServerConfig | None = None,
         *,
         journal: Path | None = None,
+        find_earlier: Callable[[], Iterable[Path]] = tuple,
     ):
         self.address = address
         self.sampling = sampling
         self.server = server or ServerConfig()
-        self.journal = Journal(journal)
+        self.journal = Journal(journal, find_earlier=find_earlier)
         plain = (sampling.temperature, sampling.top_p, sampling.top_k) == (1.0, 1.0, 0)
         if self.server.log_probs and not plain:
             # Before or after temperature and top-p? Servers differ, and do not say.

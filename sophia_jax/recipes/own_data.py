@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jax import process_index
-
 from sophia_jax.config import (
     Dtype,
     RoutingConfig,
@@ -57,7 +55,6 @@ from sophia_jax.recipes.summary import rollout_summary
 from sophia_jax.rewards import AnswerVerifier
 from sophia_jax.rollouts.tables import RolloutTables
 from sophia_jax.sharding import Roles
-from sophia_jax.sharding.together import are_several
 from sophia_jax.sophia import collect_rollouts
 from sophia_jax.types import Item, Track, untracked
 
@@ -174,10 +171,7 @@ def collect(
         dtype=config.dtype,
         track=track,
     )
-    journals = run / "reasoner"
-    if are_several():  # each process asks, and notes the replies, by itself
-        journals /= f"process-{process_index()}"
-    reasoners = open_reasoners(policy, config, journals, track=track)
+    reasoners = open_reasoners(policy, config, run / "reasoner", track=track)
     questions = keep_fitting(
         questions,
         _checks(policy, reasoners, config),

@@ -7,6 +7,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,11 @@ from sophia_jax.data.prompts import encode_prompt
 from sophia_jax.generation.address import parse_address
 from sophia_jax.generation.engine import Engine
 from sophia_jax.generation.remote import RemoteModel
+from sophia_jax.generation.usage import usage_summary
 from sophia_jax.models.folder import describe_model
 from sophia_jax.models.model import Model
 from sophia_jax.models.tokenizer import token_counter
+from sophia_jax.recipes.journals import count_all, earlier_journals, my_journal
 from sophia_jax.recipes.meshes import load_for_sampling
 from sophia_jax.recipes.questions import Check, room_for
 from sophia_jax.rollouts.routing import EASY, HARD, routed, write_routes
@@ -52,7 +55,8 @@ class Reasoner:
       count_tokens: lengths of texts in the policy's tokens; None where its are theirs.
       checks: that it has room for a question; a server says so itself, when asked.
       check_server: raises where there is a server that cannot serve.
-      usage: what a server was asked and what it cost; None of a local model.
+      usage: what all processes have asked a server, and what it cost; None of a local
+        model.
     """
 
     start: Callable[[Callable[[], None]], GenerateFn]
@@ -90,9 +94,14 @@ def open_reasoners(
             reasoners[name] = _local(where, policy, config, track)
         else:
             remote = RemoteModel(
-                address, config.answer, server, journal=folder / f"{name}.jsonl"
+                address,
+                config.answer,
+                server,
+                journal=my_journal(folder, name),
+                find_earlier=partial(earlier_journals, folder, name),
             )
-            reasoners[name] = _remote(remote, policy)
+            count = partial(count_all, folder, name)
+            reasoners[name] = _remote(remote, policy, count)
     return reasoners
 
 
@@ -163,13 +172,15 @@ def route_summary(tables: RolloutTables) -> dict:
     }
 
 
-def _remote(model: RemoteModel, policy: Model) -> Reasoner:
+def _remote(
+    model: RemoteModel, policy: Model, count: Callable[[], Mapping[str, float]]
+) -> Reasoner:
     where = {"url": model.address.url, "model": model.address.model}
     return Reasoner(
         start=lambda make_room: model,
         count_tokens=token_counter(policy),
         check_server=model.check,
-        usage=lambda: where | model.usage(),
+        usage=lambda: where | usage_summary(count(), model.server.prices),
     )
 
 

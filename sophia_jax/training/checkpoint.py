@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import PreservationPolicy
 
 from sophia_jax.paths import resolved
 from sophia_jax.sharding.together import all_agree, is_first
 from sophia_jax.training.fingerprint import fingerprint
+from sophia_jax.training.retention import Kept
 from sophia_jax.training.step import TrainState
 from sophia_jax.types import InputError
 
 __all__ = ["Checkpoints"]
-
-METRICS = {
-    "loss": "lowest",
-    "gradient_norm": "lowest",
-    "mean_log_prob": "highest",
-}
-"""By which a checkpoint may be the best, and what is best of each."""
 
 MOST_TOLD = 200  # characters of what is wrong with a checkpoint
 
@@ -64,7 +56,7 @@ class Checkpoints:
     ):
         self._folder = folder
         self._base = base
-        self._kept = _Kept(folder, max_to_keep, keep_best)
+        self._kept = Kept(folder, max_to_keep, keep_best)
         self._manager = ocp.CheckpointManager(
             resolved(folder),
             options=ocp.CheckpointManagerOptions(
@@ -124,10 +116,14 @@ class Checkpoints:
         """
         damaged: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
-            restored, reason = self._try(step, state)
-            if all_agree(restored is not None):
-                self._set_aside(damaged)
-                return restored
+            stored, reason = self._try(step, _content(state))
+            # What is read alone comes first: of the rest no process may do a part.
+            if all_agree(stored is not None):
+                found = fingerprint(stored.content)
+                if all_agree(found == stored.fingerprint):
+                    self._set_aside(damaged)
+                    return stored.put_into(state), stored.data
+                reason = f"expected the fingerprint {stored.fingerprint}, got {found}"
             damaged[step] = reason or "another process cannot read its share"
         if damaged:
             raise InputError(
@@ -153,46 +149,35 @@ class Checkpoints:
         if jax.process_count() == 1 or not isinstance(error, Exception):
             self.close()
 
-    def _try(
-        self, step: int, state: TrainState
-    ) -> tuple[tuple[TrainState, dict[str, Any]] | None, str]:
-        """What a checkpoint holds; or what is wrong with it."""
+    def _try(self, step: int, content: dict) -> tuple[_Stored | None, str]:
+        """What this process reads of a checkpoint; or what is wrong with it."""
         try:
-            return self._restore(step, state), ""
+            return self._read(step, content), ""
         except (InputError, *OF_THE_MACHINE):
             raise
         except Exception as error:  # orbax has no type for what is damaged
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             return None, reason[:MOST_TOLD]
 
-    def _restore(
-        self, step: int, state: TrainState
-    ) -> tuple[TrainState, dict[str, Any]]:
-        path, content = self._folder / str(step), _content(state)
-        metadata = self._manager.restore(
-            step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore())
-        ).metadata
+    def _read(self, step: int, content: dict) -> _Stored:
+        # By the handlers: the manager's own `restore` waits for all processes in the
+        # end, whereas one that cannot read its share has left it before.
+        path = resolved(self._folder) / str(step)
+        metadata = ocp.JsonCheckpointHandler().restore(path / "metadata")
         base, expected = metadata["base"], metadata["fingerprint"]
         self._check_shapes(step, content)
         if base != self._base:
             raise InputError(
-                f"{path}: expected a checkpoint of the model that is given, got one of "
-                f"a model of other weights (fingerprint {base}, not {self._base})"
+                f"{self._folder / str(step)}: expected a checkpoint of the model that "
+                f"is given, got one of a model of other weights (fingerprint {base}, "
+                f"not {self._base})"
             )
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, content)
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(abstract), data=ocp.args.JsonRestore()
-            ),
+        read = ocp.StandardCheckpointHandler().restore(
+            path / "state", args=ocp.args.StandardRestore(abstract)
         )
-        if (found := fingerprint(restored.state)) != expected:
-            raise ValueError(f"expected the fingerprint {expected}, got {found}")
-        learnt = restored.state.pop("learnt")
-        params = state.params | learnt
-        return dataclasses.replace(
-            state, params=params, **restored.state
-        ), restored.data
+        data = ocp.JsonCheckpointHandler().restore(path / "data")
+        return _Stored(read, data, expected)
 
     def _check_shapes(self, step: int, content: dict) -> None:
         stored = _shapes(self._manager.item_metadata(step).state.tree)
@@ -226,55 +211,25 @@ class Checkpoints:
             self._manager.reload()
 
 
-class _Kept(PreservationPolicy):
-    """The newest checkpoints and the best one.
-
-    Orbax's own notes of metrics are not used: a damaged one keeps its folder shut.
+@dataclasses.dataclass(frozen=True)
+class _Stored:
+    """What a checkpoint holds.
 
     Attributes:
-      metrics: of each step, as far as they are known.
+      content: as of `_content`; each process has its share.
+      data: the position in the data.
+      fingerprint: of the content, when it was saved.
     """
 
-    def __init__(self, folder: Path, max_to_keep: int, keep_best: str | None):
-        if max_to_keep < 1:
-            raise ValueError(f"max_to_keep: expected >= 1, got {max_to_keep}")
-        if keep_best not in (None, *METRICS):
-            raise ValueError(
-                f"keep_best: expected one of {list(METRICS)}, got {keep_best}"
-            )
-        self._max_to_keep = max_to_keep
-        self._keep_best = keep_best
-        self.metrics: dict[int, Mapping[str, float]] = {
-            int(path.parent.parent.name): _read_metrics(path)
-            for path in folder.glob("*/metadata/metadata")
-            if path.parent.parent.name.isdecimal()
-        }
+    content: dict
+    data: dict[str, Any]
+    fingerprint: str
 
-    def should_preserve(
-        self, checkpoints: Sequence, *, context: object
-    ) -> Sequence[bool]:
-        steps = [checkpoint.step for checkpoint in checkpoints]
-        kept = {*sorted(steps)[-self._max_to_keep :], self.best(steps)}
-        return [step in kept for step in steps]
-
-    def best(self, steps: Sequence[int]) -> int | None:
-        """The best of some steps; the newest of equals."""
-        sign = -1 if METRICS.get(self._keep_best) == "lowest" else 1
-        values = {
-            step: (sign * self.metrics[step][self._keep_best], step)
-            for step in steps
-            if self._keep_best in self.metrics.get(step, {})
-        }
-        return max(values, key=values.get, default=None)
-
-
-def _read_metrics(path: Path) -> Mapping[str, float]:
-    """Of a checkpoint; nothing where it is damaged, which is found when it is read."""
-    try:
-        metrics = json.loads(path.read_text())["metrics"]
-        return {name: float(value) for name, value in metrics.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+    def put_into(self, state: TrainState) -> TrainState:
+        """The state as it was saved, with the frozen parts of this one."""
+        rest = dict(self.content)
+        params = state.params | rest.pop("learnt")
+        return dataclasses.replace(state, params=params, **rest)
 
 
 def _content(state: TrainState) -> dict:

@@ -21,12 +21,13 @@ from sophia_jax.models.remat import check_remat
 from sophia_jax.preemption import Preempted, defer_preemption, stop_if_preempted
 from sophia_jax.sharding.order import in_order
 from sophia_jax.sharding.peers import watch_peers
-from sophia_jax.sharding.together import is_first
-from sophia_jax.training.checkpoint import METRICS, Checkpoints
+from sophia_jax.sharding.together import all_agree, is_first
+from sophia_jax.training.checkpoint import Checkpoints
 from sophia_jax.training.feeding import feed, packed_batches
 from sophia_jax.training.fingerprint import fingerprint
 from sophia_jax.training.metrics import MetricsWriter
 from sophia_jax.training.optimizer import learning_rate, make_optimizer
+from sophia_jax.training.retention import METRICS
 from sophia_jax.training.step import LossFn, TrainState, init_state, train_step
 from sophia_jax.types import InputError, Track, untracked
 
@@ -181,7 +182,11 @@ def train(
                 since_saved.clear()
             if stop:
                 raise Preempted(signalled() or "another process", together=True)
-    stop_if_preempted()
+        # One that stopped alone would let the others wait in what comes next.
+        if several and not all_agree(signalled() is None):
+            raise Preempted(signalled() or "another process", together=True)
+    if not several:
+        stop_if_preempted()
     return dataclasses.replace(model, params=state.params)
 
 

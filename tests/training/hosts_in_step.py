@@ -1,13 +1,14 @@
-"""A program of one or two processes that train: ARGUMENTS as JSON.
+"""A program of two processes that train: ARGUMENTS as JSON.
 
-{"process", "processes", "port", "model", "mesh", "collected", "acts"}: it collects
-rollouts, and each act trains in a folder of its own, and leaves there which examples
-this process read. It ends as the console does.
+{"process", "port", "model", "collected", "acts"}: it collects rollouts, and each act
+trains in a folder of its own, and leaves there which examples this process read. It
+ends as the console does. One process does the same when it calls `act`.
 """
 
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import sys
 from dataclasses import replace
@@ -32,29 +33,31 @@ from sophia_jax.sharding.together import is_first, wait_for_all
 from sophia_jax.sophia import collect_rollouts
 from sophia_jax.training.loop import TrainingConfig, train
 
-DEVICES = 8
+STEPS, BATCH, EXAMPLES = 4, 16, 48
+MESH = {"data": 2, "fsdp": 4}
 
 
-def example(number):
+def example(number, image_token_id):
     """Lengths differ much, and few have pictures: so do the parts of the hosts."""
     rng = np.random.default_rng(number)
     length = 2 if number % 2 else 3 + 40 * (number % 4 == 0)
     prompt = rng.integers(9, 250, 5)
     images = None
-    if number % 12 == 0:
-        prompt = np.concatenate([np.full(4, IMAGE), prompt])
+    if number % 8 == 0:
+        prompt = np.concatenate([np.full(4, image_token_id), prompt])
         images = rng.normal(size=(1, 28, 28, 3)).astype(np.float32)
     target = rng.integers(9, 250, length)
     return Example(prompt, target, images, reward=1 + number / 16)
 
 
-def config():
+def config(partition):
+    """An update has as many parts as let each shard have one example, of one shape."""
     return TrainingConfig(
-        OptimizerConfig(num_steps=6, learning_rate=1e-2),
-        batch_size=DEVICES * 2,
+        OptimizerConfig(num_steps=STEPS, learning_rate=1e-2),
+        batch_size=BATCH,
         row_length=64,
-        micro_batches=2,
-        checkpoint_every=3,
+        micro_batches=BATCH // partition.ways("batch"),
+        checkpoint_every=2,
     )
 
 
@@ -66,7 +69,7 @@ def act(model, folder, signalled_at=None, killed_at=None, export=False, lora=Fal
 
     def make_example(number):
         touched.append(int(number))
-        return example(number)
+        return example(number, model.config.image_token_id)
 
     def track(iterable, description, total):
         for step in iterable:
@@ -79,9 +82,9 @@ def act(model, folder, signalled_at=None, killed_at=None, export=False, lora=Fal
     try:
         trained = train(
             model,
-            range(48),
+            range(EXAMPLES),
             sophia_loss,
-            config(),
+            config(model.partition),
             folder,
             make_example=make_example,
             track=track,
@@ -90,6 +93,16 @@ def act(model, folder, signalled_at=None, killed_at=None, export=False, lora=Fal
         (folder / f"touched-{process}.json").write_text(json.dumps(touched))
     if export:
         save_model(trained, folder / "model")
+
+
+def damage_one_share(folder, copy):
+    """A finished phase, of whose last checkpoint the second process's part is lost."""
+    if is_first():
+        shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("model", "events*"))
+        share = copy / "checkpoints" / str(STEPS) / "state" / "ocdbt.process_1"
+        for path in (share / "d").iterdir():
+            path.write_bytes(b"")
+    wait_for_all("the damage")
 
 
 def save_update(model, folder):
@@ -123,25 +136,40 @@ def collect(folder):
         (folder / f"drawn-{jax.process_index()}.json").write_text(json.dumps(count))
 
 
-def main(process, processes, port, model, mesh, collected, acts):
-    global IMAGE
-    if processes > 1:
-        jax.distributed.initialize(
-            f"localhost:{port}", processes, process, heartbeat_timeout_seconds=10
-        )
-    with watch_signals():
-        try:
-            collect(Path(collected))
-            model = load_model(model, mesh=make_mesh(**mesh))
-            IMAGE = model.config.image_token_id
-            for each in acts:
-                act(model, Path(each.pop("folder")), **each)
-        except (Exception, Preempted) as error:
-            line, code = report_failure(error, None)
-            print(line, file=sys.stderr, flush=True)
-            if not getattr(error, "together", False):
-                os._exit(code)
-            return code
+def crossing():
+    """A mesh on which each row is cut between the processes."""
+    devices = jax.devices()
+    order = [devices[4 * process + place] for place in range(4) for process in range(2)]
+    return make_mesh(fsdp=4, context=2, devices=order)
+
+
+def run(model, folder, crosses=False, damaged=None, **options):
+    """One act; what a signal stopped is told, and the next one follows."""
+    mesh = crossing() if crosses else make_mesh(**MESH)
+    if damaged is not None:
+        damage_one_share(Path(damaged), folder)
+    try:
+        with watch_signals():
+            act(load_model(model, mesh=mesh), folder, **options)
+    except Preempted as error:
+        if not error.together:
+            raise
+        line, code = report_failure(error, None)
+        print(f"{line} ({code})", file=sys.stderr, flush=True)
+
+
+def main(process, port, model, collected, acts):
+    jax.distributed.initialize(
+        f"localhost:{port}", 2, process, heartbeat_timeout_seconds=10
+    )
+    try:
+        collect(Path(collected))
+        for each in acts:
+            run(model, Path(each.pop("folder")), **each)
+    except (Exception, Preempted) as error:
+        line, code = report_failure(error, None)
+        print(line, file=sys.stderr, flush=True)
+        os._exit(code)
     return 0
 
 
