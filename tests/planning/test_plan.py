@@ -74,7 +74,7 @@ def test_captions_take_the_largest_batch_that_fits(counted):
     decode = counted.roles[3]
     assert decode.batch == decode.largest_batch
     assert 0.9 < decode.peak_bytes / decode.usable_bytes <= 1
-    # Keys and values of 13 tiles for eight captions, and of each usual caption, in 56 KiB.
+    # Keys and values of 13 tiles for eight captions, and of each caption, in 56 KiB.
     tokens = (13 * 256 + 600) / 8 + 400
     assert decode.held["cache"] > decode.batch * tokens * 56 * 2**10
 
