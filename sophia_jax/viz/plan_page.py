@@ -48,9 +48,15 @@ def plan_page(report: PlanReport) -> str:
             usable=max(role.usable_bytes for role in report.roles) / GIB,
             gib=GIB,
             hours=report.chip_hours or 1.0,
+            amount=_amount,
         )
         + "\n"
     )
+
+
+def _amount(number: float) -> str:
+    """Three digits, or all before the point; a dash for nothing."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}" if number else "–"
 
 
 def _parts(role: RoleReport, widest: int) -> list[Part]:
