@@ -96,6 +96,7 @@ def save_adapters(model: Model, path: str | Path, *, base: str = "") -> None:
     target = as_path(path)
     if is_whole(target):
         raise InputError(f"{target}: expected a folder that does not exist, got one")
+    wait_for_all(f"a look at {target.name}")  # or one would see what another wrote
     tensors = dict(_to_peft(model))  # of which each process has a share
     if is_first():
         _write(tensors, _settings(model, base), target)

@@ -149,6 +149,7 @@ def save_model(
     target = as_path(path)
     if is_whole(target):
         raise InputError(f"{target}: expected a folder that does not exist, got one")
+    wait_for_all(f"a look at {target.name}")  # or one would see what another wrote
     check_merged(model)
     if not is_first():
         for _ in to_hf(model.params, model.config, layout):

@@ -5,6 +5,7 @@ trains in a folder of its own, and leaves there which examples this process read
 ends as the console does. One process does the same when it calls `act`.
 """
 
+import functools
 import importlib.util
 import json
 import os
@@ -31,7 +32,11 @@ from sophia_jax.rollouts.tables import RolloutTables
 from sophia_jax.sharding import make_mesh
 from sophia_jax.sharding.together import is_first, wait_for_all
 from sophia_jax.sophia import collect_rollouts
+from sophia_jax.training import loop
 from sophia_jax.training.loop import TrainingConfig, train
+
+# Of equal optimizers updates are compiled once.
+loop.make_optimizer = functools.cache(loop.make_optimizer)
 
 STEPS, BATCH, EXAMPLES = 4, 16, 48
 MESH = {"data": 2, "fsdp": 4}
@@ -143,14 +148,18 @@ def crossing():
     return make_mesh(fsdp=4, context=2, devices=order)
 
 
+@functools.cache
+def load(model, crosses):
+    return load_model(model, mesh=crossing() if crosses else make_mesh(**MESH))
+
+
 def run(model, folder, crosses=False, damaged=None, **options):
     """One act; what a signal stopped is told, and the next one follows."""
-    mesh = crossing() if crosses else make_mesh(**MESH)
     if damaged is not None:
         damage_one_share(Path(damaged), folder)
     try:
         with watch_signals():
-            act(load_model(model, mesh=mesh), folder, **options)
+            act(load(model, crosses), folder, **options)
     except Preempted as error:
         if not error.together:
             raise
