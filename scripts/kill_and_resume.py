@@ -48,8 +48,7 @@ class Judge:
     def __enter__(self):
         return self
 
-    def __exit__(self, *exception):
-        pass
+    def __exit__(self, *exception): ...
 
     def verify(self, pairs):
         right = [sum(text[:3].encode()) % 3 > 0 for text, _ in pairs]
@@ -59,19 +58,19 @@ class Judge:
 def make_inputs(folder: Path) -> list[str]:
     """Tiny models and a few questions; the arguments of the run."""
     models = [(folder / "policy", True), (folder / "reasoner", False)]
-    if not (folder / "items.jsonl").exists():
+    items = folder / "items.jsonl"
+    if not items.exists():
         in_child(lambda: [save_tiny_model(*model) for model in models])
-        rows = []
+        lines = []
         for index in range(8):
-            picture = Image.new("RGB", (56, 56), (255, 30 * index, 255))
-            picture.save(folder / f"{index}.png")
+            name, color = f"{index}.png", (255, 30 * index, 255)
+            Image.new("RGB", (56, 56), color).save(folder / name)
             row = {"id": f"q{index}", "question": "What is the sum?", "answer": "1"}
-            rows.append(row | {"image": f"{index}.png"})
-        lines = "".join(json.dumps(row) + "\n" for row in rows)
-        (folder / "items.jsonl").write_text(lines)
+            lines.append(json.dumps(row | {"image": name}) + "\n")
+        items.write_text("".join(lines))
     return [
         *("train", "--policy", str(models[0][0]), "--reasoner", str(models[1][0])),
-        *("--data", str(folder / "items.jsonl"), "--prompts", "digits"),
+        *("--data", str(items), "--prompts", "digits"),
         *("--max-caption-tokens", "8", "--max-answer-tokens", "16", "--slots", "16"),
         *("--num-captions", "2", "--num-reasonings", "2", "--threshold", "0"),
         *("--questions-per-shard", "2", "--num-steps", "12", "--batch-size", "2"),
@@ -199,11 +198,9 @@ def stored(run: Path) -> dict[str, object]:
     found = {}
     for path in sorted(run.rglob("*")):
         name = str(path.relative_to(run))
-        if path.is_dir() or path.name in TIMES or "tfevents" in name:
-            continue
-        if "/checkpoints/" in name:
-            continue
-        found[name] = path.read_bytes()
+        passing = "tfevents" in name or "/checkpoints/" in name
+        if path.is_file() and path.name not in TIMES and not passing:
+            found[name] = path.read_bytes()
     summary = json.loads(found["summary.json"])
     summary.pop("seconds")
     return found | {"summary.json": summary}
@@ -308,13 +305,9 @@ def table(kills: list[dict]) -> str:
     lines = [f"{'stage':12}{'signal':10}{'kills':>6}{'identical':>11}"]
     for stage in STAGES:
         for number in SIGNALS:
-            mine = [
-                kill["identical"]
-                for kill in kills
-                if (kill["stage"], kill["signal"]) == (stage, number.name)
-            ]
-            row = f"{stage:12}{number.name:10}{len(mine):>6}{sum(mine):>11}"
-            lines.append(row)
+            met = {"stage": stage, "signal": number.name}
+            mine = [kill["identical"] for kill in kills if met.items() <= kill.items()]
+            lines.append(f"{stage:12}{number.name:10}{len(mine):>6}{sum(mine):>11}")
     total = sum(kill["identical"] for kill in kills)
     return "\n".join([*lines, f"{'all':22}{len(kills):>6}{total:>11}"])
 

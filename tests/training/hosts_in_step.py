@@ -169,7 +169,7 @@ def run(model, folder, crosses=False, damaged=None, **options):
 
 def main(process, port, model, collected, acts):
     jax.distributed.initialize(
-        f"localhost:{port}", 2, process, heartbeat_timeout_seconds=10
+        f"localhost:{port}", 2, process, heartbeat_timeout_seconds=60
     )
     try:
         collect(Path(collected))
