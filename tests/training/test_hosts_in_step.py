@@ -1,5 +1,6 @@
 """Two processes of four devices train as one of two does, and end together."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -49,25 +50,30 @@ def run_two(model, collected, *acts):
         "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
     }
-    processes = [
-        subprocess.Popen(
-            [
-                *(sys.executable, PROGRAM),
-                json.dumps(arguments | {"process": process, "acts": acts}),
-            ],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for process in range(2)
-    ]
-    try:
-        said = [process.communicate(timeout=TIMEOUT)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
+    # Into files: whoever fills a pipe that is read after the other's waits for ever.
+    logs = [model.parent / f"said-{process}.txt" for process in range(2)]
+    with contextlib.ExitStack() as stack:
+        processes = [
+            subprocess.Popen(
+                [
+                    *(sys.executable, PROGRAM),
+                    json.dumps(arguments | {"process": process, "acts": acts}),
+                ],
+                env=environment,
+                stderr=stack.enter_context(log.open("w")),
+            )
+            for process, log in enumerate(logs)
+        ]
+        try:
+            for process in processes:
+                process.wait(timeout=TIMEOUT)
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+    said = [log.read_text() for log in logs]
     codes = [process.returncode for process in processes]
-    assert codes == [75, -9], said
+    assert codes == [75, -9], [each[-3000:] for each in said]
     return [[x for x in each.splitlines() if "sophia-jax:" in x] for each in said]
 
 
