@@ -5,6 +5,7 @@ trains in a folder of its own, and leaves there which examples this process read
 ends as the console does. One process does the same when it calls `act`.
 """
 
+import contextlib
 import functools
 import importlib.util
 import json
@@ -14,10 +15,12 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 
 from sophia_jax.cli.failures import report_failure
 from sophia_jax.config import LoraConfig, OptimizerConfig
@@ -100,14 +103,21 @@ def act(model, folder, signalled_at=None, killed_at=None, export=False, lora=Fal
         save_model(trained, folder / "model")
 
 
-def damage_one_share(folder, copy):
-    """A finished phase, of whose last checkpoint the second process's part is lost."""
+@contextlib.contextmanager
+def damaged_for_one(folder, copy):
+    """A finished phase, whose last checkpoint the second process cannot read."""
     if is_first():
         shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("model", "events*"))
-        share = copy / "checkpoints" / str(STEPS) / "state" / "ocdbt.process_1"
-        for path in (share / "d").iterdir():
-            path.write_bytes(b"")
-    wait_for_all("the damage")
+    wait_for_all("the copy")
+    restore = ocp.StandardCheckpointHandler.restore
+
+    def restore_others(self, path, *arguments, **options):
+        if path.parent.name == str(STEPS) and jax.process_index() == 1:
+            raise ValueError("damaged")
+        return restore(self, path, *arguments, **options)
+
+    with mock.patch.object(ocp.StandardCheckpointHandler, "restore", restore_others):
+        yield
 
 
 def save_update(model, folder):
@@ -155,10 +165,11 @@ def load(model, crosses):
 
 def run(model, folder, crosses=False, damaged=None, **options):
     """One act; what a signal stopped is told, and the next one follows."""
+    damage = contextlib.nullcontext()
     if damaged is not None:
-        damage_one_share(Path(damaged), folder)
+        damage = damaged_for_one(Path(damaged), folder)
     try:
-        with watch_signals():
+        with watch_signals(), damage:
             act(load(model, crosses), folder, **options)
     except Preempted as error:
         if not error.together:
