@@ -6,16 +6,16 @@ Slice: v5p-128 (v5p:4x4x4), 64 chips on 16 hosts.
 Compiled; of a chip at its fullest, and the least seconds of a step:
 
     policy loading    17.89 of 95.73 GiB  fits  0.0139 s  memory
+    image encoding    18.30 of 95.73 GiB  fits  0.209 s  compute
+    caption prefill   20.40 of 95.73 GiB  fits  0.287 s  compute
+    caption decode    76.32 of 95.73 GiB  fits  0.0218 s  compute
     reasoner loading  15.27 of 95.73 GiB  fits  0.0119 s  memory
-    image encoding    33.55 of 95.73 GiB  fits  0.209 s  compute
-    caption prefill   35.66 of 95.73 GiB  fits  0.287 s  compute
-    caption decode    79.33 of 95.73 GiB  fits  0.0111 s  compute
-    reasoner prefill  35.58 of 95.73 GiB  fits  0.283 s  compute
-    reasoner decode   73.73 of 95.73 GiB  fits  0.00669 s  memory
+    reasoner prefill  17.69 of 95.73 GiB  fits  0.283 s  compute
+    reasoner decode   68.20 of 95.73 GiB  fits  0.0142 s  memory
     moving weights    18.21 of 95.73 GiB  fits  0.03 s  network
     policy update     20.93 of 95.73 GiB  fits  30.3 s  compute
 
-The round: at least 9,048 chip-hours.
+The round: at least 2,145 chip-hours.
 With python 3.11.7, sophia-jax 0.1.0, jax 0.10.2, libtpu 0.0.52.
 """
 
