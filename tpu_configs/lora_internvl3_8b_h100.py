@@ -8,7 +8,7 @@ Counted, not compiled; of a chip at its fullest, and the least seconds of a step
     policy loading    14.81 of 74.51 GiB  fits  0.00949 s  memory
     image encoding    15.75 of 74.51 GiB  fits  0.0239 s  compute
     caption prefill   17.93 of 74.51 GiB  fits  0.113 s  compute
-    caption decode    72.93 of 74.51 GiB  fits  0.00929 s  memory
+    caption decode    57.59 of 74.51 GiB  fits  0.00996 s  memory
     policy update     39.84 of 74.51 GiB  fits  155 s  compute
 
 The round: at least 6 chip-hours.
