@@ -14,7 +14,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from sophia_jax.config import OptimizerConfig
 from sophia_jax.data.packing import pack_examples
 from sophia_jax.models.internvl import abstract_params, model_graph
-from sophia_jax.training import checkpoint
+from sophia_jax.training import retention
 from sophia_jax.training.checkpoint import Checkpoints
 from sophia_jax.training.fingerprint import fingerprint
 from sophia_jax.training.optimizer import adamw
@@ -141,7 +141,7 @@ def test_a_checkpoint_that_began_with_another_model_is_refused(tmp_path, new_sta
     "metric, best", [("loss", 2), ("mean_log_prob", 3), (None, None)]
 )
 def test_the_best_checkpoint_stays_beside_the_newest(tmp_path, metric, best):
-    kept = checkpoint._Kept(tmp_path, 1, metric)
+    kept = retention.Kept(tmp_path, 1, metric)
     for step, loss, log_prob in [(1, 3, -3), (2, 1, -2), (3, 2, -1), (4, 4, -2)]:
         kept.metrics[step] = {"loss": loss, "mean_log_prob": log_prob}
     steps = [SimpleNamespace(step=step) for step in (1, 2, 3, 4)]
