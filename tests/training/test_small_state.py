@@ -182,4 +182,5 @@ def test_moments_and_scales_are_cut_as_their_weights(text_model):
     places = optimizer_shardings(state, params, partition)[1][0]
     for moment in (places.mu, places.nu):
         up, scales = (part["decoder"]["layers"]["up"]["kernel"].spec for part in moment)
-        assert up[1] == scales[1] == "fsdp"  # the inputs; 48 outputs are one block
+        # The inputs; 48 outputs are one block.
+        assert up[1] == scales[1] == ("fsdp", "context")
