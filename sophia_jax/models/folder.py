@@ -182,14 +182,8 @@ def check_layout(path_or_repo: str | Path, layout: Layout) -> None:
     Raises:
       InputError: it could not, or there is no such model.
     """
-    folder = local_folder(path_or_repo)
-    if is_checkpoint(folder):
-        config, tiles, _, _ = checkpoint_description(folder)
-        tokenizer = load_tokenizer(folder)
-    else:
-        found = read_contents(folder)
-        config, tiles, tokenizer = found.config, found.tiles, found.tokenizer
-    _settings(config, tiles, tokenizer, layout, "float32")
+    model = describe_model(path_or_repo)
+    _settings(model.config, model.tiles, model.tokenizer, layout, "float32")
 
 
 def describe_model(path_or_repo: str | Path) -> Model:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import math
 import os
 import re
 import time
@@ -216,7 +217,4 @@ def shard_bytes(tree: object) -> int:
 
 def _size(leaf: jax.ShapeDtypeStruct) -> int:
     shape = leaf.sharding.shard_shape(leaf.shape) if leaf.sharding else leaf.shape
-    size = 1
-    for length in shape:
-        size *= length
-    return size
+    return math.prod(shape)

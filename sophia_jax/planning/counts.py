@@ -153,19 +153,20 @@ def layers_work(
     flops = 2 * tokens * decoder_weights(text)
     flops += 4 * pairs * text.num_heads * text.head_dim
     embed = text.hidden_size  # of which each chip reads and writes all
-    shared = (
-        2 * (text.num_heads + text.num_kv_heads) * text.head_dim + 3 * text.mlp_size
+    numbers = decoder_weights(text) / tensor + tokens * (
+        7 * embed + _shared(text) / tensor
     )
-    numbers = decoder_weights(text) / tensor + tokens * (7 * embed + shared / tensor)
     return Work(flops / tensor, numbers * BYTES) * text.num_layers
 
 
 def layer_bytes(text: TextConfig, tokens: float, *, tensor: int = 1) -> int:
     """What one layer's forward pass leaves in memory at most, of bfloat16."""
-    shared = (
-        2 * (text.num_heads + text.num_kv_heads) * text.head_dim + 3 * text.mlp_size
-    )
-    return round(tokens * (6 * text.hidden_size + shared / tensor) * BYTES)
+    return round(tokens * (6 * text.hidden_size + _shared(text) / tensor) * BYTES)
+
+
+def _shared(text: TextConfig) -> int:
+    """Numbers of a token that the chips of a layer share: heads, and the MLP's."""
+    return 2 * (text.num_heads + text.num_kv_heads) * text.head_dim + 3 * text.mlp_size
 
 
 def kv_bytes(text: TextConfig) -> int:

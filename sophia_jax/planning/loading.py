@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,7 +41,7 @@ def fill_program(params: dict) -> Program:
     """
     leaves = jax.tree.leaves(params)
     shapes = [leaf.sharding.shard_shape(leaf.shape) for leaf in leaves]
-    sizes = [_size(shape) for shape in shapes]
+    sizes = [math.prod(shape) for shape in shapes]
     largest = sizes.index(max(sizes))
     device = leaves[largest].sharding.mesh.devices.flat[0]
     place = jax.sharding.SingleDeviceSharding(device)
@@ -131,14 +132,7 @@ def move_program(there: dict, here: dict) -> Program:
 def _row_bytes(weight, part, device, index, config, shapes) -> int:
     """Of all rows that a chip's share of a parameter is cut from."""
     shape = get_param(shapes, weight.paths[part]).shape[weight.stacked :]
-    row = _size(shape) // shape[weight.row_axis % len(shape)]
+    row = math.prod(shape) // shape[weight.row_axis % len(shape)]
     pieces = placing._pieces(weight, part, device, index, config, shapes, jnp.bfloat16)
     rows = sum(piece.rows.stop - piece.rows.start for piece in pieces)
     return rows * row * jnp.dtype(jnp.bfloat16).itemsize
-
-
-def _size(shape: Sequence[int]) -> int:
-    size = 1
-    for length in shape:
-        size *= length
-    return size

@@ -36,8 +36,9 @@ def load_for_sampling(
     Raises:
       InputError: it cannot be loaded, or the mesh does not divide it.
     """
-    kv_heads = describe_model(path).config.text.num_kv_heads
-    partition = sampling_partition(mesh, num_kv_heads=kv_heads)
+    partition = sampling_partition(
+        mesh, num_kv_heads=lambda: describe_model(path).config.text.num_kv_heads
+    )
     ways = [each.ways("vocab") for each in (partition, learns_on) if each is not None]
     settings = {"vocab_multiple": math.lcm(*ways), "dtype": dtype, "track": track}
     if partition is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -107,7 +107,7 @@ def training_partition(
 def sampling_partition(
     config: MeshConfig | None,
     *,
-    num_kv_heads: int,
+    num_kv_heads: Callable[[], int],
     devices: Sequence[jax.Device] | None = None,
 ) -> Partition | None:
     """Where a model is sampled: lanes of `tensor` devices each, within a process.
@@ -115,7 +115,7 @@ def sampling_partition(
     Args:
       config: of `tensor` alone; None for as many devices of a process as can share the
         model's heads; on a CPU for one device, without a mesh.
-      num_kv_heads: of the model.
+      num_kv_heads: of the model; asked where the lanes follow from it.
       devices: all of JAX's by default.
 
     Raises:
@@ -125,7 +125,7 @@ def sampling_partition(
     if config is None:
         if _is_single(devices):
             return None
-        config = MeshConfig(tensor=math.gcd(num_kv_heads, jax.local_device_count()))
+        config = MeshConfig(tensor=math.gcd(num_kv_heads(), jax.local_device_count()))
     if config.fsdp != 1 or config.context != 1 or config.tensor < 1:
         raise InputError(
             "mesh: expected sizes of tensor and data alone for sampling, got "

@@ -111,7 +111,7 @@ def feed(
             placed = place_batch(batch, partition)
             yield Fed(placed, batches.get_state(), signalled() is not None)
         return
-    largest = _largest_on(partition.mesh)
+    largest = _largest_on(partition)
     batch = next(batches, None)
     told = None if batch is None else largest(_words(batch, signalled))
     while batch is not None:
@@ -129,8 +129,9 @@ def _words(batch: PackedBatch, signalled: Callable[[], str | None]) -> np.ndarra
     return np.array([*batch_sizes(batch), signalled() is not None], np.int32)
 
 
-def _largest_on(mesh: Mesh) -> Callable[[np.ndarray], Array]:
+def _largest_on(partition: Partition) -> Callable[[np.ndarray], Array]:
     """The largest of each number that processes tell; not waited for."""
+    mesh = partition.mesh
     first = {device.process_index: device for device in mesh.devices.flat}
     hosts = Mesh(np.array([first[process] for process in sorted(first)]), "host")
     cut = NamedSharding(hosts, PartitionSpec("host"))

@@ -178,7 +178,8 @@ def train(
             if saving:
                 if writer is not None:
                     writer.flush()
-                checkpoints.save(step + 1, state, position, _means(since_saved))
+                with in_order(model.partition):
+                    checkpoints.save(step + 1, state, position, _means(since_saved))
                 since_saved.clear()
             if stop:
                 raise Preempted(signalled() or "another process", together=True)

@@ -1,6 +1,7 @@
 """Run with eight devices: what a mesh computes beside what one device does, as JSON."""
 
 import json
+import math
 import sys
 
 import jax
@@ -11,6 +12,7 @@ import optax
 from sophia_jax.config import ModelConfig, SamplingConfig, TextConfig, VisionConfig
 from sophia_jax.data.packing import Example, pack_parts
 from sophia_jax.generation.engine import Engine
+from sophia_jax.models import moving
 from sophia_jax.models.folder import load_model
 from sophia_jax.models.internvl import init_params, model_graph
 from sophia_jax.models.logical_axes import param_shardings
@@ -74,8 +76,8 @@ def one_step(config, params, examples, sizes):
     """Loss, weights after a step down the gradient, and whether places were kept."""
     partition = None
     if sizes is not None:
-        count = np.prod(list(sizes.values()))
-        mesh = make_mesh(**sizes, devices=jax.devices()[:count])
+        devices = jax.devices()[: math.prod(sizes.values())]
+        mesh = make_mesh(**sizes, devices=devices)
         partition = Partition(mesh, TRAINING)
         params = jax.device_put(params, param_shardings(config, partition))
     graphdef = model_graph(config, partition)
@@ -125,15 +127,23 @@ def updates():
     return found
 
 
-def samples(folders):
-    """Texts and log-probabilities of one device, and of lanes on each mesh."""
+def samples(folders, picture):
+    """What one device says of a picture and of texts, and what lanes on meshes say."""
     found = {}
-    for folder in folders:
-        models = [load_model(folder)]
-        for sizes in ({"data": 4, "tensor": 2}, {"data": -1}):
-            models.append(load_model(folder, mesh=make_mesh(**sizes), rules=DECODING))
+    # Few lanes: each compiles for itself.
+    meshes = [{"data": 2, "tensor": 2}, {"tensor": 2}]
+    for folder, sizes in zip(folders, meshes, strict=True):
+        devices = jax.devices()[: math.prod(sizes.values())]
+        mesh = make_mesh(**sizes, devices=devices)
+        models = [load_model(folder), load_model(folder, mesh=mesh, rules=DECODING)]
         requests = [
-            Request(str(n), "Read it: " + "12 + 3 " * n, num_samples=3, seed=n)
+            Request(
+                str(n),
+                "Read it: " + "12 + 3 " * n,
+                images=(picture,) * (n % 2),
+                num_samples=3,
+                seed=n,
+            )
             for n in range(6)
         ]
         found[folder] = []
@@ -149,6 +159,21 @@ def samples(folders):
     return found
 
 
+def held():
+    """Bytes of all arrays on all devices."""
+    return sum(
+        shard.data.nbytes for array in jax.live_arrays() for shard in _shards(array)
+    )
+
+
+def _shards(array):
+    return [] if array.is_deleted() else array.addressable_shards
+
+
+def bytes_of(arrays):
+    return sum(shard.data.nbytes for array in arrays for shard in _shards(array))
+
+
 def moves(folder):
     """A model laid out for training, moved to decode elsewhere, and back."""
     four = jax.devices()[:4]
@@ -158,13 +183,28 @@ def moves(folder):
     model = load_model(folder, mesh=mesh)
     plain = jax.tree.map(np.asarray, model.params)
     found = []
+    most, usual_move = [], moving.move_array
+
+    def watched_move(array, sharding, **options):
+        moved = usual_move(array, sharding, **options)
+        most.append(held())
+        return moved
+
+    moving.move_array = watched_move
     for partition in (there, elsewhere, model.partition):
         before = jax.tree.leaves(model.params)
+        size, others = bytes_of(before), held() - bytes_of(before)
+        each = max(bytes_of([array]) for array in before)
+        most.clear()
         model = move_model(model, partition, donate=tuple(model.params))
+        after = jax.tree.leaves(model.params)
+        each += max(bytes_of([array]) for array in after)
         pairs = zip(before, jax.tree.leaves(model.params), strict=True)
         found.append(
             {
                 "equal": largest_difference(model.params, plain) == 0,
+                "no second copy": max(most) - others
+                <= max(size, bytes_of(after)) + each,
                 "given up": all(
                     old.is_deleted()
                     or old.sharding.is_equivalent_to(new.sharding, old.ndim)
@@ -185,7 +225,7 @@ def moves(folder):
 
 
 def chunks():
-    """Live bytes beside source and target, while an array moves in chunks."""
+    """Whether arrays that move in chunks are those that move at once."""
     source = Partition(make_mesh(fsdp=8), TRAINING).sharding(None, "embed", None)
     target = Partition(make_mesh(tensor=8), TRAINING).sharding(None, None, "mlp")
     array = jax.device_put(jnp.arange(16 * 64 * 64.0).reshape(16, 64, 64), source)
@@ -199,12 +239,12 @@ def chunks():
 
 
 if __name__ == "__main__":
-    folders = sys.argv[1:]
+    picture, *folders = sys.argv[1:]
     print(
         json.dumps(
             {
                 "updates": updates(),
-                "samples": samples(folders),
+                "samples": samples(folders, picture),
                 "moves": moves(folders[0]),
                 "chunks": chunks(),
             }

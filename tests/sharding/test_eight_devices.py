@@ -1,28 +1,54 @@
 """A mesh computes what one device does; weights move between layouts unchanged."""
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from sophia_jax.models.folder import save_model
+from sophia_jax.models.internvl import init_params, model_graph
 
 PROGRAM = Path(__file__).parent / "eight_devices.py"
 
 
+def internlm(model):
+    """A model like that one, of the kinds of InternLM2 and of the larger tower."""
+    vision = dataclasses.replace(
+        model.config.vision, norm="rms_norm", qkv_bias=False, qk_norm=True
+    )
+    text = dataclasses.replace(model.config.text, qkv_bias=False)
+    config = dataclasses.replace(model.config, text=text, vision=vision)
+    params = jax.jit(init_params, static_argnums=1)(jax.random.key(3), config)
+    decoder = model.params["decoder"]
+    params["decoder"] |= {part: decoder[part] for part in ("embedding", "lm_head")}
+    return dataclasses.replace(
+        model, config=config, graphdef=model_graph(config), params=params
+    )
+
+
 @pytest.fixture(scope="module")
-def found(tmp_path_factory, vision_model, text_model):
+def found(tmp_path_factory, vision_model):
     """What the program found; it runs once, since it compiles for long."""
     folder = tmp_path_factory.mktemp("models")
-    for name, model in (("vision", vision_model), ("text", text_model)):
+    models = {"qwen": vision_model, "internlm": internlm(vision_model)}
+    for name, model in models.items():
         save_model(model, folder / name)
+    Image.new("RGB", (56, 28), (255, 120, 30)).save(folder / "picture.png")
     flags = "--xla_force_host_platform_device_count=8"
     done = subprocess.run(
-        [sys.executable, PROGRAM, folder / "vision", folder / "text"],
+        [
+            sys.executable,
+            PROGRAM,
+            folder / "picture.png",
+            *map(folder.joinpath, models),
+        ],
         env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
@@ -48,6 +74,7 @@ def test_the_new_state_lies_where_the_old_one_did(found):
 
 
 def test_lanes_of_a_mesh_say_what_one_device_says(found):
+    assert len(found["samples"]) == 2
     for alone, *meshes in found["samples"].values():
         assert len(alone) == 18
         for said in meshes:
@@ -60,7 +87,12 @@ def test_lanes_of_a_mesh_say_what_one_device_says(found):
 def test_weights_move_between_layouts_and_devices_unchanged(found):
     assert len(found["moves"]) == 3
     for moved in found["moves"]:
-        assert moved == {"equal": True, "given up": True, "placed": True}
+        assert moved == {
+            "equal": True,
+            "no second copy": True,
+            "given up": True,
+            "placed": True,
+        }
 
 
 def test_arrays_move_in_chunks_that_need_not_divide_them(found):

@@ -147,9 +147,9 @@ def test_other_writings_of_a_mesh_are_refused(text):
 
 def test_a_cpu_needs_no_mesh_until_it_is_asked_for_one():
     assert training_partition(None) is None
-    assert sampling_partition(None, num_kv_heads=4) is None
+    assert sampling_partition(None, num_kv_heads=lambda: 4) is None
     assert training_partition(MeshConfig(fsdp=2)).rules == TRAINING
-    lanes = sampling_partition(MeshConfig(tensor=1), num_kv_heads=4)
+    lanes = sampling_partition(MeshConfig(tensor=1), num_kv_heads=lambda: 4)
     assert (lanes.rules, lanes.mesh.shape["data"]) == (DECODING, 2)
 
 
@@ -164,7 +164,7 @@ def test_a_cpu_needs_no_mesh_until_it_is_asked_for_one():
 )
 def test_a_mesh_that_cannot_sample_is_refused(config, message):
     with pytest.raises(InputError, match=message):
-        sampling_partition(config, num_kv_heads=4)
+        sampling_partition(config, num_kv_heads=lambda: 4)
 
 
 def test_lanes_do_not_cross_processes():
