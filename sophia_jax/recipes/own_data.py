@@ -56,7 +56,7 @@ from sophia_jax.rewards import AnswerVerifier
 from sophia_jax.rollouts.tables import RolloutTables
 from sophia_jax.sharding import Roles
 from sophia_jax.sophia import collect_rollouts
-from sophia_jax.types import Item, Track, untracked
+from sophia_jax.types import Item, RewardFn, Track, untracked
 
 __all__ = ["CollectConfig", "WarmUp", "collect"]
 
@@ -199,29 +199,39 @@ def collect(
                 policy, lessons.items, config.warm_up.phase, run, track=track
             )
     with stopwatch(run, "rollouts"), AnswerVerifier() as verifier:
-        routes = None
-        if config.hard_reasoner is not None:
-            routes = route_questions(
-                policy, verifier.verify, tables, config, track=track
-            )
-        captioner = Engine(
-            policy, config.caption, slots=config.slots, cache_gib=config.cache_gib
-        )
-        # All captions are there before the first reasoning: models may take turns.
-        reasoner, count_tokens = one_of(reasoners, routes, make_room=captioner.give_up)
-        collect_rollouts(
-            captioner,
-            reasoner,
-            verifier.verify,
-            count_tokens,
-            tables,
-            config.prompts,
-            config.sophia,
-            track=track,
-        )
+        _roll_out(policy, reasoners, verifier.verify, tables, config, track)
     summary = _summary(run, tables, config, reasoners, skipped)
     write_json(run / "summary.json", summary)
     return summary
+
+
+def _roll_out(
+    policy: Model,
+    reasoners: Mapping[str, Reasoner],
+    verify: RewardFn,
+    tables: RolloutTables,
+    config: CollectConfig,
+    track: Track,
+) -> None:
+    """Everything that is sampled. The policy is given up when a local reasoner comes,
+    before which all captions are there: so the models take turns in memory."""
+    routes = None
+    if config.hard_reasoner is not None:
+        routes = route_questions(policy, verify, tables, config, track=track)
+    captioner = Engine(
+        policy, config.caption, slots=config.slots, cache_gib=config.cache_gib
+    )
+    reasoner, count_tokens = one_of(reasoners, routes, make_room=captioner.give_up)
+    collect_rollouts(
+        captioner,
+        reasoner,
+        verify,
+        count_tokens,
+        tables,
+        config.prompts,
+        config.sophia,
+        track=track,
+    )
 
 
 def _settings(config: CollectConfig) -> dict[str, Any]:

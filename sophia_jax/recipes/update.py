@@ -89,11 +89,8 @@ def update(
     policy = policy or collection.policy
     settings = asdict(config) | {"policy": policy}
     del settings["roles"]  # where it runs is no matter of results
-    phase, target, adapters = (
-        run / "training" / "sophia",
-        run / "model",
-        run / "adapters",
-    )
+    phase, target = run / "training" / "sophia", run / "model"
+    adapters = run / "adapters"
     if not (resume and config.mix):  # else once it is known what is mixed in
         check_run_folder(phase, settings, resume=resume, force=force)
     for left in (target, adapters):
@@ -102,13 +99,8 @@ def update(
     kept = [row for row in collection.selection if row["kept"]]
     if not kept:
         raise InputError(_nothing_kept(run, collection.selection))
-    model = load_vision_model(
-        policy,
-        config.roles.policy,
-        learns_on=config.partition,
-        dtype=config.dtype,
-        track=track,
-    )
+    on = {"learns_on": config.partition, "dtype": config.dtype, "track": track}
+    model = load_vision_model(policy, config.roles.policy, **on)
     fitting = _without_long(model, collection, kept, skip_bad_rows=skip_bad_rows)
     reading = {"skip_bad_rows": skip_bad_rows, "track": track, "say": say}
     lessons = {

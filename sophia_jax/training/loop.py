@@ -122,14 +122,7 @@ def train(
       FloatingPointError: loss or gradient is not finite; names the update.
       Preempted: it was told to stop, and has saved what it did.
     """
-    if not len(examples):
-        raise InputError("examples: expected at least one to learn from, got none")
-    needed = config.optimizer.num_steps * config.batch_size
-    if isinstance(examples, grain.MapDataset) and len(examples) < needed:
-        raise ValueError(
-            f"examples: expected an endless data set, or {needed} and more, "
-            f"got {len(examples)}"
-        )
+    _check_examples(examples, config)
     state = init_state(
         model,
         make_optimizer(config.optimizer),
@@ -189,6 +182,18 @@ def train(
     if not several:
         stop_if_preempted()
     return dataclasses.replace(model, params=state.params)
+
+
+def _check_examples(examples: Sequence[Any], config: TrainingConfig) -> None:
+    """That there is something to learn from until the phase ends."""
+    if not len(examples):
+        raise InputError("examples: expected at least one to learn from, got none")
+    needed = config.optimizer.num_steps * config.batch_size
+    if isinstance(examples, grain.MapDataset) and len(examples) < needed:
+        raise ValueError(
+            f"examples: expected an endless data set, or {needed} and more, "
+            f"got {len(examples)}"
+        )
 
 
 def _batches(
