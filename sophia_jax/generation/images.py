@@ -63,8 +63,8 @@ class ImageEncoder:
     """
 
     def __init__(self, model: Model, *, max_bytes: int = 2**30):
-        self._tower = tower_only(local_model(model))
         self._tiles = _tiles(model)
+        self._tower = tower_only(local_model(model))
         self._max_bytes = max_bytes
         self._num_bytes = 0
         self._features: OrderedDict[Picture, np.ndarray] = OrderedDict()
