@@ -206,10 +206,12 @@ class Run:
 
     def __init__(self, engine: Engine, requests: Iterable[Request]):
         self.steps: Counter[int] = Counter()
-        self._engine = engine
         self._stops: dict[str, int] = {}
-        self._lanes = engine.lanes(self._stops)
-        self._completions = self._generate(engine.prompts(requests))
+        lanes = engine.lanes(self._stops)
+        # It does not know the run, so that one that is dropped halfway ends there.
+        self._completions = _complete(
+            engine, lanes, engine.prompts(requests), self.steps
+        )
 
     def __iter__(self) -> Run:
         return self
@@ -225,54 +227,60 @@ class Run:
         """Stop a group once each of its unfinished samples has `after` tokens."""
         self._stops[group] = after
 
-    def _generate(
-        self, prompts: Iterator[tuple[Prompt, np.ndarray]]
-    ) -> Iterator[Completion]:
-        at_work: deque[tuple[Lane, Future[Drawn]]] = deque()
-        with contextlib.ExitStack() as stack:
-            for lane in self._lanes:
-                stack.callback(lane.close)
-            threads = stack.enter_context(ThreadPoolExecutor(len(self._lanes)))
 
-            def go_on(lane: Lane) -> None:
-                work = lane.scheduler.plan(prompts)
-                if work is not None:
-                    at_work.append((lane, threads.submit(lane.run, work)))
+def _complete(
+    engine: Engine,
+    lanes: Sequence[Lane],
+    prompts: Iterator[tuple[Prompt, np.ndarray]],
+    steps: Counter[int],
+) -> Iterator[Completion]:
+    """Keep every lane at work until all prompts are answered; counts the steps."""
+    at_work: deque[tuple[Lane, Future[Drawn]]] = deque()
+    with contextlib.ExitStack() as stack:
+        for lane in lanes:
+            stack.callback(lane.close)
+        threads = stack.enter_context(ThreadPoolExecutor(len(lanes)))
 
-            for lane in self._lanes:
-                go_on(lane)
-            while at_work:
-                lane, future = at_work.popleft()
-                drawn = future.result()
-                self.steps[drawn.token_ids.shape[1]] += int(drawn.num_steps)
-                lane.scheduler.collect(drawn)
-                go_on(lane)
-                yield from self._spoken(lane.scheduler.finished())
-        for lane in self._lanes:
-            yield from self._spoken(lane.scheduler.finished())
+        def go_on(lane: Lane) -> None:
+            work = lane.scheduler.plan(prompts)
+            if work is not None:
+                at_work.append((lane, threads.submit(lane.run, work)))
 
-    def _spoken(self, finished: Sequence[Finished]) -> list[Completion]:
-        """Samples as text and records."""
-        if not finished:
-            return []
-        said = [
-            sample.drawn[0][: len(sample.drawn[0]) - (sample.finish_reason == "stop")]
-            for sample in finished
-        ]
-        tokenizer = self._engine.model.tokenizer
-        texts = tokenizer.batch_decode(said, skip_special_tokens=False)
-        return [
-            Completion(
-                group=sample.prompt.request.group,
-                sample=sample.number,
-                text=self._engine.opening + text if len(sample.drawn[0]) else "",
-                token_ids=sample.drawn[0],
-                behavior_log_probs=sample.drawn[1],
-                policy_log_probs=sample.drawn[2],
-                finish_reason=sample.finish_reason,
-            )
-            for sample, text in zip(finished, texts, strict=True)
-        ]
+        for lane in lanes:
+            go_on(lane)
+        while at_work:
+            lane, future = at_work.popleft()
+            drawn = future.result()
+            steps[drawn.token_ids.shape[1]] += int(drawn.num_steps)
+            lane.scheduler.collect(drawn)
+            go_on(lane)
+            yield from _spoken(engine, lane.scheduler.finished())
+    for lane in lanes:
+        yield from _spoken(engine, lane.scheduler.finished())
+
+
+def _spoken(engine: Engine, finished: Sequence[Finished]) -> list[Completion]:
+    """Samples as text and records."""
+    if not finished:
+        return []
+    said = [
+        sample.drawn[0][: len(sample.drawn[0]) - (sample.finish_reason == "stop")]
+        for sample in finished
+    ]
+    tokenizer = engine.model.tokenizer
+    texts = tokenizer.batch_decode(said, skip_special_tokens=False)
+    return [
+        Completion(
+            group=sample.prompt.request.group,
+            sample=sample.number,
+            text=engine.opening + text if len(sample.drawn[0]) else "",
+            token_ids=sample.drawn[0],
+            behavior_log_probs=sample.drawn[1],
+            policy_log_probs=sample.drawn[2],
+            finish_reason=sample.finish_reason,
+        )
+        for sample, text in zip(finished, texts, strict=True)
+    ]
 
 
 def generate(

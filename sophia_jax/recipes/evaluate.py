@@ -264,9 +264,14 @@ def _counted(
     ticks = iter(track(range(total), description, total))
 
     def sample(requests: Iterable[Request]) -> Iterator[Completion]:
-        for completion in generate(requests):
-            next(ticks, None)
-            yield completion
+        completions = generate(requests)
+        try:
+            for completion in completions:
+                next(ticks, None)
+                yield completion
+        finally:
+            if hasattr(completions, "close"):
+                completions.close()
 
     yield sample
     next(ticks, None)  # it says that all are there once it is asked for more

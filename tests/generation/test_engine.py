@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import gc
 import itertools
 
 import jax
@@ -354,6 +355,27 @@ def test_a_cancelled_group_stops_and_says_what_it_has(token_engine, random_promp
         said = whole[name, sample].token_ids[: len(completion.token_ids)]
         np.testing.assert_array_equal(completion.token_ids, said)
         assert len(completion.policy_log_probs) == len(completion.token_ids)
+
+
+def test_a_run_that_is_dropped_halfway_ends_at_once(token_engine, random_prompts):
+    engine = token_engine(max_new_tokens=40, slots=2)
+    closed = []
+    lanes = engine.lanes
+
+    def watched(stops):
+        made = lanes(stops)
+        for lane in made:
+            lane.close = lambda lane=lane: closed.append(lane)
+        return made
+
+    engine.lanes = watched
+    prompts = random_prompts(*[9] * 6)
+    gc.disable()  # else it may end in any thread, its own included
+    try:
+        next(engine.run(prompts, (Request(n, "", seed=int(n)) for n in prompts)))
+        assert len(closed) == 1
+    finally:
+        gc.enable()
 
 
 def test_a_group_may_be_cancelled_at_a_length(token_engine, random_prompts):
