@@ -92,8 +92,16 @@ def test_a_collection_that_kept_nothing_is_whole_but_updates_nothing(
     assert content(run) == before
 
 
+@pytest.fixture
+def interruptible():
+    """A process that is begun in the background of a shell ignores interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_train_is_collect_then_update_killed_or_not(
-    cli, collecting, lenient, tmp_path, content, monkeypatch
+    cli, collecting, lenient, interruptible, tmp_path, content, monkeypatch
 ):
     options = (*collecting, "--questions-per-shard", 2)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -117,7 +125,7 @@ def test_train_is_collect_then_update_killed_or_not(
         with monkeypatch.context() as patch:
             patch.setattr(own_data, "collect_rollouts", interrupted(number))
             code, _, errors = cli("collect", *options, "--out", killed, "--resume")
-        assert code == expected
+        assert code == expected, errors
         assert len(errors) == 1
     code, _, errors = cli("collect", *options, "--out", killed)
     assert code == 2

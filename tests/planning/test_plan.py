@@ -186,6 +186,22 @@ def test_what_is_too_large_is_measured_too():
 
 
 @needs_libtpu
+def test_a_run_s_header_says_what_its_programs_need():
+    # The others of `tpu_configs/` take minutes: `scripts/plan_configs.py`.
+    path = CONFIGS / "lora_internvl3_8b_v5e_4.py"
+    plan, header = read_run_file(path), read_header(path)
+    usable = usable_hbm(plan.target.generation)
+    for role in roles(plan):
+        peak, has, _ = header.roles[role.name]
+        assert usable / 2**30 == pytest.approx(has, abs=0.005)
+        if role.name in ("policy loading", "caption decode", "policy update"):
+            found = compile_program(role.program(role.first), usable)
+            # Another version of the compiler may lay buffers out otherwise.
+            assert found.fits
+            assert found.peak_bytes / 2**30 == pytest.approx(peak, rel=0.1)
+
+
+@needs_libtpu
 def test_the_library_s_own_programs_compile_for_a_slice(small, monkeypatch):
     models = {"small": small, "text": ModelConfig(small.text)}
     monkeypatch.setattr(run_plan, "MODELS", MappingProxyType({**MODELS, **models}))
