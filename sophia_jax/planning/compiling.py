@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import math
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -163,7 +164,8 @@ def compile_program(program: Program, usable_bytes: int) -> Compiled:
     """
     start = time.monotonic()
     try:
-        compiled = program.lower().compile()
+        with _stored_nowhere():
+            compiled = program.lower().compile()
     except jax.errors.JaxRuntimeError as error:
         found = _needed(str(error))
         if found is None:
@@ -173,6 +175,21 @@ def compile_program(program: Program, usable_bytes: int) -> Compiled:
         return Compiled(seconds, needed + program.beside, usable_bytes)
     peak = compiled.memory_analysis().peak_memory_in_bytes + program.beside
     return Compiled(time.monotonic() - start, peak, usable_bytes)
+
+
+@contextlib.contextmanager
+def _stored_nowhere() -> Iterator[None]:
+    """Without the persistent cache: it cannot read again what no device here can run.
+
+    What was compiled in less than so many seconds is not stored.
+    """
+    name = "jax_persistent_cache_min_compile_time_secs"
+    before = getattr(jax.config, name)
+    jax.config.update(name, math.inf)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
 
 
 def _needed(message: str) -> tuple[int, int] | None:

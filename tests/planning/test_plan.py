@@ -186,6 +186,30 @@ def test_what_is_too_large_is_measured_too():
 
 
 @needs_libtpu
+def test_programs_of_a_slice_are_kept_in_no_cache(tmp_path):
+    from jax.experimental.compilation_cache import compilation_cache
+
+    seconds = "jax_persistent_cache_min_compile_time_secs"
+    place = jax.sharding.SingleDeviceSharding(lane_devices(GENERATIONS["v5e"], 1)[0])
+    shape = jax.ShapeDtypeStruct((4096,), jnp.float32, sharding=place)
+    before = {n: getattr(jax.config, n) for n in ("jax_compilation_cache_dir", seconds)}
+    try:
+        for name, value in zip(before, (str(tmp_path), 0), strict=True):
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+        program = Program(lambda: jax.jit(jnp.sin).lower(shape), {})
+        assert compile_program(program, 2**30).fits
+        assert not list(tmp_path.iterdir())
+        assert getattr(jax.config, seconds) == 0
+        jax.jit(jnp.cos)(jnp.ones(3))  # others are kept as before
+        assert list(tmp_path.iterdir())
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+
+
+@needs_libtpu
 def test_a_run_s_header_says_what_its_programs_need():
     # The others of `tpu_configs/` take minutes: `scripts/plan_configs.py`.
     path = CONFIGS / "lora_internvl3_8b_v5e_4.py"
