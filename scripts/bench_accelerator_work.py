@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from bench_engines import ForcedLengths
 from bench_measure import product_parameters
-from bench_train_engines import imitation
 from bench_workload import (
     ModelSize,
     Phase,
@@ -26,6 +25,7 @@ from bench_workload import (
 from sophia_jax.config import OptimizerConfig, Remat, TextConfig
 from sophia_jax.data.packing import Example, pack_parts
 from sophia_jax.models.model import Model
+from sophia_jax.training import objectives
 from sophia_jax.training.optimizer import make_optimizer
 from sophia_jax.training.step import init_state, train_step
 
@@ -124,7 +124,7 @@ def updates(model: Model, options: Benchmark) -> Callable[[], dict[str, float]]:
             num_steps=1000, final_fraction=1.0, master=options.dtype != "float32"
         )
     )
-    state = init_state(model, optimizer, loss_fn=imitation, remat=options.remat)
+    state = init_state(model, optimizer, objective=objectives.sft, remat=options.remat)
 
     def update() -> dict[str, float]:
         nonlocal state

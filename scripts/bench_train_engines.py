@@ -11,10 +11,10 @@ import numpy as np
 
 from sophia_jax.config import ModelConfig, OptimizerConfig, TextConfig
 from sophia_jax.data.packing import Example, PackedBatch, pack_parts
-from sophia_jax.losses import sft_loss
 from sophia_jax.models.internvl import init_params, model_graph
 from sophia_jax.models.model import Model
 from sophia_jax.models.weights import to_hf
+from sophia_jax.training import objectives
 from sophia_jax.training.optimizer import adamw
 from sophia_jax.training.step import init_state, train_step
 
@@ -88,11 +88,6 @@ def random_model(config: ModelConfig, seed: int) -> Model:
     return Model(config, model_graph(config), params, None)
 
 
-def imitation(log_probs, mask, reward):
-    """Every answer counts alike."""
-    return sft_loss(log_probs, mask)
-
-
 def pack(examples: Sequence[Example], options: Workload) -> PackedBatch:
     return pack_parts(
         examples,
@@ -104,7 +99,7 @@ def pack(examples: Sequence[Example], options: Workload) -> PackedBatch:
 
 def our_updates(model: Model, options: Workload) -> Update:
     """This project's update; packing counts as a part of it."""
-    state = init_state(model, adamw(OPTIMIZER), loss_fn=imitation)
+    state = init_state(model, adamw(OPTIMIZER), objective=objectives.sft)
 
     def update(examples: Sequence[Example]) -> float:
         nonlocal state

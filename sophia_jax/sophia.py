@@ -23,13 +23,13 @@ from sophia_jax.data.images import count_tiles
 from sophia_jax.data.packing import Example
 from sophia_jax.data.prompts import Prompts, encode_prompt, encode_target
 from sophia_jax.generation.pictured import PicturedExamples
-from sophia_jax.losses import sophia_loss
 from sophia_jax.models.model import Model
 from sophia_jax.rollouts.captions import write_captions
 from sophia_jax.rollouts.reasoning import write_reasonings
 from sophia_jax.rollouts.selection import select_trajectories
 from sophia_jax.rollouts.tables import RolloutTables
 from sophia_jax.sharding.together import my_shards, wait_for_all
+from sophia_jax.training import objectives
 from sophia_jax.training.loop import TrainingConfig, train
 from sophia_jax.types import GenerateFn, InputError, Item, RewardFn, Track, untracked
 
@@ -240,4 +240,4 @@ def update_policy(
             "update: expected something to learn from, got 0 trajectories kept: no "
             "question has a right answer from a caption above the threshold"
         )
-    return train(policy, examples, sophia_loss, training, folder, track=track)
+    return train(policy, examples, objectives.sophia, training, folder, track=track)

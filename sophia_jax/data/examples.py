@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from sophia_jax.config import ModelConfig
 from sophia_jax.types import InputError
 
-__all__ = ["Example", "check_example"]
+__all__ = ["Example", "Group", "check_example", "members"]
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,15 @@ class Example:
       images: Float32[tile ...]: the tiles of all its pictures in turn, as pixels (tile
         height width channel) or as features (tile image_token embed); None without.
       reward: weight of the answer; 1 for plain imitation.
+      signals: what else an objective reads, by name: Float32[token], one number for
+        each target token, or a number for the whole answer.
     """
 
     prompt_ids: np.ndarray
     target_ids: np.ndarray
     images: np.ndarray | None = None
     reward: float = 1.0
+    signals: Mapping[str, np.ndarray | float] = field(default_factory=dict)
 
     @property
     def length(self) -> int:
@@ -37,6 +41,16 @@ class Example:
     @property
     def num_tiles(self) -> int:
         return 0 if self.images is None else len(self.images)
+
+
+Group = Example | Sequence[Example]
+"""An example, or several that stand next to each other in a batch: a chosen and a
+rejected answer, say."""
+
+
+def members(group: Group) -> Sequence[Example]:
+    """The examples of a group."""
+    return (group,) if isinstance(group, Example) else group
 
 
 def check_example(
@@ -66,6 +80,12 @@ def check_example(
         )
     if np.any(example.target_ids == config.image_token_id):
         raise InputError(f"example {number}: expected no image placeholder to learn")
+    for name, value in example.signals.items():
+        if np.ndim(value) and np.shape(value) != np.shape(example.target_ids):
+            raise InputError(
+                f"example {number}: expected one {name} for each of "
+                f"{len(example.target_ids)} target tokens, got {np.shape(value)}"
+            )
     if example.length > row_length:
         raise InputError(
             f"example {number}: expected at most row_length={row_length} tokens, got "

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from sophia_jax.config import ModelConfig
-from sophia_jax.data.examples import Example, check_example
+from sophia_jax.data.examples import Example, Group, check_example, members
 from sophia_jax.data.prompts import index_image_tokens
 from sophia_jax.data.rows import Place, bucket_size, choose_rows, deal
 from sophia_jax.types import Array, InputError
@@ -18,6 +18,7 @@ from sophia_jax.types import Array, InputError
 __all__ = [
     "Buckets",
     "Example",
+    "Group",
     "PackedBatch",
     "bucket_size",
     "pack_examples",
@@ -71,6 +72,8 @@ class PackedBatch:
       learnt: Int32[shard learnt], the places in the shard's flattened targets that are
         no padding; one past their end where it is padding itself.
       reward: Float32[sequence], 0 for sequences that only fill the bucket.
+      signals: Float32[sequence target] or Float32[sequence] by name, of
+        `Example.signals`; 0 on padding.
     """
 
     token_ids: Array
@@ -83,10 +86,11 @@ class PackedBatch:
     target_mask: Array
     learnt: Array
     reward: Array
+    signals: dict[str, Array]
 
 
 def pack_examples(
-    examples: Sequence[Example],
+    examples: Sequence[Group],
     config: ModelConfig,
     *,
     row_length: int,
@@ -97,7 +101,8 @@ def pack_examples(
 
     Args:
       examples: none is cut; each may carry pictures or not, those that do all as
-        pixels or all as features.
+        pixels or all as features. Members of a group are neighbours among the batch's
+        sequences, and groups of one size begin at its multiples.
       config: of the model that will read them.
       row_length: the most tokens that a row may have.
       buckets: how the batch's shapes are rounded up, so that batches share programs.
@@ -108,20 +113,24 @@ def pack_examples(
 
     Raises:
       InputError: an example is longer than a row, lacks a prompt or a target, or its
-        placeholders and its image tokens differ in number; or tiles differ in shape.
-      ValueError: there are no examples, or more than `num_sequences`.
+        placeholders and its image tokens differ in number; tiles differ in shape, or
+        signals in name or kind.
+      ValueError: there are no examples, or more than `num_sequences`; or groups differ
+        in size.
     """
-    num_sequences = len(examples) if num_sequences is None else num_sequences
-    if not 0 < len(examples) <= num_sequences:
+    _check_groups(examples)
+    flat = [example for group in examples for example in members(group)]
+    num_sequences = len(flat) if num_sequences is None else num_sequences
+    if not 0 < len(flat) <= num_sequences:
         raise ValueError(
-            f"examples: expected between 1 and {num_sequences}, got {len(examples)}"
+            f"examples: expected between 1 and {num_sequences}, got {len(flat)}"
         )
-    packed = _pack([examples], config, row_length, buckets, num_sequences)
+    packed = _pack([flat], config, row_length, buckets, num_sequences)
     return jax.tree.map(lambda array: array[0], _in_shards(packed, 1))
 
 
 def pack_parts(
-    examples: Sequence[Example],
+    examples: Sequence[Group],
     config: ModelConfig,
     *,
     num_parts: int,
@@ -132,7 +141,8 @@ def pack_parts(
     """Pack examples into parts of one shape, whose gradients are summed in turn.
 
     Args:
-      examples: dealt to the parts and their shards, so that these are alike in tokens.
+      examples: dealt to the parts and their shards, so that these are alike in tokens;
+        groups, as of `pack_examples`, whole.
       config: of the model that will read them.
       num_parts: whose gradients are summed.
       row_length: the most tokens that a row may have.
@@ -144,20 +154,31 @@ def pack_parts(
 
     Raises:
       InputError: as of `pack_examples`.
-      ValueError: there are fewer examples than parts and their shards.
+      ValueError: there are fewer examples than parts and their shards, or groups differ
+        in size.
     """
+    size = _check_groups(examples)
     if num_parts < 1 or num_shards < 1 or num_parts * num_shards > len(examples):
         shards = f" of {num_shards} shards" if num_shards != 1 else ""
         raise ValueError(
             f"num_parts: expected between 1 and the {len(examples)} examples, "
             f"got {num_parts}{shards}"
         )
-    lengths = [example.length for example in examples]
+    lengths = [sum(each.length for each in members(group)) for group in examples]
     dealt = deal(lengths, num_parts * num_shards)
-    parts = [[examples[index] for index in part] for part in dealt]
+    parts = [[x for index in part for x in members(examples[index])] for part in dealt]
     num_sequences = bucket_size(max(map(len, parts)), buckets.sequences)
+    num_sequences = -(-num_sequences // size) * size
     packed = _pack(parts, config, row_length, buckets, num_sequences)
     return _in_shards(packed, num_shards)
+
+
+def _check_groups(examples: Sequence[Group]) -> int:
+    """The size of all groups."""
+    sizes = {len(members(group)) for group in examples}
+    if len(sizes) > 1:
+        raise ValueError(f"examples: expected groups of one size, got {sorted(sizes)}")
+    return max(sizes, default=1)
 
 
 def _in_shards(packed: Sequence[dict], num_shards: int) -> PackedBatch:
@@ -196,6 +217,7 @@ def _pack(
     most = max(sum(len(example.target_ids) for example in part) for part in parts)
     num_tiles = max(sum(example.num_tiles for example in part) for part in parts)
     tiles = _tile_shape(everything, bucket_size(num_tiles, buckets.tiles))
+    kinds = _signal_kinds(everything)
     return [
         {
             **_fill_rows(part, where, (num_rows, length), config),
@@ -203,6 +225,7 @@ def _pack(
                 part, where, length, targets, bucket_size(most, buckets.learnt)
             ),
             "images": _stack_tiles(part, tiles),
+            "signals": _fill_signals(part, kinds, targets),
         }
         for part, where in zip(parts, places, strict=True)
     ]
@@ -264,6 +287,32 @@ def _index_targets(
         "learnt": np.pad(learnt, padding, constant_values=target_mask.size),
         "reward": reward,
     }
+
+
+def _signal_kinds(examples: Sequence[Example]) -> dict[str, int]:
+    """Of each signal whether it is of each token (1) or of the whole answer (0)."""
+    kinds = [{n: np.ndim(x) for n, x in each.signals.items()} for each in examples]
+    for number, kind in enumerate(kinds):
+        if kind != kinds[0]:
+            raise InputError(
+                f"example {number}: expected signals {kinds[0]} (axes of each), as of "
+                f"the first example, got {kind}"
+            )
+    return kinds[0]
+
+
+def _fill_signals(
+    examples: Sequence[Example], kinds: dict[str, int], shape: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    signals = {
+        name: np.zeros(shape if axes else shape[:1], np.float32)
+        for name, axes in kinds.items()
+    }
+    for number, example in enumerate(examples):
+        for name, axes in kinds.items():
+            place = (number, slice(len(example.target_ids))) if axes else number
+            signals[name][place] = example.signals[name]
+    return signals
 
 
 def _tile_shape(examples: Sequence[Example], num_tiles: int) -> tuple[int, ...] | None:

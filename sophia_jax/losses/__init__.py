@@ -1,5 +1,6 @@
 """Losses as pure functions of log probabilities: one value per sequence, in nats."""
 
+from sophia_jax.losses.advantages import group_advantages, leave_one_out_advantages
 from sophia_jax.losses.divergences import (
     FORWARD_KL,
     JENSEN_SHANNON,
@@ -9,7 +10,24 @@ from sophia_jax.losses.divergences import (
     divergence_from_generator,
 )
 from sophia_jax.losses.f_dpo import f_dpo_loss, f_dpo_reward, optimal_policy
+from sophia_jax.losses.grpo import (
+    constant_length_mean,
+    grpo_loss,
+    grpo_token_loss,
+    sequence_mean,
+    token_mean,
+)
 from sophia_jax.losses.log_probs import chunked_token_log_probs, token_log_probs
+from sophia_jax.losses.off_policy import (
+    advantage_weights,
+    divergence_loss,
+    geometric_mean_weights,
+    penalized_rewards,
+    sequence_log_ratio,
+    sequence_weights,
+    token_weights,
+    weighted_sophia_loss,
+)
 from sophia_jax.losses.sft import sft_loss
 from sophia_jax.losses.sophia import sophia_loss
 
@@ -18,13 +36,28 @@ __all__ = [
     "JENSEN_SHANNON",
     "REVERSE_KL",
     "Divergence",
+    "advantage_weights",
     "alpha_divergence",
     "chunked_token_log_probs",
+    "constant_length_mean",
     "divergence_from_generator",
+    "divergence_loss",
     "f_dpo_loss",
     "f_dpo_reward",
+    "geometric_mean_weights",
+    "group_advantages",
+    "grpo_loss",
+    "grpo_token_loss",
+    "leave_one_out_advantages",
     "optimal_policy",
+    "penalized_rewards",
+    "sequence_log_ratio",
+    "sequence_mean",
+    "sequence_weights",
     "sft_loss",
     "sophia_loss",
     "token_log_probs",
+    "token_mean",
+    "token_weights",
+    "weighted_sophia_loss",
 ]

@@ -13,13 +13,13 @@ import jax.numpy as jnp
 from sophia_jax.config import ModelConfig
 from sophia_jax.data.packing import BUCKETS, PackedBatch
 from sophia_jax.data.rows import bucket_size
-from sophia_jax.losses import sophia_loss
 from sophia_jax.models.internvl import abstract_params, model_graph
 from sophia_jax.models.logical_axes import check_partition, param_shardings
 from sophia_jax.planning.compiling import Program, shard_bytes
 from sophia_jax.planning.counts import BYTES, WIDE, layer_bytes
 from sophia_jax.planning.run_plan import RunPlan, optimizer_config
 from sophia_jax.sharding import TRAINING, Partition, make_mesh
+from sophia_jax.training import objectives
 from sophia_jax.training.layout import batch_shardings, optimizer_shardings
 from sophia_jax.training.optimizer import make_optimizer
 from sophia_jax.training.step import MOST_LOGITS, TrainState, lower_train_step
@@ -105,7 +105,8 @@ class Update:
             graphdef=model_graph(self.config, self.partition, lora=lora),
             partition=self.partition,
             optimizer=optimizer,
-            loss_fn=sophia_loss,
+            objective=objectives.sophia,
+            measure=objectives.off_policy_measures,
             trainable=trainable,
             remat=self.plan.remat,
         )
@@ -137,6 +138,7 @@ class Update:
             target_mask=part(*by_sequence, dtype=bool),
             learnt=part(shards, learnt),
             reward=part(by_sequence[0], dtype=jnp.float32),
+            signals={},
         )
         return _placed(batch, batch_shardings(batch, self.partition))
 

@@ -33,14 +33,14 @@ from sophia_jax.data.items import write_items
 from sophia_jax.data.mixing import mix_examples
 from sophia_jax.data.packing import Example
 from sophia_jax.data.prompts import Prompts, encode_prompt, encode_target
-from sophia_jax.losses import sft_loss
 from sophia_jax.models.internvl import init_params, model_graph
 from sophia_jax.models.model import Model
 from sophia_jax.models.tokenizer import IMAGE_CONTEXT, train_tokenizer
 from sophia_jax.paths import is_whole, on_disk
 from sophia_jax.tiles import TileGeometry
+from sophia_jax.training import objectives
 from sophia_jax.training.loop import TrainingConfig, train
-from sophia_jax.types import Array, Item, Track
+from sophia_jax.types import Item, Track
 
 __all__ = [
     "base_model",
@@ -171,11 +171,6 @@ def new_model(
     )
 
 
-def imitation(log_probs: Array, mask: Array, reward: Array) -> Array:
-    """Plain imitation of every target."""
-    return sft_loss(log_probs, mask)
-
-
 def train_base(
     model: Model,
     builder: Handwriting,
@@ -209,7 +204,7 @@ def train_base(
     return train(
         model,
         mix_examples([(pictures.map(example), 4), (facts, 5)], seed=training.seed),
-        imitation,
+        objectives.sft,
         training,
         folder,
         track=track,
@@ -236,7 +231,7 @@ def train_reasoner(
     return train(
         model,
         mix_examples([(texts, 1), (facts, 3)], seed=training.seed),
-        imitation,
+        objectives.sft,
         training,
         folder,
         track=track,

@@ -21,15 +21,15 @@ from sophia_jax.data.images import count_tiles
 from sophia_jax.data.packing import Example
 from sophia_jax.data.prompts import encode_prompt, encode_target
 from sophia_jax.generation.pictured import PicturedExamples
-from sophia_jax.losses import sft_loss
 from sophia_jax.models.adapters import add_adapters, merge_adapters
 from sophia_jax.models.model import Model
 from sophia_jax.models.remat import check_remat
 from sophia_jax.recipes.meshes import moved_to_learn
 from sophia_jax.sharding import Partition, Roles
 from sophia_jax.sharding.roles import training_partition
+from sophia_jax.training import objectives
 from sophia_jax.training.loop import TrainingConfig, train
-from sophia_jax.types import Array, InputError, Item, Track, untracked
+from sophia_jax.types import InputError, Item, Track, untracked
 
 __all__ = [
     "MixPart",
@@ -227,7 +227,7 @@ def imitate(
     policy = train(
         with_what_learns(policy, config),
         examples,
-        _imitation,
+        objectives.sft,
         config.sized(examples.longest, len(examples)),
         folder,
         track=track,
@@ -272,8 +272,3 @@ def lesson_example(
     target_ids = encode_target(policy.tokenizer, item.answer)
     images = np.concatenate(features) if len(features) else None
     return Example(prompt_ids, target_ids, images)
-
-
-def _imitation(log_probs: Array, mask: Array, reward: Array) -> Array:
-    """Every answer counts alike."""
-    return sft_loss(log_probs, mask)

@@ -15,20 +15,27 @@ import grain.python as grain
 import jax
 
 from sophia_jax.config import OptimizerConfig, Remat
-from sophia_jax.data.packing import Example
+from sophia_jax.data.packing import Group
 from sophia_jax.models.model import Model
 from sophia_jax.models.remat import check_remat
 from sophia_jax.preemption import Preempted, defer_preemption, stop_if_preempted
 from sophia_jax.sharding.order import in_order
 from sophia_jax.sharding.peers import watch_peers
 from sophia_jax.sharding.together import all_agree, is_first
+from sophia_jax.training import objectives
 from sophia_jax.training.checkpoint import Checkpoints
 from sophia_jax.training.feeding import feed, packed_batches
 from sophia_jax.training.fingerprint import fingerprint
 from sophia_jax.training.metrics import MetricsWriter
 from sophia_jax.training.optimizer import learning_rate, make_optimizer
 from sophia_jax.training.retention import METRICS
-from sophia_jax.training.step import LossFn, TrainState, init_state, train_step
+from sophia_jax.training.step import (
+    Measure,
+    Objective,
+    TrainState,
+    init_state,
+    train_step,
+)
 from sophia_jax.types import InputError, Track, untracked
 
 __all__ = ["TrainingConfig", "train"]
@@ -86,11 +93,12 @@ class TrainingConfig:
 def train(
     model: Model,
     examples: Sequence[Any],
-    loss_fn: LossFn,
+    objective: Objective,
     config: TrainingConfig,
     folder: Path,
     *,
-    make_example: Callable[[Any], Example] = lambda example: example,
+    make_example: Callable[[Any], Group] = lambda example: example,
+    measure: Measure = objectives.off_policy_measures,
     track: Track = untracked,
     description: str = "updates",
 ) -> Model:
@@ -104,10 +112,12 @@ def train(
       model: where to start; it is left as it is.
       examples: a random-access source, in a new order in each epoch; or an endless
         grain data set, in its own order.
-      loss_fn: per-sequence loss of (log-probabilities, mask, reward).
+      objective: what is minimised, of `objectives` or one's own.
       config: of the phase.
       folder: of checkpoints and metrics.
-      make_example: turns an element of the source into an example.
+      make_example: turns an element of the source into an example, or into a group of
+        them; `batch_size` counts elements.
+      measure: what is logged beside the loss.
       track: shows the updates.
       description: what `track` calls them.
 
@@ -126,7 +136,8 @@ def train(
     state = init_state(
         model,
         make_optimizer(config.optimizer),
-        loss_fn=loss_fn,
+        objective=objective,
+        measure=measure,
         trainable=config.trainable,
         remat=config.remat,
     )
@@ -200,7 +211,7 @@ def _batches(
     model: Model,
     examples: Sequence[Any],
     config: TrainingConfig,
-    make_example: Callable[[Any], Example],
+    make_example: Callable[[Any], Group],
 ) -> grain.IterDataset:
     return packed_batches(
         model,

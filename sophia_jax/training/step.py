@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -14,18 +14,20 @@ from flax import nnx
 
 from sophia_jax.config import Remat
 from sophia_jax.data.packing import PackedBatch
-from sophia_jax.losses import chunked_token_log_probs, sophia_loss
+from sophia_jax.losses import chunked_token_log_probs
 from sophia_jax.models.internvl import InternVL
 from sophia_jax.models.logical_axes import placed_by, with_paths
 from sophia_jax.models.model import Model
 from sophia_jax.sharding import Partition
 from sophia_jax.sharding.rules import constrain
+from sophia_jax.training import objectives
 from sophia_jax.training.layout import optimizer_shardings
 from sophia_jax.training.master import apply_updates, kept_weights
 from sophia_jax.types import Array, Float
 
 __all__ = [
-    "LossFn",
+    "Measure",
+    "Objective",
     "TrainState",
     "init_state",
     "lower_train_step",
@@ -34,8 +36,12 @@ __all__ = [
     "update_learning",
 ]
 
-# (policy_log_probs[sequence target], mask[sequence target], reward[sequence])
-LossFn = Callable[[Array, Array, Array], Array]
+Objective = Callable[[Array, PackedBatch], Array]
+"""(log-probabilities [sequence target], batch) -> [sequence], of which the mean is
+minimised. What it gives for a sequence that only fills the batch must be 0."""
+
+Measure = Callable[[Array, PackedBatch], Mapping[str, Array]]
+"""Likewise -> numbers by name, [sequence] each, of which the mean is logged."""
 
 MOST_LOGITS = 2**28  # of a device that exist together
 MOST_TOKENS = 4096  # likewise: more of them multiply no faster
@@ -45,7 +51,8 @@ MOST_TOKENS = 4096  # likewise: more of them multiply no faster
     jax.tree_util.register_dataclass,
     data_fields=["params", "opt_state", "step"],
     meta_fields=[
-        *("graphdef", "partition", "optimizer", "loss_fn", "trainable", "remat")
+        *("graphdef", "partition", "optimizer", "objective", "measure", "trainable"),
+        "remat",
     ],
 )
 @dataclass(frozen=True)
@@ -59,7 +66,8 @@ class TrainState:
       graphdef: of the model.
       partition: how weights, state and activations lie on a mesh; None for none.
       optimizer: of `opt_state`.
-      loss_fn: per-sequence loss of (log-probabilities, mask, reward).
+      objective: what is minimised.
+      measure: what is logged beside it.
       trainable: the top-level parts of `params` that learn.
       remat: which activations of a layer the backward pass forms again.
     """
@@ -70,7 +78,8 @@ class TrainState:
     graphdef: nnx.GraphDef
     partition: Partition | None
     optimizer: optax.GradientTransformation
-    loss_fn: LossFn
+    objective: Objective
+    measure: Measure
     trainable: tuple[str, ...]
     remat: Remat
 
@@ -79,7 +88,8 @@ def init_state(
     model: Model,
     optimizer: optax.GradientTransformation,
     *,
-    loss_fn: LossFn = sophia_loss,
+    objective: Objective = objectives.sophia,
+    measure: Measure = objectives.off_policy_measures,
     trainable: Sequence[str] = ("decoder",),
     remat: Remat = "none",
 ) -> TrainState:
@@ -90,7 +100,8 @@ def init_state(
     Args:
       model: where to start.
       optimizer: any optax transformation.
-      loss_fn: per-sequence loss of (log-probabilities, mask, reward).
+      objective: what is minimised, of `objectives` or one's own.
+      measure: what is logged beside it.
       trainable: parts that learn: of `decoder`, `vision`, `projector` and `adapters`.
       remat: which activations of a layer the backward pass forms again.
 
@@ -117,7 +128,8 @@ def init_state(
         graphdef=model.graphdef,
         partition=model.partition,
         optimizer=optimizer,
-        loss_fn=loss_fn,
+        objective=objective,
+        measure=measure,
         trainable=tuple(trainable),
         remat=remat,
     )
@@ -213,9 +225,10 @@ def train_step(
       batch: of `pack_examples`, or of `pack_parts`.
 
     Returns:
-      The new state; and metrics: the loss (nats per sequence), the mean log-probability
-      of a target token (nats), the gradient's norm, the number of target tokens, and
-      the share of the rows' tokens that are no padding.
+      The new state; and metrics: the loss (per sequence), the mean log-probability
+      of a target token (nats), the gradient's norm, the number of target tokens, the
+      share of the rows' tokens that are no padding, and what the state's `measure`
+      gives, averaged over the sequences.
     """
     learning, frozen = _parted(state)
     learning, metrics = update_learning(learning, frozen, batch)
@@ -247,11 +260,10 @@ def update_learning(
     if batch.token_ids.ndim == 2:
         parts = jax.tree.map(lambda array: array[None], batch)
     learnt = state.params
-    gradient, (loss, log_prob) = _sum_over_parts(state, frozen, parts)
+    gradient, means = _sum_over_parts(state, frozen, parts)
     updates, opt_state = state.optimizer.update(gradient, state.opt_state, learnt)
     metrics = {
-        "loss": loss,
-        "mean_log_prob": log_prob,
+        **means,
         "gradient_norm": optax.tree.norm(gradient),
         "tokens": jnp.sum(batch.target_mask),
         "fill": jnp.mean(batch.segment_ids > 0),
@@ -284,18 +296,27 @@ def _laid_out(state: TrainState) -> TrainState:
 
 def _sum_over_parts(
     state: TrainState, frozen: dict, parts: PackedBatch
-) -> tuple[dict, tuple[Array, Array]]:
-    """The gradient, the mean loss and the mean log-probability of the whole update."""
+) -> tuple[dict, dict[str, Array]]:
+    """The gradient of the whole update, and means over it."""
     num_sequences = jnp.sum(jnp.any(parts.target_mask, axis=-1))
     num_tokens = jnp.sum(parts.target_mask)
+    # An objective sees a part, and may have to know of the rest.
+    mean_length = jnp.full(parts.reward.shape, num_tokens / num_sequences)
+    signals = parts.signals | {objectives.MEAN_LENGTH: mean_length}
+    parts = parts.replace(signals=signals)
 
-    def share(learnt: dict, part: PackedBatch) -> tuple[Array, tuple[Array, Array]]:
+    def share(learnt: dict, part: PackedBatch) -> tuple[Array, dict[str, Array]]:
         log_probs = policy_log_probs(
             state.graphdef, frozen | learnt, part, remat=state.remat
         )
-        losses = state.loss_fn(log_probs, part.target_mask, part.reward)
-        loss = jnp.sum(losses) / num_sequences
-        return loss, (loss, jnp.sum(log_probs, where=part.target_mask) / num_tokens)
+        loss = jnp.sum(state.objective(log_probs, part)) / num_sequences
+        some = jnp.any(part.target_mask, axis=-1)
+        measured = state.measure(jax.lax.stop_gradient(log_probs), part)
+        return loss, {
+            "loss": loss,
+            "mean_log_prob": jnp.sum(log_probs, where=part.target_mask) / num_tokens,
+            **{n: jnp.sum(x, where=some) / num_sequences for n, x in measured.items()},
+        }
 
     learnt, gradient_of = state.params, jax.grad(share, has_aux=True)
 
@@ -305,7 +326,9 @@ def _sum_over_parts(
     def zeros(array: Array) -> Array:
         return jnp.zeros(array.shape, jnp.promote_types(array.dtype, jnp.float32))
 
-    start = jax.tree.map(zeros, learnt), (jnp.zeros(()), jnp.zeros(()))
+    first = jax.tree.map(lambda array: array[0], parts)
+    named = jax.eval_shape(lambda part: share(learnt, part)[1], first)
+    start = jax.tree.map(zeros, learnt), jax.tree.map(zeros, named)
     (gradient, means), _ = jax.lax.scan(add, start, parts)
     kept = kept_weights(learnt, state.opt_state)
     gradient = jax.tree.map(lambda g, w: g.astype(w.dtype), gradient, kept)

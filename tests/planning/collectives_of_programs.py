@@ -9,12 +9,12 @@ import jax.numpy as jnp
 
 from sophia_jax.config import ModelConfig, OptimizerConfig, TextConfig
 from sophia_jax.data.packing import PackedBatch
-from sophia_jax.losses import sophia_loss
 from sophia_jax.models.internvl import abstract_params, model_graph
 from sophia_jax.models.logical_axes import param_shardings
 from sophia_jax.planning.collectives import MeshShape, lane_traffic, update_traffic
 from sophia_jax.planning.lanes import Lane, prefill_program
 from sophia_jax.sharding import TRAINING, Partition, make_mesh
+from sophia_jax.training import objectives
 from sophia_jax.training.layout import batch_shardings, optimizer_shardings
 from sophia_jax.training.optimizer import make_optimizer
 from sophia_jax.training.step import TrainState, lower_train_step
@@ -96,7 +96,8 @@ def update(mesh):
         graphdef=model_graph(config, partition),
         partition=partition,
         optimizer=optimizer,
-        loss_fn=sophia_loss,
+        objective=objectives.sophia,
+        measure=objectives.off_policy_measures,
         trainable=("decoder",),
         remat="block",
     )
@@ -115,6 +116,7 @@ def update(mesh):
         target_mask=shape(rows, 16, dtype=bool),
         learnt=shape(rows, learnt),
         reward=shape(rows, dtype=jnp.float32),
+        signals={},
     )
     batch = placed(batch, batch_shardings(batch, partition))
     counted = update_traffic(

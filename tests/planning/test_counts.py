@@ -11,7 +11,6 @@ from flax import nnx
 from sophia_jax.config import OptimizerConfig, SamplingConfig
 from sophia_jax.data.packing import PackedBatch
 from sophia_jax.generation.decode import Slots, decode_chunk
-from sophia_jax.losses import sophia_loss
 from sophia_jax.models.internvl import abstract_params, model_graph
 from sophia_jax.models.paged import Pages, Rows
 from sophia_jax.planning.counts import (
@@ -27,6 +26,7 @@ from sophia_jax.planning.counts import (
     update_work,
 )
 from sophia_jax.presets import MODELS
+from sophia_jax.training import objectives
 from sophia_jax.training.optimizer import make_optimizer
 from sophia_jax.training.step import TrainState, lower_train_step
 
@@ -166,7 +166,8 @@ def test_an_update_is_counted_as_xla_counts_it(small, remat):
         graphdef=model_graph(text_only),
         partition=None,
         optimizer=optimizer,
-        loss_fn=sophia_loss,
+        objective=objectives.sophia,
+        measure=objectives.off_policy_measures,
         trainable=("decoder",),
         remat=remat,
     )
@@ -204,4 +205,5 @@ def text_batch(rows, tokens, learnt):
         target_mask=shape(rows, tokens, dtype=bool),
         learnt=shape(1, learnt),
         reward=shape(rows, dtype=np.float32),
+        signals={},
     )

@@ -25,7 +25,6 @@ import orbax.checkpoint as ocp
 from sophia_jax.cli.failures import report_failure
 from sophia_jax.config import LoraConfig, OptimizerConfig
 from sophia_jax.data.packing import Example
-from sophia_jax.losses import sophia_loss
 from sophia_jax.models.adapters import add_adapters
 from sophia_jax.models.folder import load_model, save_model
 from sophia_jax.preemption import Preempted, watch_signals
@@ -35,7 +34,7 @@ from sophia_jax.rollouts.tables import RolloutTables
 from sophia_jax.sharding import make_mesh
 from sophia_jax.sharding.together import is_first, wait_for_all
 from sophia_jax.sophia import collect_rollouts
-from sophia_jax.training import loop
+from sophia_jax.training import loop, objectives
 from sophia_jax.training.loop import TrainingConfig, train
 
 # Of equal optimizers updates are compiled once.
@@ -91,7 +90,7 @@ def act(model, folder, signalled_at=None, killed_at=None, export=False, lora=Fal
         trained = train(
             model,
             range(EXAMPLES),
-            sophia_loss,
+            objectives.sophia,
             config(model.partition),
             folder,
             make_example=make_example,

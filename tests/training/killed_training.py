@@ -9,8 +9,8 @@ import numpy as np
 
 from sophia_jax.config import OptimizerConfig
 from sophia_jax.data.packing import Example
-from sophia_jax.losses import sophia_loss
 from sophia_jax.models.folder import load_model
+from sophia_jax.training import objectives
 from sophia_jax.training.loop import TrainingConfig, train
 
 
@@ -44,4 +44,4 @@ def killed_at(update):
 if __name__ == "__main__":
     folder, out, update = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     model = load_model(folder)
-    train(model, examples(), sophia_loss, config(), out, track=killed_at(update))
+    train(model, examples(), objectives.sophia, config(), out, track=killed_at(update))

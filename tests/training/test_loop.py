@@ -15,10 +15,9 @@ import numpy as np
 import pytest
 
 from sophia_jax.config import OptimizerConfig
-from sophia_jax.losses import sophia_loss
 from sophia_jax.models.folder import load_model, save_model
 from sophia_jax.preemption import Preempted, watch_signals
-from sophia_jax.training import loop
+from sophia_jax.training import loop, objectives
 from sophia_jax.training.checkpoint import Checkpoints
 from sophia_jax.training.fingerprint import fingerprint
 from sophia_jax.training.loop import TrainingConfig, train
@@ -70,7 +69,7 @@ def seen(monkeypatch):
 @pytest.fixture(scope="module")
 def undisturbed(text_model, text_examples, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    return train(text_model, text_examples, sophia_loss, config(), folder), folder
+    return train(text_model, text_examples, objectives.sophia, config(), folder), folder
 
 
 def assert_same_weights(one, other):
@@ -83,7 +82,7 @@ def lines(folder):
 
 def test_the_given_model_is_left_as_it_is(text_model, text_examples, tmp_path):
     before = jax.tree.map(np.array, text_model.params)
-    trained = train(text_model, text_examples, sophia_loss, config(), tmp_path)
+    trained = train(text_model, text_examples, objectives.sophia, config(), tmp_path)
     jax.tree.map(np.testing.assert_array_equal, text_model.params, before)
     kernels = [m.params["decoder"]["lm_head"]["kernel"] for m in (trained, text_model)]
     assert np.any(kernels[0] != kernels[1])
@@ -114,7 +113,7 @@ def test_every_update_leaves_its_metrics(undisturbed):
 def test_an_epoch_shows_every_example_once_and_the_next_in_another_order(
     text_model, text_examples, tmp_path, seen
 ):
-    train(text_model, text_examples, sophia_loss, config(), tmp_path)
+    train(text_model, text_examples, objectives.sophia, config(), tmp_path)
     first, second = np.ravel(seen[:3]).tolist(), np.ravel(seen[3:6]).tolist()
     assert sorted(first) == sorted(second) == list(range(1, 13))
     assert first != second
@@ -126,7 +125,7 @@ def test_batches_of_any_size_go_through_the_examples(
 ):
     # Of one, too; and of a size that divides no epoch: the next epoch fills the batch.
     settings = config(num_steps=5, batch_size=size)
-    train(text_model, text_examples, sophia_loss, settings, tmp_path)
+    train(text_model, text_examples, objectives.sophia, settings, tmp_path)
     assert {len(batch) for batch in seen} == {size}
     shown = np.ravel(seen).tolist()
     assert len(shown) == 5 * size
@@ -137,7 +136,7 @@ def test_the_seed_decides_the_order(text_model, text_examples, tmp_path, seen):
     orders = []
     for name, seed in [("a", 0), ("b", 0), ("c", 1)]:
         settings = config(seed=seed)
-        train(text_model, text_examples, sophia_loss, settings, tmp_path / name)
+        train(text_model, text_examples, objectives.sophia, settings, tmp_path / name)
         orders.append(seen[:])
         seen.clear()
     assert orders[0] == orders[1] != orders[2]
@@ -148,7 +147,7 @@ def test_a_run_that_died_ends_as_if_it_had_not(
     undisturbed, text_model, text_examples, tmp_path, update
 ):
     # Checkpoints lie behind updates 3 and 6: the run dies before, at and after one.
-    run = (text_model, text_examples, sophia_loss, config(), tmp_path)
+    run = (text_model, text_examples, objectives.sophia, config(), tmp_path)
     with pytest.raises(Killed):
         train(*run, track=killed_at(update))
     resumed = train(*run)
@@ -159,10 +158,12 @@ def test_a_run_that_died_ends_as_if_it_had_not(
 def test_a_resumed_run_sees_what_it_had_not_seen(
     text_model, text_examples, tmp_path, seen
 ):
-    train(text_model, text_examples, sophia_loss, config(), tmp_path / "undisturbed")
+    train(
+        text_model, text_examples, objectives.sophia, config(), tmp_path / "undisturbed"
+    )
     expected = seen[:]
     seen.clear()
-    run = (text_model, text_examples, sophia_loss, config(), tmp_path / "killed")
+    run = (text_model, text_examples, objectives.sophia, config(), tmp_path / "killed")
     with pytest.raises(Killed):
         train(*run, track=killed_at(5))
     assert seen == expected[:5]
@@ -181,7 +182,7 @@ def test_a_run_that_is_told_to_stop_saves_its_next_update(
                 os.kill(os.getpid(), getattr(signal, number))
             yield step
 
-    run = (text_model, text_examples, sophia_loss, config(), tmp_path)
+    run = (text_model, text_examples, objectives.sophia, config(), tmp_path)
     with watch_signals(), pytest.raises(Preempted, match=number):
         train(*run, track=signalled)
     assert (tmp_path / "checkpoints" / str(update + 1)).exists()
@@ -194,7 +195,7 @@ def test_a_run_that_is_told_to_stop_saves_its_next_update(
 def test_a_run_with_a_damaged_checkpoint_ends_as_if_it_were_whole(
     undisturbed, text_model, text_examples, tmp_path
 ):
-    run = (text_model, text_examples, sophia_loss, config(), tmp_path)
+    run = (text_model, text_examples, objectives.sophia, config(), tmp_path)
     with pytest.raises(Killed):
         train(*run, track=killed_at(7))
     (tmp_path / "checkpoints" / "6" / "metadata" / "metadata").write_text("{")
@@ -221,7 +222,7 @@ def test_a_run_killed_by_the_system_ends_as_if_it_had_not(text_model, tmp_path):
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     model = load_model(tmp_path / "model")
-    run = (model, script.examples(), sophia_loss, script.config())
+    run = (model, script.examples(), objectives.sophia, script.config())
     resumed = train(*run, tmp_path / "killed")
     assert_same_weights(resumed, train(*run, tmp_path / "undisturbed"))
     assert lines(tmp_path / "killed") == lines(tmp_path / "undisturbed")
@@ -230,7 +231,7 @@ def test_a_run_killed_by_the_system_ends_as_if_it_had_not(text_model, tmp_path):
 def test_a_finished_run_is_not_run_again(undisturbed, text_model, text_examples, seen):
     trained, folder = undisturbed
     before = lines(folder)
-    again = train(text_model, text_examples, sophia_loss, config(), folder)
+    again = train(text_model, text_examples, objectives.sophia, config(), folder)
     assert seen == []
     assert lines(folder) == before
     assert_same_weights(again, trained)
@@ -243,7 +244,7 @@ def test_progress_counts_the_updates_that_are_left(text_model, text_examples, tm
         shown.append((list(iterable), description, total))
         return shown[-1][0]
 
-    run = (text_model, text_examples, sophia_loss, config(), tmp_path)
+    run = (text_model, text_examples, objectives.sophia, config(), tmp_path)
     with pytest.raises(Killed):
         train(*run, track=killed_at(7))
     train(*run, track=track, description="learning")
@@ -253,7 +254,7 @@ def test_progress_counts_the_updates_that_are_left(text_model, text_examples, tm
 def test_a_loss_that_is_not_finite_stops_the_run_before_its_checkpoint(
     text_model, text_examples, tmp_path, seen
 ):
-    train(text_model, text_examples, sophia_loss, config(), tmp_path / "a")
+    train(text_model, text_examples, objectives.sophia, config(), tmp_path / "a")
     spoilt = seen[2][0]  # comes first in update 2
     examples = [
         dataclasses.replace(e, reward=np.inf) if round(16 * e.reward) == spoilt else e
@@ -261,7 +262,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_its_checkpoint(
     ]
     settings = config(checkpoint_every=1)
     with pytest.raises(FloatingPointError, match=r"update 2: .* finite loss, got inf"):
-        train(text_model, examples, sophia_loss, settings, tmp_path / "b")
+        train(text_model, examples, objectives.sophia, settings, tmp_path / "b")
     base = fingerprint(text_model.params)
     checkpoints = Checkpoints(tmp_path / "b" / "checkpoints", base=base)
     state, _ = checkpoints.restore(init_state(text_model, adamw(settings.optimizer)))
@@ -292,7 +293,7 @@ def test_elements_of_any_source_become_examples(
     trained = train(
         text_model,
         range(12),
-        sophia_loss,
+        objectives.sophia,
         config(),
         tmp_path,
         make_example=text_examples.__getitem__,
@@ -304,21 +305,21 @@ def test_a_grain_data_set_keeps_its_own_order(
     text_model, text_examples, tmp_path, seen
 ):
     in_turn = grain.MapDataset.source(text_examples).repeat()
-    train(text_model, in_turn, sophia_loss, config(4), tmp_path)
+    train(text_model, in_turn, objectives.sophia, config(4), tmp_path)
     assert np.ravel(seen).tolist() == [*range(1, 13), *range(1, 5)]
 
 
 def test_a_grain_data_set_must_last_for_the_phase(text_model, text_examples, tmp_path):
     once = grain.MapDataset.source(text_examples)
     with pytest.raises(ValueError, match="or 32 and more, got 12"):
-        train(text_model, once, sophia_loss, config(8), tmp_path)
+        train(text_model, once, objectives.sophia, config(8), tmp_path)
 
 
 def test_parts_of_an_update_end_with_the_weights_of_the_whole(
     undisturbed, text_model, text_examples, tmp_path
 ):
     settings = config(micro_batches=2)
-    trained = train(text_model, text_examples, sophia_loss, settings, tmp_path)
+    trained = train(text_model, text_examples, objectives.sophia, settings, tmp_path)
     jax.tree.map(
         lambda one, two: np.testing.assert_allclose(one, two, atol=2e-3),
         trained.params,
@@ -336,19 +337,21 @@ def test_an_example_that_does_not_fit_stops_the_run(
     text_model, text_examples, tmp_path
 ):
     with pytest.raises(InputError, match="expected at most row_length=8 tokens"):
-        train(text_model, text_examples, sophia_loss, config(row_length=8), tmp_path)
+        train(
+            text_model, text_examples, objectives.sophia, config(row_length=8), tmp_path
+        )
 
 
 def test_nothing_cannot_be_learnt(text_model, tmp_path):
     with pytest.raises(InputError, match="examples: expected at least one"):
-        train(text_model, [], sophia_loss, config(), tmp_path)
+        train(text_model, [], objectives.sophia, config(), tmp_path)
 
 
 def test_a_phase_cannot_end_before_its_checkpoint(
     undisturbed, text_model, text_examples
 ):
     with pytest.raises(InputError, match="at least the checkpoint's 8 updates, got 5"):
-        train(text_model, text_examples, sophia_loss, config(5), undisturbed[1])
+        train(text_model, text_examples, objectives.sophia, config(5), undisturbed[1])
 
 
 @pytest.mark.parametrize("field", SIZES)
