@@ -272,7 +272,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_its_checkpoint(
     assert [r["step"] for r in read_metrics(tmp_path / "b" / "metrics.jsonl")] == [0, 1]
 
 
-def no_slope(log_probs, mask, reward):
+def no_slope(log_probs, batch):
     """0, with a gradient of 0 / 0."""
     return jnp.sqrt(0 * jnp.sum(log_probs, axis=1))
 
