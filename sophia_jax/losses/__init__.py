@@ -28,6 +28,12 @@ from sophia_jax.losses.off_policy import (
     token_weights,
     weighted_sophia_loss,
 )
+from sophia_jax.losses.ppo import (
+    generalized_advantages,
+    ppo_token_loss,
+    value_loss,
+    whitened,
+)
 from sophia_jax.losses.sft import sft_loss
 from sophia_jax.losses.sophia import sophia_loss
 
@@ -44,6 +50,7 @@ __all__ = [
     "divergence_loss",
     "f_dpo_loss",
     "f_dpo_reward",
+    "generalized_advantages",
     "geometric_mean_weights",
     "group_advantages",
     "grpo_loss",
@@ -51,6 +58,7 @@ __all__ = [
     "leave_one_out_advantages",
     "optimal_policy",
     "penalized_rewards",
+    "ppo_token_loss",
     "sequence_log_ratio",
     "sequence_mean",
     "sequence_weights",
@@ -59,5 +67,7 @@ __all__ = [
     "token_log_probs",
     "token_mean",
     "token_weights",
+    "value_loss",
     "weighted_sophia_loss",
+    "whitened",
 ]

@@ -21,7 +21,7 @@ __all__ = [
 def grpo_token_loss(
     policy_log_probs: Float[Array, "batch token"],
     behavior_log_probs: Float[Array, "batch token"],
-    advantages: Float[Array, " batch"],
+    advantages: Float[Array, " batch"] | Float[Array, "batch token"],
     mask: Bool[Array, "batch token"],
     *,
     clip_low: Scalar = 0.2,
@@ -41,7 +41,7 @@ def grpo_token_loss(
     Args:
       policy_log_probs: log π_θ of each token, in nats.
       behavior_log_probs: log μ, when the token was sampled; a constant.
-      advantages: A, of each sequence; a constant.
+      advantages: A, of each sequence, or of each token; a constant.
       mask: True at the tokens of the answer. What lies under False is never read.
       clip_low: ε_low >= 0; a ratio below 1 - ε_low earns no more from falling.
       clip_high: ε_high >= 0; larger than ε_low in DAPO, to leave room to explore.
@@ -76,7 +76,10 @@ def grpo_token_loss(
     policy, behavior = in_float32(policy_log_probs, behavior_log_probs)
     policy = jnp.where(mask, policy, 0)
     behavior = jnp.where(mask, jax.lax.stop_gradient(behavior), 0)
-    advantage = jax.lax.stop_gradient(advantages.astype(policy.dtype))[:, None]
+    advantage = jax.lax.stop_gradient(advantages.astype(policy.dtype))
+    if advantage.ndim == 1:
+        advantage = advantage[:, None]
+    advantage = jnp.where(mask, advantage, 0)
     ratio = bounded_exp(policy - behavior)
     clipped = jnp.clip(ratio, 1 - clip_low, 1 + clip_high)
     loss = -jnp.minimum(ratio * advantage, clipped * advantage)
@@ -98,7 +101,7 @@ def _kl(policy: Array, reference: Array, mask: Array) -> Array:
 def grpo_loss(
     policy_log_probs: Float[Array, "batch token"],
     behavior_log_probs: Float[Array, "batch token"],
-    advantages: Float[Array, " batch"],
+    advantages: Float[Array, " batch"] | Float[Array, "batch token"],
     mask: Bool[Array, "batch token"],
     *,
     clip_low: Scalar = 0.2,

@@ -45,7 +45,7 @@ __all__ = [
     "weighted_sophia",
 ]
 
-ADVANTAGE = "advantage"  # of each answer
+ADVANTAGE = "advantage"  # of each answer, or of each target token (PPO)
 BEHAVIOR = "behavior_log_probs"  # log μ of each target token, when it was sampled
 MEAN_LENGTH = (
     "mean_length"  # target tokens a sequence, of the whole update; always there

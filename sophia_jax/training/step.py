@@ -30,6 +30,7 @@ __all__ = [
     "Objective",
     "TrainState",
     "init_state",
+    "hidden_states",
     "lower_train_step",
     "policy_log_probs",
     "train_step",
@@ -138,11 +139,18 @@ def init_state(
 def policy_log_probs(
     graphdef: nnx.GraphDef, params: dict, batch: PackedBatch, *, remat: Remat = "none"
 ) -> Float[Array, "sequence target"]:
-    """log π(y_l | y_<l, x, v) of every target token, in nats; 0 on padding.
+    """log π(y_l | y_<l, x, v) of every target token, in nats; 0 on padding."""
+    model = nnx.merge(graphdef, params)
+    return _learnt_log_probs(model, hidden_states(model, batch, remat=remat), batch)
+
+
+def hidden_states(
+    model: InternVL, batch: PackedBatch, *, remat: Remat = "none"
+) -> Float[Array, "row token embed"]:
+    """What the decoder makes of every token of a batch's rows.
 
     Pixels are encoded here; features, computed once per image, are taken as they are.
     """
-    model = nnx.merge(graphdef, params)
     features = batch.images
     if features is not None and features.ndim == 4:
         features = model.encode_images(features, remat=remat)
@@ -150,14 +158,13 @@ def policy_log_probs(
     embeds = model.embed(
         batch.token_ids, features, batch.image_index, num_shards=num_shards
     )
-    hidden = model.decoder(
+    return model.decoder(
         embeds,
         batch.positions,
         batch.segment_ids,
         lengths=batch.positions + 1,  # what the sampler computed, and causal
         remat=remat,
     )
-    return _learnt_log_probs(model, hidden, batch)
 
 
 def _learnt_log_probs(
