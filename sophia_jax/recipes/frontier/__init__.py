@@ -1,0 +1,1 @@
+"""Reward against divergence, where the best policy at each divergence is known."""

@@ -1,0 +1,103 @@
+"""Sizes of the frontier: the real ones, and those of a quick look."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from sophia_jax.losses import (
+    FORWARD_KL,
+    JENSEN_SHANNON,
+    REVERSE_KL,
+    Divergence,
+    alpha_divergence,
+)
+
+__all__ = ["DIVERGENCES", "METHODS", "FrontierConfig", "full_size", "quick_size"]
+
+DIVERGENCES: dict[str, Divergence] = {
+    "reverse KL": REVERSE_KL,
+    "Jensen-Shannon": JENSEN_SHANNON,
+    "alpha 0.3": alpha_divergence(0.3),
+    "alpha 0.5": alpha_divergence(0.5),
+    "alpha 0.7": alpha_divergence(0.7),
+    "forward KL": FORWARD_KL,
+}
+METHODS = ("f-DPO", "PPO", "GRPO")
+
+
+@dataclass(frozen=True)
+class FrontierConfig:
+    """Sizes of the frontier; the paper's rate and batch suit billions of weights.
+
+    Attributes:
+      seeds: each draws a task, a reference, pairs and samples of its own.
+      divergences: by their names in `DIVERGENCES`.
+      betas: prices of divergence; the reward has deviation 1 under the reference.
+      reference_updates: of supervised learning of usual words.
+      updates: of each arm, of `batch_size` answers.
+      checkpoints: updates after which a policy is measured.
+      batch_size: answers in an update: half as many pairs, or all samples of a round.
+      num_pairs: that f-DPO learns from.
+      num_held_out: pairs on which calibration is measured.
+      updates_per_round: on one set of samples, of GRPO and PPO.
+      best_of: of so many of the reference's answers the best is learnt, in the arm that
+        imitates.
+      learning_rate: of every arm, AdamW's, constant after `warmup_steps`.
+      critic_rate: of PPO's critic.
+      warmup_steps: of every arm.
+      decay: λ of PPO's advantages.
+      num_samples: of each prompt, to measure a policy.
+    """
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    divergences: tuple[str, ...] = tuple(DIVERGENCES)
+    betas: tuple[float, ...] = (0.1, 0.3, 1.0)
+    reference_updates: int = 400
+    updates: int = 160
+    checkpoints: tuple[int, ...] = (20, 40, 80, 160)
+    batch_size: int = 128
+    num_pairs: int = 4096
+    num_held_out: int = 1024
+    updates_per_round: int = 2
+    best_of: int = 8
+    learning_rate: float = 1e-3
+    critic_rate: float = 3e-3
+    warmup_steps: int = 10
+    decay: float = 0.95
+    num_samples: int = 128
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "divergences", "betas", "checkpoints"):
+            if not getattr(self, name):
+                raise ValueError(f"{name}: expected at least one, got none")
+        if unknown := set(self.divergences) - set(DIVERGENCES):
+            raise ValueError(
+                f"divergences: expected some of {', '.join(DIVERGENCES)}, "
+                f"got {', '.join(sorted(unknown))}"
+            )
+        if not min(self.betas) > 0:
+            raise ValueError(f"betas: expected > 0, got {min(self.betas)}")
+        if not 0 < min(self.checkpoints) <= max(self.checkpoints) == self.updates:
+            raise ValueError(
+                f"checkpoints: expected in [1, {self.updates}] and its end, got "
+                f"{self.checkpoints}"
+            )
+
+
+def full_size(num_seeds: int) -> FrontierConfig:
+    """All arms, for so many seeds."""
+    return FrontierConfig(seeds=tuple(range(num_seeds)))
+
+
+def quick_size(num_seeds: int) -> FrontierConfig:
+    """Every kind of arm, but one beta of two divergences, and half as many updates."""
+    return dataclasses.replace(
+        full_size(num_seeds),
+        divergences=("reverse KL", "forward KL"),
+        betas=(0.3,),
+        reference_updates=200,
+        updates=60,
+        checkpoints=(10, 20, 40, 60),
+        num_pairs=2048,
+    )
