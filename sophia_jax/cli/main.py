@@ -13,6 +13,7 @@ from sophia_jax.cli.collect import Collect
 from sophia_jax.cli.convert import Convert
 from sophia_jax.cli.evaluate import Evaluate
 from sophia_jax.cli.failures import report_failure
+from sophia_jax.cli.frontier import Frontier
 from sophia_jax.cli.options import TraceOptions
 from sophia_jax.cli.plan import Plan
 from sophia_jax.cli.quickstart import Quickstart
@@ -34,6 +35,7 @@ COMMANDS = {
     "update": Update,
     "evaluate": Evaluate,
     "versus": Versus,
+    "frontier": Frontier,
     "plan": Plan,
     "convert": Convert,
     "report": Report,

@@ -20,7 +20,7 @@ class Report:
     """Write a run's report.html: pictures, captions, reasonings, and what was kept."""
 
     run_folder: tyro.conf.Positional[AnyPath]
-    """Folder that quickstart, train, collect or update has left."""
+    """Folder that quickstart, train, collect, update or frontier has left."""
 
     @property
     def folder(self) -> None:

@@ -14,6 +14,7 @@ from sophia_jax.paths import as_path, resolved, write_whole
 from sophia_jax.training.metrics import read_metrics
 from sophia_jax.types import InputError
 from sophia_jax.viz.answers import AnswerCard, make_answer_cards
+from sophia_jax.viz.frontier import frontier_page, is_frontier
 from sophia_jax.viz.questions import read_questions
 from sophia_jax.viz.rollout_cards import RolloutCard, choose_questions, make_cards
 from sophia_jax.viz.rollouts import (
@@ -85,7 +86,7 @@ def write_report(run_folder: str | Path) -> Path:
     The same run gives the same bytes; a page that was there is replaced at once.
 
     Args:
-      run_folder: as `sophia-jax quickstart` and `train` leave it, whole or not.
+      run_folder: as `sophia-jax quickstart`, `train` and `frontier` leave it, whole or not.
 
     Returns:
       The path of the page.
@@ -97,7 +98,11 @@ def write_report(run_folder: str | Path) -> Path:
     run_folder = as_path(run_folder)
     if not run_folder.is_dir():
         raise InputError(f"{run_folder}: expected a run folder, got none")
-    page = load_template("report.html.jinja").render(report=_gather(run_folder)) + "\n"
+    if is_frontier(run_folder):
+        page = frontier_page(run_folder)
+    else:
+        report = _gather(run_folder)
+        page = load_template("report.html.jinja").render(report=report) + "\n"
     path = run_folder / "report.html"
     try:
         write_whole(path, page)

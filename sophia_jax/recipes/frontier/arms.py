@@ -227,11 +227,12 @@ def sampled_batch(
     return pack(examples, policy)
 
 
-def judged(critic: Critic, batch: PackedBatch, decay: float) -> dict[str, np.ndarray]:
+@jax.jit
+def judged(critic: Critic, batch: PackedBatch, decay: float) -> dict[str, jax.Array]:
     """What a critic says of each token: advantages, returns, and its values now."""
     mask = batch.target_mask
     found = values(critic, batch)
-    is_last = mask & ~np.pad(mask[:, 1:], ((0, 0), (0, 1)))
+    is_last = mask & ~jnp.pad(mask[:, 1:], ((0, 0), (0, 1)))
     rewards = jnp.where(is_last, batch.reward[:, None], 0)
     advantages = generalized_advantages(rewards, found, mask, decay=decay)
     return {

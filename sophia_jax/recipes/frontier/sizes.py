@@ -38,7 +38,6 @@ class FrontierConfig:
       updates: of each arm, of `batch_size` answers.
       checkpoints: updates after which a policy is measured.
       batch_size: answers in an update: half as many pairs, or all samples of a round.
-      num_pairs: that f-DPO learns from.
       num_held_out: pairs on which calibration is measured.
       updates_per_round: on one set of samples, of GRPO and PPO.
       best_of: of so many of the reference's answers the best is learnt, in the arm that
@@ -57,7 +56,6 @@ class FrontierConfig:
     updates: int = 160
     checkpoints: tuple[int, ...] = (20, 40, 80, 160)
     batch_size: int = 128
-    num_pairs: int = 4096
     num_held_out: int = 1024
     updates_per_round: int = 2
     best_of: int = 8
@@ -66,6 +64,12 @@ class FrontierConfig:
     warmup_steps: int = 10
     decay: float = 0.95
     num_samples: int = 128
+
+    @property
+    def num_pairs(self) -> int:
+        """That f-DPO learns from: each comes into as many updates as a sample of PPO's
+        and GRPO's does, so that every arm learns from as many answers."""
+        return self.updates * self.batch_size // (2 * self.updates_per_round)
 
     def __post_init__(self) -> None:
         for name in ("seeds", "divergences", "betas", "checkpoints"):
@@ -78,6 +82,12 @@ class FrontierConfig:
             )
         if not min(self.betas) > 0:
             raise ValueError(f"betas: expected > 0, got {min(self.betas)}")
+        if self.updates % self.updates_per_round or self.batch_size % 8:
+            raise ValueError(
+                "updates, batch_size: expected a multiple of updates_per_round="
+                f"{self.updates_per_round}, and of 8, got {self.updates} and "
+                f"{self.batch_size}"
+            )
         if not 0 < min(self.checkpoints) <= max(self.checkpoints) == self.updates:
             raise ValueError(
                 f"checkpoints: expected in [1, {self.updates}] and its end, got "
@@ -99,5 +109,4 @@ def quick_size(num_seeds: int) -> FrontierConfig:
         reference_updates=200,
         updates=60,
         checkpoints=(10, 20, 40, 60),
-        num_pairs=2048,
     )

@@ -1,0 +1,86 @@
+"""The page of a frontier: reward against divergence, and who earns more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sophia_jax.types import InputError
+from sophia_jax.viz.templates import load_template
+
+__all__ = ["frontier_page", "is_frontier"]
+
+KIND = "frontier"
+VERDICTS = ("ahead", "behind", "not decided")
+
+
+def is_frontier(run_folder: Path) -> bool:
+    """Whether the folder is of `sophia-jax frontier`, and has its summary."""
+    path = run_folder / "summary.json"
+    if not path.is_file():
+        return False
+    return _read(path).get("kind") == KIND
+
+
+def frontier_page(run_folder: Path) -> str:
+    """A page by itself, light or dark as its reader's system is.
+
+    Args:
+      run_folder: with `summary.json`.
+
+    Returns:
+      HTML that loads nothing.
+
+    Raises:
+      InputError: the summary is damaged, or the extra `viz` is not installed.
+    """
+    try:
+        from sophia_jax.viz.frontier_curves import divergence_panel
+    except ImportError as error:
+        raise InputError(
+            f"report: expected matplotlib, got no {error.name}; "
+            "pip install sophia-jax[viz]"
+        ) from error
+    path = run_folder / "summary.json"
+    summary = _read(path)
+    try:
+        panels = [
+            (name, divergence_panel(summary, name))
+            for name in summary["settings"]["divergences"]
+        ]
+        claims = [
+            each["verdict"]
+            for each in summary["comparisons"]
+            if (each["first"], each["second"]) == ("f-DPO", "PPO")
+        ]
+        return (
+            load_template("frontier.html.jinja").render(
+                summary=summary,
+                panels=panels,
+                claims={name: claims.count(name) for name in VERDICTS},
+                signed=lambda number: f"{number:+.3f}",
+                interval=interval,
+            )
+            + "\n"
+        )
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(
+            f"{path}: expected the summary of a frontier, got {error!r}"
+        ) from error
+
+
+def interval(ends: list[float] | None, form: str) -> str:
+    """Both ends, or a dash for what a single seed cannot say."""
+    if ends is None:
+        return "–"
+    return f"{ends[0]:{form}} to {ends[1]:{form}}"
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
