@@ -92,7 +92,7 @@ def test_reason_says_why_nothing_is_kept(items, lengths, rewards, reason):
     [row] = select(items[:1], rows_of("b", *lengths))
     assert row["least_caption_rewards"] == rewards
     assert (row["kept"], row["reason"], row["reward"]) == (False, reason, 0.0)
-    assert [row[column] for column in COLUMNS] == [None] * 4
+    assert [row[column] for column in COLUMNS] == [None] * len(COLUMNS)
 
 
 def test_each_question_is_decided_for_itself_and_in_order(items, tmp_path):
