@@ -275,7 +275,7 @@ def test_adapters_learn_beside_what_is_frozen(policy, tmp_path):
 
 
 def test_weights_go_forth_and_back_between_meshes(policy, tmp_path, undisturbed):
-    lanes = sampling_partition(parse_mesh("tensor=1"), num_kv_heads=lambda: 2)
+    lanes = sampling_partition(parse_mesh("tensor=1@0:1"), num_kv_heads=lambda: 2)
     learner = training_partition(parse_mesh("fsdp=2"))
     engine = make_engine(move_model(policy, lanes))
     trained = run(move_model(policy, learner), tmp_path, engine=engine, steps=2)
