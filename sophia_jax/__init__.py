@@ -16,7 +16,7 @@ _HOME = {
     "Engine": "sophia_jax.generation.engine",
     "Example": "sophia_jax.data.packing",
     "GenerateFn": "sophia_jax.types",
-    "GrpoConfig": "sophia_jax.rollouts.groups",
+    "GrpoConfig": "sophia_jax.config",
     "InputError": "sophia_jax.types",
     "Item": "sophia_jax.types",
     "JudgeFn": "sophia_jax.types",

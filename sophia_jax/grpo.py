@@ -23,6 +23,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from sophia_jax.config import GrpoConfig
 from sophia_jax.generation.engine import Engine
 from sophia_jax.generation.turns import WeightsInTurn
 from sophia_jax.losses import group_advantages
@@ -31,7 +32,6 @@ from sophia_jax.preemption import Preempted
 from sophia_jax.rollouts.groups import (
     Advantages,
     AnswerGroup,
-    GrpoConfig,
     answer_examples,
     ask,
     draw_questions,
@@ -46,7 +46,7 @@ from sophia_jax.training.step import Measure, Objective, TrainState, init_state
 from sophia_jax.training.steps import Signalled, Stepped, run_steps
 from sophia_jax.types import InputError, Item, RewardFn, Track, untracked
 
-__all__ = ["Advantages", "GrpoConfig", "train_on_policy"]
+__all__ = ["train_on_policy"]
 
 LEARN = ("decoder", "adapters")  # what can be given to the sampler anew
 GRPO, MEASURES = objectives.grpo(), objectives.grpo_measures()

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sophia_jax.config import LoraConfig, OptimizerConfig, SamplingConfig
+from sophia_jax.config import GrpoConfig, LoraConfig, OptimizerConfig, SamplingConfig
 from sophia_jax.generation import decode
 from sophia_jax.generation.engine import Engine
 from sophia_jax.generation.logits import sampling_logits
-from sophia_jax.grpo import GrpoConfig, train_on_policy
+from sophia_jax.grpo import train_on_policy
 from sophia_jax.losses import grpo_token_loss, leave_one_out_advantages
 from sophia_jax.models.adapters import add_adapters
 from sophia_jax.models.moving import move_model

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sophia_jax.completions import judge_completions, sample_in_order
+from sophia_jax.config import GrpoConfig
 from sophia_jax.data.packing import Example
 from sophia_jax.generation.prompts import Prompt
 from sophia_jax.seeds import group_seed
@@ -17,7 +18,6 @@ from sophia_jax.types import Array, Completion, GenerateFn, Item, Request, Rewar
 __all__ = [
     "Advantages",
     "AnswerGroup",
-    "GrpoConfig",
     "answer_examples",
     "ask",
     "draw_questions",
@@ -29,47 +29,6 @@ __all__ = [
 Advantages = Callable[[Array], Array]
 """Rewards [group sample] -> advantages [group sample]; `group_advantages`,
 `functools.partial(group_advantages, normalize=False)`, `leave_one_out_advantages`."""
-
-
-@dataclass(frozen=True)
-class GrpoConfig:
-    """How often what is asked; the paper's numbers, but for what is marked.
-
-    Attributes:
-      num_steps: of sampling and learning. The paper's table takes its checkpoint after
-        100, and follows the run to 480.
-      num_questions: in a step.
-      num_answers: N, to each question.
-      passes: over the answers of a step. The paper gives none.
-      keep_equal_groups: learn also where all answers earned the same. The paper drops
-        these, which teach nothing; kept, they count in the means.
-      system: the system prompt, or None for the model's default.
-      seed: of the questions' order and of all samples.
-
-    Reference:
-      SOPHIA, 2025, https://arxiv.org/abs/2507.16814, the GRPO baseline.
-    """
-
-    num_steps: int = 100
-    num_questions: int = 64
-    num_answers: int = 8
-    passes: int = 1
-    keep_equal_groups: bool = False
-    system: str | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        least = {"num_steps": 1, "num_questions": 1, "num_answers": 2, "passes": 1}
-        for name, number in least.items():
-            if getattr(self, name) < number:
-                raise ValueError(
-                    f"{name}: expected >= {number}, got {getattr(self, name)}"
-                )
-
-    def most_updates(self, batch_size: int) -> int:
-        """Of the whole run, were no group dropped."""
-        answers = self.num_questions * self.num_answers
-        return self.num_steps * self.passes * -(-answers // batch_size)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from sophia_jax.config import OptimizerConfig, Remat
 from sophia_jax.data.packing import Group
 from sophia_jax.models.model import Model
 from sophia_jax.models.remat import check_remat
-from sophia_jax.sharding import Partition
 from sophia_jax.sharding.order import in_order
 from sophia_jax.training import objectives
 from sophia_jax.training.checkpoint import Checkpoints
@@ -95,6 +94,7 @@ def train(
     *,
     make_example: Callable[[Any], Group] = lambda example: example,
     measure: Measure = objectives.off_policy_measures,
+    watch: Callable[[int, Model], None] | None = None,
     track: Track = untracked,
     description: str = "updates",
 ) -> Model:
@@ -114,6 +114,8 @@ def train(
       make_example: turns an element of the source into an example, or into a group of
         them; `batch_size` counts elements.
       measure: what is logged beside the loss.
+      watch: is shown (number of updates made, the model) before each update, whose
+        weights it cannot keep: to measure on held-out data, say.
       track: shows the updates.
       description: what `track` calls them.
 
@@ -144,7 +146,8 @@ def train(
         lambda signalled: _Updates(
             iter(_batches(model, examples, config, make_example)),
             learning_rate(config.optimizer),
-            model.partition,
+            model,
+            watch,
             signalled,
         ),
         num_steps=config.optimizer.num_steps,
@@ -164,13 +167,15 @@ class _Updates:
         self,
         batches: grain.DatasetIterator,
         rate: Callable[[int], Array],
-        partition: Partition | None,
+        model: Model,
+        watch: Callable[[int, Model], None] | None,
         signalled: Signalled,
     ):
         self._batches = batches
         self._rate = rate
-        self._partition = partition
-        self._fed = feed(batches, partition, signalled)
+        self._model = model
+        self._watch = watch
+        self._fed = feed(batches, model.partition, signalled)
 
     def resume(self, state: TrainState, position: dict) -> int:
         self._batches.set_state(position)
@@ -178,7 +183,9 @@ class _Updates:
 
     def __call__(self, number: int, state: TrainState) -> Stepped:
         batch, position, stop = next(self._fed)
-        with in_order(self._partition):  # pictures are encoded beside it
+        if self._watch is not None:
+            self._watch(number, dataclasses.replace(self._model, params=state.params))
+        with in_order(self._model.partition):  # pictures are encoded beside it
             state, metrics = train_step(state, batch)
         rate = {"learning_rate": self._rate(number)}
         return Stepped(state, metrics | rate, position, stop)
