@@ -13,6 +13,7 @@ from sophia_jax.cli.collect import Collect
 from sophia_jax.cli.convert import Convert
 from sophia_jax.cli.evaluate import Evaluate
 from sophia_jax.cli.failures import report_failure
+from sophia_jax.cli.grpo import Grpo
 from sophia_jax.cli.options import TraceOptions
 from sophia_jax.cli.plan import Plan
 from sophia_jax.cli.quickstart import Quickstart
@@ -32,6 +33,7 @@ COMMANDS = {
     "train": Train,
     "collect": Collect,
     "update": Update,
+    "grpo": Grpo,
     "evaluate": Evaluate,
     "versus": Versus,
     "plan": Plan,

@@ -140,6 +140,8 @@ def pack_parts(
     row_length: int,
     num_shards: int = 1,
     buckets: Buckets = BUCKETS,
+    some_empty: bool = False,
+    least_sequences: int = 0,
 ) -> PackedBatch:
     """Pack examples into parts of one shape, whose gradients are summed in turn.
 
@@ -151,17 +153,22 @@ def pack_parts(
       row_length: the most tokens that a row may have.
       num_shards: of each part, which devices hold side by side.
       buckets: how the parts' shapes are rounded up.
+      some_empty: allow fewer examples than parts and their shards, of which the rest
+        then hold padding alone.
+      least_sequences: pad each shard of a part to as many, where numbers vary from
+        batch to batch; the rest of the shapes still follow the examples.
 
     Returns:
       One batch on the host, each array with a leading axis for the part.
 
     Raises:
       InputError: as of `pack_examples`.
-      ValueError: there are fewer examples than parts and their shards, or groups differ
-        in size.
+      ValueError: there are no examples, or fewer than parts and their shards; or groups
+        differ in size.
     """
     size = _check_groups(examples)
-    if num_parts < 1 or num_shards < 1 or num_parts * num_shards > len(examples):
+    most = num_parts * num_shards if some_empty and examples else len(examples)
+    if num_parts < 1 or num_shards < 1 or num_parts * num_shards > most:
         shards = f" of {num_shards} shards" if num_shards != 1 else ""
         raise ValueError(
             f"num_parts: expected between 1 and the {len(examples)} examples, "
@@ -170,7 +177,8 @@ def pack_parts(
     lengths = [sum(each.length for each in members(group)) for group in examples]
     dealt = deal(lengths, num_parts * num_shards)
     parts = [[x for index in part for x in members(examples[index])] for part in dealt]
-    num_sequences = bucket_size(max(map(len, parts)), buckets.sequences)
+    fullest = max(least_sequences, *map(len, parts))
+    num_sequences = bucket_size(fullest, buckets.sequences)
     num_sequences = -(-num_sequences // size) * size
     packed = _pack(parts, config, row_length, buckets, num_sequences)
     return _in_shards(packed, num_shards)
