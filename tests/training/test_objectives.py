@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from sophia_jax.data.packing import Example, pack_examples, pack_parts
+from sophia_jax.data.packing import pack_examples, pack_parts
 from sophia_jax.losses import (
     JENSEN_SHANNON,
     REVERSE_KL,
