@@ -214,7 +214,7 @@ def _parse(line: bytes) -> dict[str, Any]:
 def _id(row: Mapping[str, Any], row_name: str | None) -> str:
     if row_name is not None and not any(name in row for name in IDS):
         return row_name
-    value = first_given(row, IDS)[1]
+    _, value = first_given(row, IDS)
     if isinstance(value, float) or not (is_text(value) or is_number(value)):
         raise bad_field("id", "a unique string", value)
     return str(value)
@@ -290,8 +290,7 @@ def _texts(
     name, value = first_given(row, QUESTIONS)
     if not is_text(value):
         raise bad_field(name, "a non-empty string", value)
-    hint = optional_text(row, "hint")
-    context = optional_text(row, "context")
+    hint, context = (optional_text(row, name) for name in ("hint", "context"))
     context, question, *options = resolve_markers(
         [context or "", value, *options], num_images
     )
