@@ -25,7 +25,7 @@ from sophia_jax.data.fields import (
     optional_text,
 )
 from sophia_jax.data.markers import resolve_markers
-from sophia_jax.data.preferences import CHOSEN, REJECTED, make_preference
+from sophia_jax.data.preferences import PREFERENCES, make_preference
 from sophia_jax.paths import is_remote
 from sophia_jax.types import Item
 
@@ -56,7 +56,7 @@ is looked at; or to be preferences, as of `make_preference`."""
 
 COLUMNS = (
     *(*QUESTIONS, *ANSWERS, *IMAGES, *IDS, *OPTIONS, *KINDS, *LEVELS),
-    *("hint", "context", "unit", "caption", CHOSEN, REJECTED, "system", *LETTERS),
+    *("hint", "context", "unit", "caption", *LETTERS, *PREFERENCES),
 )
 """All fields that are looked at."""
 

@@ -15,9 +15,11 @@ from sophia_jax.data.fields import (
 )
 from sophia_jax.types import Item
 
-__all__ = ["CHOSEN", "REJECTED", "Preference", "make_preference"]
+__all__ = ["CHOSEN", "PREFERENCES", "REJECTED", "Preference", "make_preference"]
 
 CHOSEN, REJECTED = "chosen", "rejected"
+PREFERENCES = (CHOSEN, REJECTED, "rejected_ended", "system")
+"""All fields that are looked at beside those of an item."""
 IMAGE = "<image>\n"  # a marker, which says where a picture of the row belongs
 
 
@@ -47,7 +49,8 @@ def make_preference(
     is `question` or `prompt`, a text or a chat, or what the two chats begin with. A
     chat is a list of {"role", "content"}: one message of the user, after one of the
     system or none; a content is a text, or a list of {"type": "text", "text"} and
-    {"type": "image"}. Where it has no system message the field `system` counts.
+    {"type": "image"}. Where it has no system message the field `system` counts. A
+    text that was cut off has the field `rejected_ended`, false.
 
     Args:
       row: its fields.
@@ -76,6 +79,9 @@ def make_preference(
         raise bad_field(prompt_name, "a text, or a chat as a list of messages", prompt)
     if chosen_before and _asked(prompt) != _asked(chosen_before):
         raise bad_field(CHOSEN, "a chat that begins with the prompt", chosen_before)
+    ended = row.get("rejected_ended", True)
+    if not isinstance(ended, bool):
+        raise bad_field("rejected_ended", "true or false", ended)
     system, question = _split(prompt_name, prompt)
     fields = {name: value for name, value in row.items() if name not in QUESTIONS}
     item = make(fields | {"question": question, "answer": chosen})
@@ -83,6 +89,7 @@ def make_preference(
         **(vars(item) | {"answer": chosen}),
         rejected=rejected,
         system=optional_text(row, "system") if system is None else system,
+        rejected_ended=ended,
     )
 
 

@@ -99,6 +99,7 @@ def train(
     *,
     make_example: Callable[[Any], Group] = lambda example: example,
     measure: Measure = objectives.off_policy_measures,
+    watch: Callable[[int, Model], None] | None = None,
     track: Track = untracked,
     description: str = "updates",
 ) -> Model:
@@ -118,6 +119,8 @@ def train(
       make_example: turns an element of the source into an example, or into a group of
         them; `batch_size` counts elements.
       measure: what is logged beside the loss.
+      watch: is shown (number of updates made, the model) before each update, whose
+        weights it cannot keep: to measure on held-out data, say.
       track: shows the updates.
       description: what `track` calls them.
 
@@ -168,6 +171,8 @@ def train(
         since_saved = []
         for step in track(range(first, last), description, last - first):
             batch, position, stop = next(fed)
+            if watch is not None:
+                watch(step, dataclasses.replace(model, params=state.params))
             with in_order(model.partition):  # pictures are encoded beside it
                 state, metrics = train_step(state, batch)
             unread.append((step, metrics))
