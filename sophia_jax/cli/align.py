@@ -135,9 +135,7 @@ class Align:
                 divergence=self.divergence,
                 alpha=self.alpha,
                 beta=self.beta,
-                reference=None
-                if self.reference is None
-                else model_path(self.reference),
+                reference=None if reference is None else model_path(reference),
                 held_out=self.held_out,
                 evaluate_every=self.evaluate_every,
                 limit=self.limit,
