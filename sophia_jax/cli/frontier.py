@@ -59,9 +59,7 @@ class Frontier:
             raise InputError(f"--seeds: expected >= 1, got {self.seeds}")
         config = (quick_size if self.quick else full_size)(num_seeds)
         open_run_folder(self.out, asdict(config), resume=self.resume, force=self.force)
-        summary = run_frontier(
-            self.out, config, track=display.track, say=display.say
-        )
+        summary = run_frontier(self.out, config, track=display.track, say=display.say)
         display.say(comparison_table(summary))
         for line in verdict_lines(summary):
             display.say(line)

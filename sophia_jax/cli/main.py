@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from sophia_jax.buckets import check_buckets
+from sophia_jax.cli.align import Align
 from sophia_jax.cli.collect import Collect
 from sophia_jax.cli.convert import Convert
 from sophia_jax.cli.evaluate import Evaluate
 from sophia_jax.cli.failures import report_failure
 from sophia_jax.cli.frontier import Frontier
+from sophia_jax.cli.grpo import Grpo
 from sophia_jax.cli.options import TraceOptions
 from sophia_jax.cli.plan import Plan
 from sophia_jax.cli.quickstart import Quickstart
@@ -33,6 +35,8 @@ COMMANDS = {
     "train": Train,
     "collect": Collect,
     "update": Update,
+    "grpo": Grpo,
+    "align": Align,
     "evaluate": Evaluate,
     "versus": Versus,
     "frontier": Frontier,

@@ -8,9 +8,11 @@ from rich.markup import escape
 from rich.table import Table
 
 __all__ = [
+    "alignment_table",
     "answers_line",
     "changed_lines",
     "evaluation_table",
+    "on_policy_line",
     "rollout_line",
     "score_table",
     "seconds_line",
@@ -144,12 +146,43 @@ def changed_lines(compared: Mapping) -> Iterator[str]:
             yield f"{word:<10} {shown}" + (f", and {more} more" if more > 0 else "")
 
 
+def alignment_table(looks: Mapping[str, Mapping[str, float]]) -> Table:
+    """Held-out pairs before and after an alignment.
+
+    Args:
+      looks: `before` and `after`, each as `measure_pairs` returns it.
+
+    Returns:
+      A table with one row for each number.
+    """
+    table = Table()
+    table.add_column("held-out pairs")
+    for name in looks:
+        table.add_column(name, justify="right")
+    for name in looks["after"]:
+        if name != "step":
+            words = name.replace("_", " ")
+            table.add_row(words, *(f"{look[name]:.4g}" for look in looks.values()))
+    return table
+
+
 def rollout_line(rollouts: Mapping) -> str:
     """What a collection came to."""
     return (
         f"rollouts   {rollouts['captions']} captions, {rollouts['reasonings']} "
         f"reasonings, {rollouts['right']} right; kept {rollouts['kept']} of "
         f"{rollouts['num_questions']} questions"
+    )
+
+
+def on_policy_line(learnt: Mapping) -> str:
+    """What an on-policy run came to, at its beginning and at its end."""
+    first, last = learnt["first_steps"], learnt["last_steps"]
+    return (
+        f"grpo       {learnt['num_steps']} steps, {learnt['updates']} updates; mean "
+        f"reward {first['reward']:.3f} -> {last['reward']:.3f}, questions dropped "
+        f"{first['dropped']:.1%} -> {last['dropped']:.1%}, tokens an answer "
+        f"{first['answer_tokens']:.1f} -> {last['answer_tokens']:.1f}"
     )
 
 

@@ -59,6 +59,7 @@ def frontier_page(run_folder: Path) -> str:
             load_template("frontier.html.jinja").render(
                 summary=summary,
                 panels=panels,
+                ends=ends(summary),
                 claims={name: claims.count(name) for name in VERDICTS},
                 signed=lambda number: f"{number:+.3f}",
                 interval=interval,
@@ -69,6 +70,39 @@ def frontier_page(run_folder: Path) -> str:
         raise InputError(
             f"{path}: expected the summary of a frontier, got {error!r}"
         ) from error
+
+
+def ends(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of each arm the means over its seeds, after its last update."""
+    last, by_arm = summary["settings"]["updates"], {}
+    for point in summary["points"]:
+        if point["step"] == last:
+            arm = tuple(point[name] for name in ("divergence", "method", "beta"))
+            by_arm.setdefault(arm, []).append(_end(point))
+    return [
+        {
+            **dict(zip(("divergence", "method", "beta"), arm, strict=True)),
+            **{name: _mean([each[name] for each in rows]) for name in rows[0]},
+        }
+        for arm, rows in by_arm.items()
+    ]
+
+
+def _end(point: Mapping[str, Any]) -> dict[str, float | None]:
+    divergences, told = point["divergences"], point["held_out"] or {}
+    plain = ("reward", "entropy", "distinct_2", "self_bleu")
+    return {
+        **{name: point[name] for name in plain},
+        "own": divergences.get(point["divergence"]),
+        "reverse_kl": divergences["reverse KL"],
+        "accuracy": told.get("reward_accuracy"),
+        "calibration": told.get("calibration_error"),
+    }
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def interval(ends: list[float] | None, form: str) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from sophia_jax.evaluation.calibration import preference_calibration_error
 from sophia_jax.evaluation.divergence import estimate_divergence
 from sophia_jax.evaluation.diversity import (
     distinct_n,
@@ -127,4 +128,5 @@ def _held_out(
         "num_pairs": len(margin),
         "reward_margin": float(margin.mean()),
         "reward_accuracy": float(np.mean((np.sign(margin) + 1) / 2)),
+        "calibration_error": preference_calibration_error(margin),
     }
