@@ -10,7 +10,13 @@ from scipy.special import stdtrit
 
 from sophia_jax.types import Float, typed
 
-__all__ = ["frontier", "mean_with_interval", "reward_at", "reward_differences"]
+__all__ = [
+    "NUM_PLACES",
+    "frontier",
+    "mean_with_interval",
+    "reward_at",
+    "reward_differences",
+]
 
 NUM_PLACES = 50  # between no divergence and the most that both have
 

@@ -98,7 +98,8 @@ def write_report(run_folder: str | Path) -> Path:
     The same run gives the same bytes; a page that was there is replaced at once.
 
     Args:
-      run_folder: as `sophia-jax quickstart`, `train` and `frontier` leave it, whole or not.
+      run_folder: as `sophia-jax quickstart`, `train` or `frontier` leave it, whole or
+        not.
 
     Returns:
       The path of the page.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sophia_jax.evaluation.frontier import (
+    NUM_PLACES,
     frontier,
     mean_with_interval,
     reward_at,
@@ -97,21 +98,17 @@ def shares_of_optimum(
       config: of all sizes.
 
     Returns:
-      Of each divergence and method the mean share, over divergences up to the method's
-      largest, with Student's interval over seeds.
+      Of each divergence and method the mean share, over all divergences that every
+      method reaches, with Student's interval over seeds.
     """
     found = []
     for divergence in config.divergences:
+        shares = [
+            _shares(points, seed, divergence, optimum[divergence][str(seed)])
+            for seed in config.seeds
+        ]
         for method in METHODS:
-            shares = []
-            for seed in config.seeds:
-                own = _frontier(points, seed, method, divergence)
-                best = curve_frontier(optimum[divergence][str(seed)])
-                places = np.linspace(0, own[-1, 0], 51)[1:]
-                shares.append(
-                    float(np.mean(reward_at(own, places) / reward_at(best, places)))
-                )
-            mean, interval = mean_with_interval(shares)
+            mean, interval = mean_with_interval([each[method] for each in shares])
             found.append(
                 {
                     "divergence": divergence,
@@ -121,6 +118,20 @@ def shares_of_optimum(
                 }
             )
     return found
+
+
+def _shares(
+    points: Sequence[dict], seed: int, divergence: str, curve: Sequence[dict]
+) -> dict[str, float]:
+    """Of one seed."""
+    own = {each: _frontier(points, seed, each, divergence) for each in METHODS}
+    largest = min(corners[-1, 0] for corners in own.values())
+    places = np.linspace(0, largest, NUM_PLACES + 1)[1:]
+    best = reward_at(curve_frontier(curve), places)
+    return {
+        method: float(np.mean(reward_at(corners, places) / best))
+        for method, corners in own.items()
+    }
 
 
 def curve_frontier(curve: Sequence[dict]) -> np.ndarray:

@@ -54,7 +54,7 @@ class FrontierConfig:
     betas: tuple[float, ...] = (0.1, 0.3, 1.0)
     reference_updates: int = 400
     updates: int = 160
-    checkpoints: tuple[int, ...] = (20, 40, 80, 160)
+    checkpoints: tuple[int, ...] = (10, 20, 40, 80, 160)
     batch_size: int = 128
     num_held_out: int = 1024
     updates_per_round: int = 2
