@@ -54,9 +54,9 @@ class Frontier:
         from sophia_jax.recipes.run_folder import open_run_folder
         from sophia_jax.types import InputError
 
-        num_seeds = self.seeds or (QUICK_SEEDS if self.quick else SEEDS)
         if self.seeds is not None and self.seeds < 1:
             raise InputError(f"--seeds: expected >= 1, got {self.seeds}")
+        num_seeds = self.seeds or (QUICK_SEEDS if self.quick else SEEDS)
         config = (quick_size if self.quick else full_size)(num_seeds)
         open_run_folder(self.out, asdict(config), resume=self.resume, force=self.force)
         summary = run_frontier(self.out, config, track=display.track, say=display.say)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 
 from sophia_jax.evaluation.metrics import bootstrap_interval, check_values
 from sophia_jax.losses import Divergence
-from sophia_jax.types import Float, typed
+from sophia_jax.types import Array, Float, typed
 
 __all__ = ["DivergenceEstimate", "estimate_divergence"]
 
@@ -80,7 +81,7 @@ def estimate_divergence(
       http://joschu.net/blog/kl-approx.html, for any f.
     """
     check_values(log_ratio, "log_ratio")
-    terms = np.asarray(divergence.penalty(log_ratio), np.float64)
+    terms = np.asarray(_penalty(divergence, log_ratio), np.float64)
     total, num_samples = float(terms.sum()), len(terms)
     spread = float(terms.std(ddof=1)) if num_samples > 1 else math.nan
     return DivergenceEstimate(
@@ -92,3 +93,8 @@ def estimate_divergence(
         largest_share=float(terms.max()) / total if total > 0 else 0.0,
         num_samples=num_samples,
     )
+
+
+@jax.jit
+def _penalty(divergence: Divergence, log_ratio: Array) -> Array:
+    return divergence.penalty(log_ratio)

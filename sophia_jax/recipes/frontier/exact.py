@@ -95,8 +95,13 @@ def exact_divergence(
       divergence: D_f.
     """
     ratio = np.maximum(log_probs - reference, LEAST_RATIO)
-    terms = np.asarray(divergence.penalty(ratio), np.float64)
+    terms = np.asarray(_penalty(divergence, ratio), np.float64)
     return float(np.mean(np.sum(np.exp(reference + ratio) * terms, axis=1)))
+
+
+@jax.jit
+def _penalty(divergence: Divergence, ratio: Array) -> Array:
+    return divergence.penalty(ratio)
 
 
 def optimum_curve(

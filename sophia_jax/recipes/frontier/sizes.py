@@ -88,6 +88,11 @@ class FrontierConfig:
                 f"{self.updates_per_round}, and of 8, got {self.updates} and "
                 f"{self.batch_size}"
             )
+        if not 0 <= self.warmup_steps < self.updates:
+            raise ValueError(
+                f"warmup_steps: expected in [0, updates={self.updates}), got "
+                f"{self.warmup_steps}"
+            )
         if not 0 < min(self.checkpoints) <= max(self.checkpoints) == self.updates:
             raise ValueError(
                 f"checkpoints: expected in [1, {self.updates}] and its end, got "

@@ -57,7 +57,8 @@ class Answers:
     @property
     def cut_off(self) -> np.ndarray:
         """Bool[answer]"""
-        return self.token_ids[:, -1] >= 0
+        last = self.token_ids[:, -1]
+        return (last >= 0) & (last != END_ID)
 
 
 @dataclass(frozen=True)
