@@ -25,8 +25,7 @@ SEEDS, QUICK_SEEDS = 3, 1
 
 @dataclass(frozen=True)
 class Frontier:
-    """Reward against divergence: f-DPO, PPO and GRPO under each f, where the best
-    policy is known."""
+    """Reward against divergence: f-DPO, PPO and GRPO, where the best is known."""
 
     out: AnyPath = Path("runs/frontier")
     """Folder of the run; must not exist, or see --resume and --force."""

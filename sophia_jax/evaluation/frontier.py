@@ -70,7 +70,7 @@ def reward_at(
 
 @typed
 def reward_differences(
-    first: Float[np.ndarray, "corner 2"], second: Float[np.ndarray, "corner 2"]
+    first: Float[np.ndarray, "corner 2"], second: Float[np.ndarray, "other_corner 2"]
 ) -> dict[str, float]:
     """By how much the first frontier is above the second at equal divergence.
 

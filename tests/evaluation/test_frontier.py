@@ -47,6 +47,8 @@ def test_differences_are_taken_where_both_are():
         [0.25, 0.5, 1]
     )
     assert found["mean"] == pytest.approx(0.51)  # of 0.02, 0.04, ..., 1
+    bent = reward_differences(corners((1, 2)), corners((0.5, 1), (4, 1.5)))
+    assert bent["all"] == pytest.approx(2 - 1 - 0.5 / 7)
 
 
 def test_students_interval_of_two_seeds_by_hand():

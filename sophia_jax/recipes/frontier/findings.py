@@ -128,6 +128,8 @@ def _shares(
     largest = min(corners[-1, 0] for corners in own.values())
     places = np.linspace(0, largest, NUM_PLACES + 1)[1:]
     best = reward_at(curve_frontier(curve), places)
+    if not largest > 0:  # one of them never left the reference for the better
+        return dict.fromkeys(METHODS, 0.0)
     return {
         method: float(np.mean(reward_at(corners, places) / best))
         for method, corners in own.items()
