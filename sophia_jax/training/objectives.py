@@ -185,7 +185,7 @@ def grpo_measures(*, clip_low: float = 0.2, clip_high: float = 0.2) -> Callable:
             return jnp.sum(values, axis=1, where=mask) / mean_length
 
         ratio = log_probs - batch.signals[BEHAVIOR]
-        gains = batch.signals[ADVANTAGE][:, None]
+        gains = batch.signals[ADVANTAGE].reshape(len(mask), -1)
         high, low = ratio > math.log1p(clip_high), ratio < _log(1 - clip_low)
         clipped = ((gains > 0) & high) | ((gains < 0) & low)
         found = {"clip_share": of_tokens(clipped.astype(log_probs.dtype))}

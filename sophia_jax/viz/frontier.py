@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,20 @@ def frontier_page(run_folder: Path) -> str:
     Raises:
       InputError: the summary is damaged, or the extra `viz` is not installed.
     """
+    path = run_folder / "summary.json"
+    summary, panel = _read(path), _panel()
+    try:
+        return (
+            load_template("frontier.html.jinja").render(_shown(summary, panel)) + "\n"
+        )
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(
+            f"{path}: expected the summary of a frontier, got {error!r}"
+        ) from error
+
+
+def _panel() -> Callable[[Mapping[str, Any], str], str]:
+    """The figures' function, which needs matplotlib."""
     try:
         from sophia_jax.viz.frontier_curves import divergence_panel
     except ImportError as error:
@@ -43,33 +57,25 @@ def frontier_page(run_folder: Path) -> str:
             f"report: expected matplotlib, got no {error.name}; "
             "pip install sophia-jax[viz]"
         ) from error
-    path = run_folder / "summary.json"
-    summary = _read(path)
-    try:
-        panels = [
-            (name, divergence_panel(summary, name))
-            for name in summary["settings"]["divergences"]
-        ]
-        claims = [
-            each["verdict"]
-            for each in summary["comparisons"]
-            if (each["first"], each["second"]) == ("f-DPO", "PPO")
-        ]
-        return (
-            load_template("frontier.html.jinja").render(
-                summary=summary,
-                panels=panels,
-                ends=ends(summary),
-                claims={name: claims.count(name) for name in VERDICTS},
-                signed=lambda number: f"{number:+.3f}",
-                interval=interval,
-            )
-            + "\n"
-        )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputError(
-            f"{path}: expected the summary of a frontier, got {error!r}"
-        ) from error
+    return divergence_panel
+
+
+def _shown(summary: Mapping[str, Any], panel: Callable) -> dict[str, Any]:
+    """What the template shows."""
+    names = summary["settings"]["divergences"]
+    claims = [
+        each["verdict"]
+        for each in summary["comparisons"]
+        if (each["first"], each["second"]) == ("f-DPO", "PPO")
+    ]
+    return {
+        "summary": summary,
+        "panels": [(name, panel(summary, name)) for name in names],
+        "claims": {name: claims.count(name) for name in VERDICTS},
+        "ends": ends(summary),
+        "signed": lambda number: f"{number:+.3f}",
+        "interval": interval,
+    }
 
 
 def ends(summary: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -34,28 +34,20 @@ def divergence_panel(summary: Mapping, divergence: str) -> str:
       The SVG element.
     """
     seeds = [str(seed) for seed in summary["settings"]["seeds"]]
+    own = [each for each in summary["points"] if each["divergence"] == divergence]
     with matplotlib.rc_context(STYLE):
         figure, axes = _axes(3.4)
         axes.grid()
+        axes.set_xlim(0, 1.05 * max(p["divergences"][divergence] for p in own))
         best = [summary["optimum"][divergence][seed] for seed in seeds]
-        largest = 1.05 * max(
-            point["divergences"][divergence]
-            for point in summary["points"]
-            if point["divergence"] == divergence
-        )
-        axes.set_xlim(0, largest)
         _line(axes, [_corners(c, "divergence") for c in best], INK, "best possible")
         for method, (color, marker) in MARKS.items():
-            own = [
-                point
-                for point in summary["points"]
-                if (point["method"], point["divergence"]) == (method, divergence)
-            ]
-            _cloud(axes, own, divergence, color, marker)
-            of_seeds = [[p for p in own if str(p["seed"]) == s] for s in seeds]
+            points = [point for point in own if point["method"] == method]
+            _cloud(axes, points, divergence, color, marker)
+            of_seeds = [[p for p in points if str(p["seed"]) == s] for s in seeds]
             corners = [_corners(o, "divergences", divergence) for o in of_seeds]
             _line(axes, corners, color, method)
-        rest = [p for p in summary["points"] if not p["divergence"]]
+        rest = [point for point in summary["points"] if not point["divergence"]]
         _cloud(axes, rest, divergence, INK, "x")
         axes.plot([], [], color=INK, marker="x", linestyle="", label="SFT on the best")
         axes.legend(fontsize=8, loc="lower right")

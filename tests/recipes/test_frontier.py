@@ -199,7 +199,9 @@ def test_pairs_are_learnt_from_as_often_as_samples():
         ({"betas": (0.0,)}, "betas: expected > 0, got 0.0"),
         ({"checkpoints": (2,)}, r"checkpoints: expected in \[1, 4\] and its end"),
         ({"warmup_steps": 4}, r"warmup_steps: expected in \[0, updates=4\)"),
-        ({"updates": 5}, "updates, batch_size: expected a multiple"),
+        ({"updates": 5}, "updates: expected a multiple of updates_per_round=2, got 5"),
+        ({"batch_size": 12}, "batch_size: expected a multiple of 8, got 12"),
+        ({"num_held_out": 30}, "num_held_out: expected a multiple of 4 with the 16"),
         ({"seeds": ()}, "seeds: expected at least one"),
     ],
 )

@@ -202,6 +202,31 @@ def test_grpo_of_a_batch_is_that_of_its_sequences(
         np.testing.assert_allclose(found["loss"], expected, rtol=1e-4, atol=1e-6)
 
 
+def test_an_advantage_may_be_of_each_token(examples, text_model):
+    def with_tokens(example):
+        each = np.full(len(example.target_ids), example.signals[objectives.ADVANTAGE])
+        signals = {**example.signals, objectives.ADVANTAGE: each.astype(np.float32)}
+        return dataclasses.replace(example, signals=signals)
+
+    batch = pack_examples(examples, text_model.config, row_length=32)
+    of_tokens = pack_examples(
+        [with_tokens(example) for example in examples], text_model.config, row_length=32
+    )
+    mean_length = jnp.full(len(batch.reward), 5.0)
+    log_probs = jnp.where(batch.target_mask, -5.0, 0)  # some beyond their clips
+    for function in (objectives.grpo(), objectives.grpo_measures()):
+        found = [
+            function(
+                log_probs,
+                each.replace(
+                    signals={**each.signals, objectives.MEAN_LENGTH: mean_length}
+                ),
+            )
+            for each in (batch, of_tokens)
+        ]
+        jax.tree.map(np.testing.assert_array_equal, *found)
+
+
 def test_the_ratio_to_the_behaviour_is_always_logged(
     examples, text_examples, log_probs, metrics, text_model
 ):

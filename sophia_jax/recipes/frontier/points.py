@@ -84,10 +84,6 @@ def _sampled(laboratory: Laboratory, log_probs: np.ndarray, samples: Samples) ->
     rewards = laboratory.rewards[places]
     own = np.array([each.sum(dtype=np.float64) for each in samples.log_probs])
     ratio = own - laboratory.log_probs[places]
-    by_prompt = [
-        [samples.token_ids[place] for place in np.flatnonzero(samples.prompts == p)]
-        for p in range(len(PROMPTS))
-    ]
     return {
         "num_samples": len(samples),
         "reward": float(rewards.mean()),
@@ -100,11 +96,21 @@ def _sampled(laboratory: Laboratory, log_probs: np.ndarray, samples: Samples) ->
         },
         "sequence_entropy": sequence_entropy(own),
         "token_entropy": token_entropy(own, [len(each) for each in samples.token_ids]),
-        # Of one prompt at a time: other prompts ask for other words.
-        "distinct_2": float(np.mean([distinct_n(each, 2) for each in by_prompt])),
-        "self_bleu": float(np.mean([self_bleu(each) for each in by_prompt])),
+        **_diversity(samples),
         "cut_off": float(np.mean(all_answers().cut_off[samples.answers])),
         "log_prob_error": float(np.abs(own - log_probs[places]).max()),
+    }
+
+
+def _diversity(samples: Samples) -> dict[str, float]:
+    """Of one prompt at a time, since other prompts ask for other words."""
+    by_prompt = [
+        [samples.token_ids[place] for place in np.flatnonzero(samples.prompts == p)]
+        for p in range(len(PROMPTS))
+    ]
+    return {
+        "distinct_2": float(np.mean([distinct_n(each, 2) for each in by_prompt])),
+        "self_bleu": float(np.mean([self_bleu(each) for each in by_prompt])),
     }
 
 

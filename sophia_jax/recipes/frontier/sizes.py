@@ -73,31 +73,32 @@ class FrontierConfig:
 
     def __post_init__(self) -> None:
         for name in ("seeds", "divergences", "betas", "checkpoints"):
-            if not getattr(self, name):
-                raise ValueError(f"{name}: expected at least one, got none")
-        if unknown := set(self.divergences) - set(DIVERGENCES):
-            raise ValueError(
-                f"divergences: expected some of {', '.join(DIVERGENCES)}, "
-                f"got {', '.join(sorted(unknown))}"
-            )
-        if not min(self.betas) > 0:
-            raise ValueError(f"betas: expected > 0, got {min(self.betas)}")
-        if self.updates % self.updates_per_round or self.batch_size % 8:
-            raise ValueError(
-                "updates, batch_size: expected a multiple of updates_per_round="
-                f"{self.updates_per_round}, and of 8, got {self.updates} and "
-                f"{self.batch_size}"
-            )
-        if not 0 <= self.warmup_steps < self.updates:
-            raise ValueError(
-                f"warmup_steps: expected in [0, updates={self.updates}), got "
-                f"{self.warmup_steps}"
-            )
-        if not 0 < min(self.checkpoints) <= max(self.checkpoints) == self.updates:
-            raise ValueError(
-                f"checkpoints: expected in [1, {self.updates}] and its end, got "
-                f"{self.checkpoints}"
-            )
+            _require(bool(getattr(self, name)), name, "at least one", "none")
+        unknown = sorted(set(self.divergences) - set(DIVERGENCES))
+        known = f"some of {', '.join(DIVERGENCES)}"
+        _require(not unknown, "divergences", known, ", ".join(unknown))
+        _require(min(self.betas) > 0, "betas", "> 0", min(self.betas))
+        whole = f"a multiple of updates_per_round={self.updates_per_round}"
+        _require(
+            self.updates % self.updates_per_round == 0, "updates", whole, self.updates
+        )
+        _require(
+            self.batch_size % 8 == 0, "batch_size", "a multiple of 8", self.batch_size
+        )
+        num_pairs = self.num_pairs + self.num_held_out
+        rule = f"a multiple of 4 with the {self.num_pairs} learnt from"
+        _require(num_pairs % 4 == 0, "num_held_out", rule, self.num_held_out)
+        least = f"in [0, updates={self.updates})"
+        fits = 0 <= self.warmup_steps < self.updates
+        _require(fits, "warmup_steps", least, self.warmup_steps)
+        last = f"in [1, {self.updates}] and its end"
+        fits = 0 < min(self.checkpoints) <= max(self.checkpoints) == self.updates
+        _require(fits, "checkpoints", last, self.checkpoints)
+
+
+def _require(holds: bool, name: str, rule: str, value: object) -> None:
+    if not holds:
+        raise ValueError(f"{name}: expected {rule}, got {value}")
 
 
 def full_size(num_seeds: int) -> FrontierConfig:
