@@ -66,6 +66,7 @@ def train_on_policy(
     measure: Measure = MEASURES,
     advantages: Advantages = group_advantages,
     reference: Model | None = None,
+    donate: bool = False,
     track: Track = untracked,
     description: str = "steps",
 ) -> Model:
@@ -83,7 +84,7 @@ def train_on_policy(
     that is told to stop leaves what it is sampling, and saves.
 
     Args:
-      policy: where it learns; it is left as it is.
+      policy: where it learns; it is left as it is, unless it is donated.
       engine: samples with the policy's weights, on the same devices or on others; it is
         given those of each step, and in the end has none until `Engine.renew`.
       verify: judges (response, answer) pairs.
@@ -96,6 +97,7 @@ def train_on_policy(
       measure: what is logged beside it.
       advantages: of rewards.
       reference: frozen, on the policy's devices; for an objective with a KL term.
+      donate: use the policy's own weights, which it loses, instead of a copy.
       track: shows the steps.
       description: what `track` calls them.
 
@@ -118,6 +120,7 @@ def train_on_policy(
         measure=measure,
         trainable=training.trainable,
         remat=training.remat,
+        donate=donate,
     )
     steps = _Steps(
         policy, engine, verify, items, config, training, advantages, reference
