@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from sophia_jax.buckets import check_buckets
+from sophia_jax.cli.align import Align
 from sophia_jax.cli.collect import Collect
 from sophia_jax.cli.convert import Convert
 from sophia_jax.cli.evaluate import Evaluate
@@ -34,6 +35,7 @@ COMMANDS = {
     "collect": Collect,
     "update": Update,
     "grpo": Grpo,
+    "align": Align,
     "evaluate": Evaluate,
     "versus": Versus,
     "plan": Plan,

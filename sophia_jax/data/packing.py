@@ -72,6 +72,8 @@ class PackedBatch:
       learnt: Int32[shard learnt], the places in the shard's flattened targets that are
         no padding; one past their end where it is padding itself.
       reward: Float32[sequence], 0 for sequences that only fill the bucket.
+      behavior_log_prob: Float32[sequence], log μ of a whole answer, in nats; nan where
+        it is not known.
       signals: Float32[sequence target] or Float32[sequence] by name, of
         `Example.signals`; 0 on padding.
     """
@@ -86,6 +88,7 @@ class PackedBatch:
     target_mask: Array
     learnt: Array
     reward: Array
+    behavior_log_prob: Array
     signals: dict[str, Array]
 
 
@@ -277,6 +280,7 @@ def _index_targets(
     """What is predicted, and from where: a token from the place before its own."""
     target_index, target_ids = (np.zeros(shape, np.int32) for _ in range(2))
     target_mask, reward = np.zeros(shape, bool), np.zeros(shape[0], np.float32)
+    behavior_log_prob = np.full(shape[0], np.nan, np.float32)
     for number, (example, (row, start)) in enumerate(
         zip(examples, places, strict=True)
     ):
@@ -286,6 +290,7 @@ def _index_targets(
         target_ids[number, :length] = example.target_ids
         target_mask[number, :length] = True
         reward[number] = example.reward
+        behavior_log_prob[number] = example.behavior_log_prob
     learnt = np.flatnonzero(target_mask).astype(np.int32)
     padding = (0, num_learnt - len(learnt))
     return {
@@ -294,6 +299,7 @@ def _index_targets(
         "target_mask": target_mask,
         "learnt": np.pad(learnt, padding, constant_values=target_mask.size),
         "reward": reward,
+        "behavior_log_prob": behavior_log_prob,
     }
 
 

@@ -159,9 +159,11 @@ def off_policy_measures(log_probs: Array, batch: PackedBatch) -> dict[str, Array
     The paper's lemma A.3 takes the ratio of a whole sequence for nearly 1: its
     logarithm, in nats, should be near 0.
     """
-    if BEHAVIOR not in batch.signals:
-        return {}
-    ratio = sequence_log_ratio(log_probs, batch.signals[BEHAVIOR], batch.target_mask)
+    mask = batch.target_mask
+    if BEHAVIOR in batch.signals:
+        ratio = sequence_log_ratio(log_probs, batch.signals[BEHAVIOR], mask)
+    else:
+        ratio = jnp.sum(log_probs, where=mask, axis=1) - batch.behavior_log_prob
     return {"log_ratio": ratio, "absolute_log_ratio": jnp.abs(ratio)}
 
 

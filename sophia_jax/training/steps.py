@@ -153,14 +153,17 @@ def _resume(
 
 
 def _finite(step: int, metrics: Mapping[str, Array | float]) -> dict[str, float]:
-    """Waits for the step; stops the run where a number is not finite."""
+    """Waits for the step; stops the run where a number is not finite.
+
+    A mean of nothing, such as of a ratio to nobody knows what, is left out.
+    """
     values = {name: float(value) for name, value in metrics.items()}
     for name in ("loss", "gradient_norm"):
         if not math.isfinite(values.get(name, 0.0)):
             raise FloatingPointError(
                 f"update {step}: expected a finite {name}, got {values[name]}"
             )
-    return values
+    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
