@@ -42,6 +42,7 @@ from sophia_jax.training import objectives
 from sophia_jax.training.loop import TrainingConfig, open_checkpoints
 from sophia_jax.training.optimizer import learning_rate, make_optimizer
 from sophia_jax.training.passes import pass_over
+from sophia_jax.training.scoring import score_signal
 from sophia_jax.training.step import Measure, Objective, TrainState, init_state
 from sophia_jax.training.steps import Signalled, Stepped, run_steps
 from sophia_jax.types import InputError, Item, RewardFn, Track, untracked
@@ -211,6 +212,14 @@ class _Steps:
             self._advantages,
             image_tokens=self._policy.config.tokens_per_tile,
         )
+        if self._reference is not None:
+            examples = score_signal(
+                self._reference,
+                examples,
+                objectives.REFERENCE,
+                row_length=self._training.row_length,
+                batch_size=self._training.micro_batch_size,
+            )
         rate = float(self._rate(int(state.step)))
         state, rows = pass_over(
             np.random.default_rng((self._config.seed, number)),
@@ -219,7 +228,6 @@ class _Steps:
             self._policy,
             self._training,
             passes=self._config.passes,
-            reference=self._reference,
         )
         means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         first = {name: rows[0][name] for name in OF_FIRST_UPDATE if name in rows[0]}

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from sophia_jax.config import GrpoConfig, LoraConfig, OptimizerConfig, SamplingConfig
+from sophia_jax.data.packing import Example
 from sophia_jax.generation import decode
 from sophia_jax.generation.engine import Engine
 from sophia_jax.generation.logits import sampling_logits
@@ -317,8 +318,7 @@ def test_answers_come_in_equal_updates_and_in_each_pass(policy, monkeypatch):
 
     monkeypatch.setattr(passes, "train_step", note)
     examples = [
-        passes.Example(np.array([9]), np.array([10, 11]), None, float(n + 1))
-        for n in range(10)
+        Example(np.array([9]), np.array([10, 11]), reward=n + 1.0) for n in range(10)
     ]
     config = TrainingConfig(OptimizerConfig(1), batch_size=4, row_length=8)
     rng = np.random.default_rng(0)
