@@ -73,13 +73,14 @@ def train_on_policy(
 ) -> Model:
     """Sample, verify, update, with the same weights, step after step.
 
-    The gradient is that of π_θ, and the answers are of μ, what was really sampled from:
-    the ratio is π_θ / μ of each token. At temperature 1 and top-p 1, which are advised,
-    it is 1 before the first update on an answer. At another temperature it is what
-    corrects for it, and lies beyond the clip where μ is far from π_θ: such a token
-    teaches nothing. With top-p (or top-k) below all, μ is 0 for what was cut off, which
-    no ratio mends: of each token it is then at most the mass that was kept, and of
-    what lies outside nothing is learnt. The logged `log_ratio` shows how far it goes.
+        r = π_θ(y_l | y_<l, x, v) / μ(y_l | y_<l, x, v)
+
+    μ is what was really sampled from, π_θ all of the policy at temperature 1. Sampled
+    so, as is advised, r = 1 before the first update on an answer. At another
+    temperature r corrects each token for it, though not what stands before the token;
+    and where it is beyond the clip, the token teaches nothing. With top-p (or top-k) r
+    is the mass that was kept, below 1, and of what was cut off nothing is learnt: no
+    ratio mends that. The logged `log_ratio` shows how far it goes.
 
     A killed run goes on from its newest checkpoint and ends with the same weights. One
     that is told to stop leaves what it is sampling, and saves.
