@@ -19,6 +19,7 @@ _MODULES = {
     "same_text": "comparison",
     "select_pairs": "pairs",
     "select_trajectory": "propagate",
+    "signed_rewards": "signed",
     "stop_points": "early_stopping",
     "verify_answer": "math_verify",
 }

@@ -32,11 +32,16 @@ PHASES = {
     "warm_up": "Warm-up: imitates texts before the collection",
     "base": "Base model: learns to see and to answer briefly",
     "reasoner": "Reasoner: learns to think, from text alone",
+    "grpo": "GRPO: learns from its own answers, with each step's weights",
     "sophia": "SOPHIA: learns from the trajectories that were kept",
     "f_dpo": "f-DPO: learns to prefer chosen answers to rejected ones",
     "f_dpo/held_out": "f-DPO on held-out pairs, which are never learnt from",
 }
 METRICS = {
+    "reward": "mean reward of the step's answers",
+    "answer_tokens": "mean answer, tokens",
+    "dropped": "questions dropped, share",
+    "entropy": "entropy, nats per token",
     "loss": "loss, nats per sequence",
     "mean_log_prob": "log-prob, nats per token",
     "reward_margin": "reward margin",
