@@ -24,9 +24,11 @@ from sophia_jax.recipes.pair_scores import (
     SomeExamples,
     measure_pairs,
     missing_scores,
+    pair_values,
     read_scores,
     store_scores,
 )
+from sophia_jax.recipes.pair_tables import write_rewards
 from sophia_jax.recipes.phases import with_what_learns
 from sophia_jax.recipes.preferences import plain_examples
 from sophia_jax.recipes.update import save_learnt
@@ -199,11 +201,14 @@ class _Looks:
         scores = self._reference
         if step or task.config.reference is not None:  # else it is the reference yet
             scores = score_examples(policy, self._examples, **task.scoring)
-        seen = measure_pairs(
+        values = pair_values(
             scores, self._reference, task.divergence, beta=task.config.beta
         )
-        self._writer.write(step, seen)
+        self._writer.write(step, measure_pairs(values, scores))
         self._writer.flush()
+        if last:
+            ids = [task.ids[number] for number in task.held_out_pairs]
+            write_rewards(task.out / "held_out", ids, values)
 
     def close(self) -> None:
         if self._writer is not None:
