@@ -102,6 +102,9 @@ def test_rollouts_become_pairs_a_model_and_a_page(cli, aligning, run, tmp_path):
     looks = json.loads((out / "summary.json").read_text())["held_out_pairs"]
     assert looks["after"]["loss"] < looks["before"]["loss"]
     page = (out / "report.html").read_text()
+    assert "Teaching a model what is preferred" in page
+    assert page.count("<h4>Rejected</h4>") == 2
+    assert page.count("data:image/png;base64") == 2
     assert "f-DPO on held-out pairs, which are never learnt from" in page
     assert 'aria-label="f_dpo/held_out, reward margin: ' in page
     # The table is itself a source of the same preferences, pictures included.
