@@ -14,7 +14,7 @@ from sophia_jax.evaluation.calibration import (
     likelihood_calibration_error,
     preference_calibration_error,
 )
-from sophia_jax.evaluation.metrics import bootstrap_interval
+from sophia_jax.evaluation.metrics import bootstrap_interval, wilson_interval
 from sophia_jax.losses import Divergence, f_dpo_loss
 from sophia_jax.models.model import Model
 from sophia_jax.preemption import stop_if_preempted
@@ -228,10 +228,11 @@ def measure_pairs(
 def pair_intervals(
     margins: Sequence[float], questions: Sequence[str], *, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """95 % bootstrap intervals of reward margin and accuracy.
+    """95 % intervals of reward margin and accuracy, over questions.
 
-    It is the questions that are drawn, each with the mean of its pairs: pairs of one
-    question are no independent evidence.
+    Pairs of one question are no independent evidence: each counts by the mean of its
+    pairs, and it is the questions that the bootstrap draws. Where each is wholly right
+    or wholly wrong, the accuracy's is Wilson's, which tells six right ones from sixty.
 
     Args:
       margins: of the pairs.
@@ -241,10 +242,15 @@ def pair_intervals(
     _, places = np.unique(np.asarray(questions), return_inverse=True)
     sizes = np.bincount(places)
     margin = np.asarray(margins, np.float64)
-    values = {"reward_margin": margin, "reward_accuracy": (np.sign(margin) + 1) / 2}
+    right = np.bincount(places, (np.sign(margin) + 1) / 2) / sizes
+    if np.all((right == 0) | (right == 1)):
+        accuracy = wilson_interval(int(right.sum()), len(right))
+    else:
+        accuracy = bootstrap_interval(right, seed=seed)
+    mean_margin = np.bincount(places, margin) / sizes
     return {
-        name: bootstrap_interval(np.bincount(places, each) / sizes, seed=seed)
-        for name, each in values.items()
+        "reward_margin": bootstrap_interval(mean_margin, seed=seed),
+        "reward_accuracy": accuracy,
     }
 
 

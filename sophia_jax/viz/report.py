@@ -196,6 +196,7 @@ def _phases(run_folder: Path) -> list[Phase]:
             rule = "expected one JSON object with its step per line"
             raise InputError(f"{path}: {rule}, got {error!r}") from error
         if rows:
-            num_steps = int(rows[-1]["step"]) + 1
+            # A look at held-out data has the number of updates that came before it.
+            num_steps = int(rows[-1]["step"]) + (not name.endswith("held_out"))
             phases.append(Phase(name, title, num_steps, figures))
     return phases

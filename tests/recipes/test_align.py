@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+import shutil
 
+import jax
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from sophia_jax.data.preferences import Preference
+from sophia_jax.evaluation.metrics import wilson_interval
 from sophia_jax.losses import FORWARD_KL, REVERSE_KL
 from sophia_jax.models.folder import save_model
 from sophia_jax.recipes import align_task
@@ -239,7 +242,32 @@ def test_intervals_are_over_questions_not_over_their_pairs():
     # Two questions, one of margin 1 and a thousand times -1: each is half of a draw.
     margins, names = [1.0] + [-1.0] * 1000, ["a"] + ["b"] * 1000
     found = pair_intervals(margins, names)
-    assert found == {"reward_margin": (-1.0, 1.0), "reward_accuracy": (0.0, 1.0)}
+    assert found["reward_margin"] == (-1.0, 1.0)
+    assert found["reward_accuracy"] == wilson_interval(1, 2)
+    # A question that is half right: 0, 1/2 and 1 are the means of draws of two.
+    found = pair_intervals([1.0, 1.0, -1.0], ["a", "b", "b"])
+    assert found["reward_accuracy"] == (0.5, 1.0)
+
+
+def test_scores_of_other_weights_are_not_taken_for_the_references(
+    folder, config, tmp_path, text_model
+):
+    policy = tmp_path / "policy"
+    save_model(text_model, policy)
+    changed = dataclasses.replace(config, policy=str(policy))
+
+    def track(iterable, description, total, **options):
+        if description == "f-DPO":
+            raise Killed
+        return iterable
+
+    with pytest.raises(Killed):
+        align(tmp_path / "out", changed, say=quiet, track=track)
+    doubled = jax.tree.map(lambda leaf: 2 * leaf, text_model.params)
+    shutil.rmtree(policy)
+    save_model(dataclasses.replace(text_model, params=doubled), policy)
+    with pytest.raises(InputError, match="expected the reference whose scores are sto"):
+        align(tmp_path / "out", changed, say=quiet, resume=True)
 
 
 @pytest.mark.parametrize(
