@@ -121,14 +121,8 @@ def _read(
         )
     else:
         where = given
-        pairs = read_pairs(
-            where,
-            limit=config.limit,
-            exclude=config.exclude,
-            skip_bad_rows=skip_bad_rows,
-            track=track,
-            say=say,
-        )
+        reading = {"skip_bad_rows": skip_bad_rows, "track": track, "say": say}
+        pairs = read_pairs(where, limit=config.limit, exclude=config.exclude, **reading)
     return fitting_pairs(
         described,
         pairs,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from sophia_jax.data.preferences import Preference
 from sophia_jax.data.prompts import encode_prompt, encode_target
 from sophia_jax.models.model import Model
 from sophia_jax.models.tokenizer import token_counter
-from sophia_jax.recipes.collection import read_rollouts
+from sophia_jax.recipes.collection import Rollouts, read_rollouts
 from sophia_jax.recipes.leak_check import drop_leaks
 from sophia_jax.recipes.questions import keep_fitting, read_questions
 from sophia_jax.rollouts.pairs import MinedPair, MiningConfig, mine_pairs
@@ -108,18 +108,7 @@ def mined_pairs(
         cut_off=cut_off,
         seed=seed,
     )
-    count_tokens = token_counter(policy)
-    mined = tuple(
-        pair
-        for shard in range(tables.num_shards)
-        for pair in mine_pairs(
-            tables.questions(shard),
-            tables.reasonings.read(shard),
-            count_tokens,
-            rollouts.prompts,
-            config,
-        )
-    )
+    mined = tuple(_mine_all(rollouts, policy, config))
     if not mined:
         raise InputError(
             f"{tables.reasonings.folder}: expected right and wrong reasonings of one "
@@ -127,6 +116,16 @@ def mined_pairs(
             f"{len(tables.items)} questions; a lower threshold lets more captions pass"
         )
     return Pairs(tuple(pair.preference for pair in mined), mined, ())
+
+
+def _mine_all(
+    rollouts: Rollouts, policy: Model, config: MiningConfig
+) -> Iterator[MinedPair]:
+    """The pairs of all shards, of which one is in memory at a time."""
+    tables, count_tokens = rollouts.tables, token_counter(policy)
+    for shard in range(tables.num_shards):
+        items, reasonings = tables.questions(shard), tables.reasonings.read(shard)
+        yield from mine_pairs(items, reasonings, count_tokens, rollouts.prompts, config)
 
 
 def fitting_pairs(
