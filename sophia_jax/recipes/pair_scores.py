@@ -238,9 +238,15 @@ def pair_intervals(
       margins: of the pairs.
       questions: equal names for pairs of one question.
       seed: of the draws.
+
+    Returns:
+      Lower and upper end by name; nothing of a single question, which tells nothing of
+      others.
     """
     _, places = np.unique(np.asarray(questions), return_inverse=True)
     sizes = np.bincount(places)
+    if len(sizes) < 2:
+        return {}
     margin = np.asarray(margins, np.float64)
     right = np.bincount(places, (np.sign(margin) + 1) / 2) / sizes
     if np.all((right == 0) | (right == 1)):

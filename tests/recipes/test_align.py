@@ -247,6 +247,7 @@ def test_intervals_are_over_questions_not_over_their_pairs():
     # A question that is half right: 0, 1/2 and 1 are the means of draws of two.
     found = pair_intervals([1.0, 1.0, -1.0], ["a", "b", "b"])
     assert found["reward_accuracy"] == (0.5, 1.0)
+    assert pair_intervals([1.0, -1.0], ["a", "a"]) == {}  # of one question, no interval
 
 
 def test_scores_of_other_weights_are_not_taken_for_the_references(
