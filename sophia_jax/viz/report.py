@@ -13,6 +13,7 @@ import numpy as np
 from sophia_jax.paths import as_path, resolved, write_whole
 from sophia_jax.training.metrics import read_metrics
 from sophia_jax.types import InputError
+from sophia_jax.viz.alignment import Alignment, read_alignment
 from sophia_jax.viz.answers import AnswerCard, make_answer_cards
 from sophia_jax.viz.frontier import frontier_page, is_frontier
 from sophia_jax.viz.questions import read_questions
@@ -74,6 +75,7 @@ class Report:
       stopped_captions: whose rewards are known between bounds alone.
       length_share: of which part of the reasonings the lengths are, unless of all.
       incomplete: one line for each table that lacks shards.
+      alignment: the pairs, where preferences were learnt.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Report:
     phases: tuple[Phase, ...]
     rollout_cards: tuple[RolloutCard, ...]
     answer_cards: tuple[AnswerCard, ...]
+    alignment: Alignment | None
 
 
 def write_report(run_folder: str | Path) -> Path:
@@ -115,7 +118,8 @@ def write_report(run_folder: str | Path) -> Path:
         page = frontier_page(run_folder)
     else:
         report = _gather(run_folder)
-        page = load_template("report.html.jinja").render(report=report) + "\n"
+        name = "report" if report.alignment is None else "align"
+        page = load_template(f"{name}.html.jinja").render(report=report) + "\n"
     path = run_folder / "report.html"
     try:
         write_whole(path, page)
@@ -157,6 +161,7 @@ def _gather(run_folder: Path) -> Report:
         phases=tuple(_phases(run_folder)),
         rollout_cards=tuple(make_cards(shards, chosen, items, threshold)),
         answer_cards=tuple(make_answer_cards(run_folder, NUM_EXAMPLES)),
+        alignment=read_alignment(run_folder, NUM_EXAMPLES),
     )
 
 
@@ -196,6 +201,7 @@ def _phases(run_folder: Path) -> list[Phase]:
             rule = "expected one JSON object with its step per line"
             raise InputError(f"{path}: {rule}, got {error!r}") from error
         if rows:
-            num_steps = int(rows[-1]["step"]) + 1
+            # A look at held-out data has the number of updates that came before it.
+            num_steps = int(rows[-1]["step"]) + (not name.endswith("held_out"))
             phases.append(Phase(name, title, num_steps, figures))
     return phases
