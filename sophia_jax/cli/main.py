@@ -10,6 +10,7 @@ import tyro
 
 from sophia_jax.buckets import check_buckets
 from sophia_jax.cli.collect import Collect
+from sophia_jax.cli.compare import Compare
 from sophia_jax.cli.convert import Convert
 from sophia_jax.cli.evaluate import Evaluate
 from sophia_jax.cli.failures import report_failure
@@ -34,6 +35,7 @@ COMMANDS = {
     "update": Update,
     "evaluate": Evaluate,
     "versus": Versus,
+    "compare": Compare,
     "plan": Plan,
     "convert": Convert,
     "report": Report,

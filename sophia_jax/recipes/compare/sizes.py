@@ -1,0 +1,139 @@
+"""Sizes of the comparison: two hours, twenty minutes, or a look at the machinery."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from sophia_jax.config import OptimizerConfig
+from sophia_jax.data.datasets.handwriting import HandwritingConfig
+from sophia_jax.recipes.mixture import MixtureConfig
+from sophia_jax.recipes.sizes import ALL_PARTS, QuickstartConfig, from_nothing
+from sophia_jax.recipes.sizes import tiny_size as tiny_quickstart
+from sophia_jax.training.loop import TrainingConfig
+
+__all__ = ["CompareConfig", "default_size", "quick_size", "tiny_size"]
+
+QUICK_ARMS = (
+    *("base", "sft-random", "no-caption-reward", "no-shortest", "sophia", "keep-8"),
+    *("no-warm-up", "true-captions", "captions-1", "reasonings-2", "threshold-0.5"),
+)
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """All that the comparison depends on.
+
+    Attributes:
+      name: of the size.
+      missing: what a smaller size is not, in a sentence; empty for the whole.
+      seeds: of data, weights, samples and orders; each is a laboratory of its own.
+      arms: names, in the order of the table; None for all that there are.
+      laboratory: sizes of each seed's. Its `base` is the first part of the base's
+        training, on captions alone, and its `update` is the one of every arm.
+      warm_up: the second part of the base's training, on easy questions too.
+    """
+
+    name: str
+    missing: str
+    seeds: tuple[int, ...]
+    arms: tuple[str, ...] | None
+    laboratory: QuickstartConfig
+    warm_up: TrainingConfig
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: expected different ones, got {self.seeds}")
+
+    def of_seed(self, seed: int) -> QuickstartConfig:
+        """The laboratory's sizes, with everything drawn from one seed."""
+        lab = self.laboratory
+        return dataclasses.replace(
+            lab,
+            seed=seed,
+            data=dataclasses.replace(lab.data, seed=seed),
+            sophia=dataclasses.replace(lab.sophia, seed=seed),
+        )
+
+
+def default_size(num_seeds: int = 5) -> CompareConfig:
+    """At most two hours on two cores: every arm, five seeds.
+
+    No caption is given up early: other rules of selection need what it would have
+    brought.
+    """
+    full = QuickstartConfig()
+    return CompareConfig(
+        name="default",
+        missing="",
+        seeds=tuple(range(num_seeds)),
+        arms=None,
+        laboratory=dataclasses.replace(
+            full,
+            data=HandwritingConfig(name="compare", train=600, held_out=300),
+            sophia=dataclasses.replace(full.sophia, early_stopping=False),
+            base=dataclasses.replace(full.base, optimizer=from_nothing(250)),
+            reasoner=dataclasses.replace(full.reasoner, optimizer=from_nothing(500)),
+            update=_learning(240, batch_size=32),
+            mixture=MixtureConfig(trajectories=17, texts=1, captions=3, facts=12),
+        ),
+        warm_up=TrainingConfig(
+            optimizer=OptimizerConfig(60, learning_rate=1e-3, warmup_steps=10),
+            batch_size=72,
+            row_length=144,
+            trainable=ALL_PARTS,
+        ),
+    )
+
+
+def quick_size() -> CompareConfig:
+    """At most twenty minutes: every kind of arm, two seeds, shorter updates."""
+    full = default_size(num_seeds=2)
+    lab = full.laboratory
+    return dataclasses.replace(
+        full,
+        name="quick",
+        missing=(
+            "This is the quick size: two seeds instead of five, 300 training and 200 "
+            "held-out questions instead of 600 and 300, half the updates, and one or "
+            "two arms along each axis. It shows what the comparison is; its intervals "
+            "over two seeds are too narrow to rest anything on."
+        ),
+        arms=QUICK_ARMS,
+        laboratory=dataclasses.replace(
+            lab,
+            data=HandwritingConfig(name="compare_quick", train=300, held_out=200),
+            update=_learning(120, batch_size=32),
+        ),
+    )
+
+
+def tiny_size() -> CompareConfig:
+    """Seconds an arm: models that learn nothing, where a lucky guess will do."""
+    tiny = tiny_quickstart(0)
+    return CompareConfig(
+        name="tiny",
+        missing="This is the tiny size, which shows the machinery and no result.",
+        seeds=(0, 1),
+        arms=("base", "sft-random", "sophia", "keep-2"),
+        laboratory=dataclasses.replace(
+            tiny,
+            data=dataclasses.replace(tiny.data, name="compare_tiny"),
+            sophia=dataclasses.replace(
+                tiny.sophia, num_captions=2, num_reasonings=4, early_stopping=False
+            ),
+        ),
+        warm_up=dataclasses.replace(
+            tiny.base, optimizer=OptimizerConfig(4, learning_rate=1e-3)
+        ),
+    )
+
+
+def _learning(num_steps: int, batch_size: int) -> TrainingConfig:
+    return TrainingConfig(
+        optimizer=OptimizerConfig(
+            num_steps, learning_rate=2e-3, final_fraction=0.1, warmup_steps=20
+        ),
+        batch_size=batch_size,
+        row_length=208,
+    )
