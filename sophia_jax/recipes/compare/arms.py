@@ -46,6 +46,11 @@ class Arm:
     then: Then | None = None
     matched: bool = True
 
+    @property
+    def after(self) -> str | None:
+        """The arm that must have been made before; None where a model is the start."""
+        return None if self.start in (BASE, PRETRAINED) else self.start
+
 
 ARMS: tuple[Arm, ...] = (
     Arm("base", "The policy before any update."),

@@ -26,13 +26,10 @@ from sophia_jax.recipes.handwriting import (
     make_data,
     make_tokenizer,
     reasoner_model,
-    text_questions,
     train_base,
     train_reasoner,
 )
-from sophia_jax.recipes.mixture import answer_texts
 from sophia_jax.recipes.run_folder import remove_leftovers, stopwatch
-from sophia_jax.recipes.side_by_side import side_by_side
 from sophia_jax.recipes.sizes import QuickstartConfig
 from sophia_jax.rollouts.tables import RolloutTables
 from sophia_jax.sophia import caption_pictures, reason_from_captions
@@ -55,7 +52,6 @@ class Laboratory:
         warm-up; `reasoner`.
       items: the training questions.
       held_out: the questions of evaluation.
-      texts: right answers of the reasoner to questions without a picture.
       outcomes: of the reasonings from the captions of `base`, from those of
         `pretrained`, and from `true` ones.
     """
@@ -66,7 +62,6 @@ class Laboratory:
     models: dict[str, Model]
     items: tuple[Item, ...]
     held_out: tuple[Item, ...]
-    texts: Sequence[dict]
     outcomes: dict[str, Outcomes]
 
 
@@ -104,15 +99,7 @@ def prepare(
             outcomes[name] = _roll_out(
                 folder, name, models, items, verify, sizes, track
             )
-    with stage("texts"):
-        texts = answer_texts(
-            folder / "texts",
-            Engine(models["reasoner"], sizes.reasonings, slots=sizes.slots),
-            verify,
-            text_questions(DIGITS, seed, sizes.mixture.num_questions),
-            seed=seed,
-        )
-    return Laboratory(folder, sizes, verify, models, items, held_out, texts, outcomes)
+    return Laboratory(folder, sizes, verify, models, items, held_out, outcomes)
 
 
 def once(folder: Path, make: Callable[[], Model]) -> Model:
@@ -130,40 +117,40 @@ def _train_models(
     sizes: QuickstartConfig,
     track: Track,
 ) -> dict[str, Model]:
-    """The base in two parts, and the reasoner beside it."""
+    """The reasoner; then the base, whose decoder begins as the reasoner's.
+
+    So is an InternVL built: of a language model that can think in text, and that learns
+    to read pictures, but not to think about them. Captions alone are its pretraining,
+    easy questions beside captions its warm-up.
+    """
     seed = sizes.seed
     key, tokenizer = jax.random.key(seed), make_tokenizer(DIGITS, seed)
+    training = folder / "training"
 
-    def train_policy(track: Track) -> dict[str, Model]:
-        def learn(name: str, model: Model, kinds: tuple[str, ...], training) -> Model:
-            rows = RowsOfKinds(builder, kinds)
-            return once(
-                folder / name,
-                lambda: train_base(
-                    model, rows, training, folder / "training" / name, track, seed
-                ),
-            )
-
-        fresh = base_model(jax.random.fold_in(key, 0), tokenizer)
-        first = learn(PRETRAINED, fresh, ("caption",), sizes.base)
-        both = ("caption", "perception")
-        return {PRETRAINED: first, BASE: learn(BASE, first, both, config.warm_up)}
-
-    def train_thinker(track: Track) -> Model:
+    def read(name: str, start: Model, kinds: tuple[str, ...], phase) -> Model:
+        rows = RowsOfKinds(builder, kinds)
         return once(
-            folder / "reasoner",
-            lambda: train_reasoner(
-                reasoner_model(jax.random.fold_in(key, 1), tokenizer),
-                DIGITS,
-                sizes.reasoner,
-                folder / "training" / "reasoner",
-                track,
-                seed,
-            ),
+            folder / name,
+            lambda: train_base(start, rows, phase, training / name, track, seed),
         )
 
-    policies, reasoner = side_by_side(track, train_policy, train_thinker)
-    return {**policies, "reasoner": reasoner}
+    reasoner = once(
+        folder / "reasoner",
+        lambda: train_reasoner(
+            reasoner_model(jax.random.fold_in(key, 1), tokenizer),
+            DIGITS,
+            sizes.reasoner,
+            training / "reasoner",
+            track,
+            seed,
+        ),
+    )
+    fresh = base_model(jax.random.fold_in(key, 0), tokenizer)
+    params = {**fresh.params, "decoder": reasoner.params["decoder"]}
+    blind = dataclasses.replace(fresh, params=params)
+    pretrained = read(PRETRAINED, blind, ("caption",), sizes.base)
+    base = read(BASE, pretrained, ("caption", "perception"), config.warm_up)
+    return {PRETRAINED: pretrained, BASE: base, "reasoner": reasoner}
 
 
 def _roll_out(

@@ -64,10 +64,10 @@ def learn(lab: Laboratory, arm: Arm, share: Kept | None, track: Track) -> Model:
       track: shows the updates.
     """
     folder = lab.folder / "arms" / arm.name
-    if arm.start in lab.models:
+    if arm.after is None:
         policy = lab.models[arm.start]
     else:
-        policy = load_model(lab.folder / "arms" / arm.start / "model")
+        policy = load_model(lab.folder / "arms" / arm.after / "model")
     if arm.rule is None and arm.then is None:
         return policy
 
@@ -85,12 +85,15 @@ def learn(lab: Laboratory, arm: Arm, share: Kept | None, track: Track) -> Model:
 def _update(
     lab: Laboratory, policy: Model, share: Kept, folder: Path, track: Track
 ) -> Model:
-    """SOPHIA's update phase, on what the arm keeps and what stands beside it."""
+    """SOPHIA's update phase, on what the arm keeps, captions and facts.
+
+    As in the paper's ablations there are no trajectories of text alone beside it.
+    """
     mixture = mix(
         policy,
         lab.items,
         as_selection(share),
-        lab.texts,
+        [],
         DIGITS,
         lab.config.mixture,
         seed=lab.config.seed,

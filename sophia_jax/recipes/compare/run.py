@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,13 +15,19 @@ from sophia_jax.recipes.compare.arms import ARMS, Arm
 from sophia_jax.recipes.compare.laboratory import Laboratory, prepare
 from sophia_jax.recipes.compare.learning import learn, shares
 from sophia_jax.recipes.compare.outcomes import Kept
-from sophia_jax.recipes.compare.scoring import MEASURES, measures, scored_rows
+from sophia_jax.recipes.compare.scoring import (
+    MEASURES,
+    is_scored,
+    measures,
+    scored_rows,
+)
 from sophia_jax.recipes.compare.sizes import CompareConfig
 from sophia_jax.recipes.compare.summary import summarize_arms
 from sophia_jax.recipes.machine import machine, versions
 from sophia_jax.recipes.run_folder import read_seconds, stopwatch, write_json
+from sophia_jax.recipes.side_by_side import side_by_side
 from sophia_jax.rewards import AnswerVerifier
-from sophia_jax.types import InputError, Track, untracked
+from sophia_jax.types import InputError, RewardFn, Track, untracked
 
 __all__ = ["chosen_arms", "compare"]
 
@@ -43,12 +51,13 @@ def compare(
       What is written to `summary.json`.
     """
     arms = chosen_arms(config.arms)
-    clock = _Clock(len(config.seeds) * len(arms), say)
+    clock = _Clock(folder, config, arms, say)
     per_seed, learnt = [], []
     with AnswerVerifier() as verifier:
+        verify = one_at_a_time(verifier.verify)
         for seed in config.seeds:
             found = _run_seed(
-                folder / f"seed-{seed}", config, seed, arms, verifier, clock, track
+                folder / f"seed-{seed}", config, seed, arms, verify, clock, track
             )
             per_seed.append(found[0])
             learnt.append(found[1])
@@ -66,6 +75,17 @@ def compare(
     }
     write_json(folder / "summary.json", summary)
     return summary
+
+
+def one_at_a_time(verify: RewardFn) -> RewardFn:
+    """The same, for threads that ask side by side."""
+    lock = threading.Lock()
+
+    def locked(pairs: Sequence[tuple[str, str]]) -> Sequence:
+        with lock:
+            return verify(pairs)
+
+    return locked
 
 
 def chosen_arms(names: Sequence[str] | None) -> tuple[Arm, ...]:
@@ -87,9 +107,9 @@ def chosen_arms(names: Sequence[str] | None) -> tuple[Arm, ...]:
         )
     arms = tuple(arm for arm in ARMS if arm.name in wanted)
     for arm in arms:
-        if arm.start in known and arm.start not in wanted:
+        if arm.after is not None and arm.after not in wanted:
             raise InputError(
-                f"arms: expected {arm.start}, from which {arm.name} starts, got "
+                f"arms: expected {arm.after}, from which {arm.name} starts, got "
                 f"{', '.join(sorted(wanted))}"
             )
     return arms
@@ -100,19 +120,25 @@ def _run_seed(
     config: CompareConfig,
     seed: int,
     arms: Sequence[Arm],
-    verifier: AnswerVerifier,
+    verify: RewardFn,
     clock: _Clock,
     track: Track,
 ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, dict]]:
     """Measures of each arm's answers, and what each has learnt from."""
     captioners = sorted({arm.captions for arm in arms if arm.rule is not None})
-    lab = prepare(folder, config, seed, captioners, verifier.verify, track=track)
+    lab = prepare(folder, config, seed, captioners, verify, track=track)
     kept, yields = shares(lab, arms)
-    found = {}
-    for arm in arms:
-        with stopwatch(folder, f"arm {arm.name}"):
-            found[arm.name] = _run_arm(lab, arm, kept.get(arm.name), track)
-        clock.tick(f"seed {seed}", arm.name, found[arm.name])
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for pair in in_pairs(arms):
+        with stopwatch(folder, "arms"):
+            tasks = [
+                functools.partial(_run_arm, lab, arm, kept.get(arm.name))
+                for arm in pair
+            ]
+            results = side_by_side(track, *tasks)
+        found |= {arm.name: each for arm, each in zip(pair, results, strict=True)}
+        for arm in pair:
+            clock.tick(seed, arm.name, found[arm.name])
     learnt = {
         name: {
             "kept": yields[name],
@@ -124,6 +150,18 @@ def _run_seed(
     return found, learnt
 
 
+def in_pairs(arms: Sequence[Arm]) -> list[tuple[Arm, ...]]:
+    """Two arms at a time, in their order; none beside the one that it starts from."""
+    pairs: list[tuple[Arm, ...]] = []
+    for arm in arms:
+        alone = pairs and len(pairs[-1]) == 1
+        if alone and arm.after != pairs[-1][0].name:
+            pairs[-1] = (pairs[-1][0], arm)
+        else:
+            pairs.append((arm,))
+    return pairs
+
+
 def _run_arm(
     lab: Laboratory, arm: Arm, share: Kept | None, track: Track
 ) -> dict[str, np.ndarray]:
@@ -132,21 +170,29 @@ def _run_arm(
 
 
 class _Clock:
-    """Says what came of each arm, and how long the rest will take."""
+    """Says what came of each arm, and how long those that were missing will take."""
 
-    def __init__(self, total: int, say: Callable[[str], None]):
-        self._total, self._say = total, say
-        self._start, self._done = time.monotonic(), 0
+    def __init__(self, folder: Path, config: CompareConfig, arms: Sequence[Arm], say):
+        names = [(seed, arm.name) for seed in config.seeds for arm in arms]
+        self._missing = {
+            (seed, name)
+            for seed, name in names
+            if not is_scored(folder / f"seed-{seed}" / "arms" / name)
+        }
+        self._total, self._say = len(self._missing), say
+        self._start = time.monotonic()
 
-    def tick(self, seed: str, name: str, found: Mapping[str, np.ndarray]) -> None:
-        self._done += 1
-        elapsed = time.monotonic() - self._start
-        left = elapsed * (self._total - self._done) / self._done
-        self._say(
-            f"{seed:<10} {name:<18} pass@1 {found['pass@1'].mean():6.1%}, captions "
-            f"{found['caption_accuracy'].mean():6.1%}; arm {self._done} of "
-            f"{self._total}, about {left / 60:.0f} min left"
+    def tick(self, seed: int, name: str, found: Mapping[str, np.ndarray]) -> None:
+        line = (
+            f"seed {seed:<5} {name:<18} pass@1 {found['pass@1'].mean():6.1%}, captions "
+            f"{found['caption_accuracy'].mean():6.1%}"
         )
+        if (seed, name) in self._missing:
+            self._missing.remove((seed, name))
+            elapsed = time.monotonic() - self._start
+            left = elapsed * len(self._missing) / (self._total - len(self._missing))
+            line += f"; {len(self._missing)} to come, about {left / 60:.0f} min"
+        self._say(line)
 
 
 def _seconds(folder: Path, seeds: Sequence[int]) -> dict[str, float]:

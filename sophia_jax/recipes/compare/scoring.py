@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from sophia_jax.recipes.compare.laboratory import Laboratory
 from sophia_jax.recipes.scores import score_policy
 from sophia_jax.types import Item
 
-__all__ = ["MEASURES", "measures", "scored_rows"]
+__all__ = ["MEASURES", "is_scored", "measures", "scored_rows"]
 
 MEASURES = {
     "pass@1": "answers that are right",
@@ -23,6 +24,11 @@ MEASURES = {
     "hallucination": "answers whose think part names a number that is not there",
     "names_numbers": "answers whose think part names a number at all",
 }
+
+
+def is_scored(folder: Path) -> bool:
+    """Whether an arm's folder holds its answers."""
+    return (folder / "evaluation" / "summary.json").exists()
 
 
 def scored_rows(lab: Laboratory, name: str, policy: Model) -> list[dict]:
