@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 __all__ = [
+    "AdvantageName",
     "Algorithm",
     "Dtype",
+    "GrpoConfig",
     "LoraConfig",
     "LoraTarget",
     "ModelConfig",
+    "NormalizationName",
     "OptimizerConfig",
     "Remat",
     "RoutingConfig",
@@ -26,6 +29,13 @@ __all__ = [
 
 Remat = Literal["none", "block", "projections"]
 """What layers form again in the backward pass: nothing, all, all but projections."""
+
+
+AdvantageName = Literal["group", "group-centred", "leave-one-out"]
+"""How an answer is compared with the others to its question."""
+
+NormalizationName = Literal["sequence", "tokens", "length"]
+"""Over what a loss of tokens is a mean: an answer, an update, the longest answer."""
 
 
 def _require(condition: bool, field: str, rule: str, value: object) -> None:
@@ -356,3 +366,28 @@ class RoutingConfig:
     def __post_init__(self) -> None:
         _require(self.num_samples > 0, "num_samples", "> 0", self.num_samples)
         _require(0 <= self.easy_above <= 1, "easy_above", "in [0, 1]", self.easy_above)
+
+
+@dataclass(frozen=True)
+class GrpoConfig:
+    """On-policy steps: the numbers of the paper's baseline, but for what is marked."""
+
+    num_steps: int = 100  # the paper's table takes its model then; it tracks 480
+    num_questions: int = 64  # in a step
+    num_answers: int = 8  # to each question
+    passes: int = 1  # over the answers of a step; the paper gives none
+    keep_equal_groups: bool = False  # learn where all answers earned the same, too
+    system: str | None = None  # the system prompt; None for the model's default
+    seed: int = 0  # of the questions' order, and of all samples
+
+    def __post_init__(self) -> None:
+        least = {"num_steps": 1, "num_questions": 1, "num_answers": 2, "passes": 1}
+        for name, number in least.items():
+            value = getattr(self, name)
+            _require(value >= number, name, f">= {number}", value)
+        _require(self.seed >= 0, "seed", ">= 0", self.seed)
+
+    def most_updates(self, batch_size: int) -> int:
+        """Of the whole run, were no group dropped; batches are of answers."""
+        answers = self.num_questions * self.num_answers
+        return self.num_steps * self.passes * -(-answers // batch_size)

@@ -15,6 +15,7 @@ Reference: Shen et al., 2025, https://arxiv.org/abs/2507.16814.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from sophia_jax.rollouts.tables import RolloutTables
 from sophia_jax.sharding.together import my_shards, wait_for_all
 from sophia_jax.training import objectives
 from sophia_jax.training.loop import TrainingConfig, train
+from sophia_jax.training.step import Objective
 from sophia_jax.types import GenerateFn, InputError, Item, RewardFn, Track, untracked
 
 __all__ = [
@@ -195,7 +197,13 @@ def trajectory_examples(
             tiles_per_image=count_tiles(policy.tiles, item.images),
             max_new_tokens=len(target_ids),
         )
-        return Example(prompt_ids, target_ids, None, row["reward"])
+        known = row.get("behavior_log_prob")
+        return Example(
+            prompt_ids,
+            target_ids,
+            reward=row["reward"],
+            behavior_log_prob=math.nan if known is None else known,
+        )
 
     return PicturedExamples(
         policy, list(map(example, kept, asked)), [item.images for item in asked]
@@ -208,6 +216,7 @@ def update_policy(
     training: TrainingConfig,
     folder: Path,
     *,
+    objective: Objective = objectives.sophia,
     track: Track = untracked,
 ) -> Model:
     """The update phase: gradient ascent on what was kept.
@@ -216,13 +225,15 @@ def update_policy(
 
     over D, the kept reasonings y of questions x_q about pictures with features v. The
     ratio of π_θ to the behaviour μ is set to 1, and there is no baseline, no clipping
-    and no KL term.
+    and no KL term. How far from 1 it is, is logged as `log_ratio` with each update, for
+    the paper's lemma A.3 takes it for nearly 1.
 
     Args:
       policy: the model that wrote the captions; it is left as it is.
       examples: of `trajectory_examples`, or others.
       training: length, batch, optimizer; by default the decoder alone learns.
       folder: of checkpoints and metrics; a killed phase goes on from there.
+      objective: what is minimised; others are in `training.objectives`.
       track: shows the updates.
 
     Returns:
@@ -240,4 +251,4 @@ def update_policy(
             "update: expected something to learn from, got 0 trajectories kept: no "
             "question has a right answer from a caption above the threshold"
         )
-    return train(policy, examples, objectives.sophia, training, folder, track=track)
+    return train(policy, examples, objective, training, folder, track=track)

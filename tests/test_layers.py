@@ -28,7 +28,7 @@ LAYERS = [
     {"models", "data"},
     {"generation", "training"},
     {"rollouts", "evaluation", "planning"},
-    {"sophia"},
+    {"sophia", "grpo"},
     {"recipes", "viz"},
     {"cli"},
     {"__main__"},

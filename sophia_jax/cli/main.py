@@ -14,6 +14,7 @@ from sophia_jax.cli.compare import Compare
 from sophia_jax.cli.convert import Convert
 from sophia_jax.cli.evaluate import Evaluate
 from sophia_jax.cli.failures import report_failure
+from sophia_jax.cli.grpo import Grpo
 from sophia_jax.cli.options import TraceOptions
 from sophia_jax.cli.plan import Plan
 from sophia_jax.cli.quickstart import Quickstart
@@ -33,6 +34,7 @@ COMMANDS = {
     "train": Train,
     "collect": Collect,
     "update": Update,
+    "grpo": Grpo,
     "evaluate": Evaluate,
     "versus": Versus,
     "compare": Compare,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HostOptions",
+    "LearningOptions",
     "AnyPath",
     "PromptSet",
     "RolloutOptions",
@@ -136,16 +137,11 @@ class RolloutOptions:
 
 
 @dataclass(frozen=True)
-class UpdateOptions:
+class LearningOptions:
     """How the decoder learns; the rest of the model is frozen, as in the paper."""
 
-    mix: tuple[str, ...] = ()
-    """SOURCE=WEIGHT of texts to learn beside the trajectories, in any form of --data;
-    their answers are learnt as they stand, and they need no image."""
-    trajectory_weight: int = 1
-    """Trajectories beside WEIGHT rows of a source of --mix; shares are exact."""
     num_steps: int | None = None
-    """Updates; None for one pass over what was kept."""
+    """Updates; None for one pass over what is learnt."""
     batch_size: int | None = None
     """Trajectories in an update; None for the paper's 512, or all if fewer."""
     row_length: int | None = None
@@ -187,12 +183,16 @@ class UpdateOptions:
         from sophia_jax.recipes.phases import UpdateConfig
 
         with checked_options():
-            options = asdict(self) | {"mix": tuple(map(_mix_part, self.mix))}
+            options = asdict(self) | self._mixed_in()
             for name in ("lora_rank", "lora_alpha", "lora_targets"):
                 del options[name]
             return UpdateConfig(
                 seed=seed, dtype=dtype, roles=roles, lora=self._lora(), **options
             )
+
+    def _mixed_in(self) -> dict:
+        """What is learnt beside the examples."""
+        return {}
 
     def _lora(self) -> LoraConfig | None:
         rank, alpha = self.lora_rank, self.lora_alpha
@@ -203,6 +203,20 @@ class UpdateOptions:
         return LoraConfig(
             rank, 2.0 * rank if alpha is None else alpha, self.lora_targets
         )
+
+
+@dataclass(frozen=True)
+class UpdateOptions(LearningOptions):
+    """How the decoder learns from trajectories, and from what is mixed in."""
+
+    mix: tuple[str, ...] = ()
+    """SOURCE=WEIGHT of texts to learn beside the trajectories, in any form of --data;
+    their answers are learnt as they stand, and they need no image."""
+    trajectory_weight: int = 1
+    """Trajectories beside WEIGHT rows of a source of --mix; shares are exact."""
+
+    def _mixed_in(self) -> dict:
+        return {"mix": tuple(map(_mix_part, self.mix))}
 
 
 @dataclass(frozen=True)

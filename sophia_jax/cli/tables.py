@@ -11,6 +11,7 @@ __all__ = [
     "answers_line",
     "changed_lines",
     "evaluation_table",
+    "on_policy_line",
     "rollout_line",
     "score_table",
     "seconds_line",
@@ -150,6 +151,17 @@ def rollout_line(rollouts: Mapping) -> str:
         f"rollouts   {rollouts['captions']} captions, {rollouts['reasonings']} "
         f"reasonings, {rollouts['right']} right; kept {rollouts['kept']} of "
         f"{rollouts['num_questions']} questions"
+    )
+
+
+def on_policy_line(learnt: Mapping) -> str:
+    """What an on-policy run came to, at its beginning and at its end."""
+    first, last = learnt["first_steps"], learnt["last_steps"]
+    return (
+        f"grpo       {learnt['num_steps']} steps, {learnt['updates']} updates; mean "
+        f"reward {first['reward']:.3f} -> {last['reward']:.3f}, questions dropped "
+        f"{first['dropped']:.1%} -> {last['dropped']:.1%}, tokens an answer "
+        f"{first['answer_tokens']:.1f} -> {last['answer_tokens']:.1f}"
     )
 
 

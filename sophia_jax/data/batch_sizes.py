@@ -100,6 +100,7 @@ def pad_batch(batch: PackedBatch, sizes: BatchSizes) -> PackedBatch:
         target_mask=padded(batch.target_mask, *targets),
         learnt=_padded_learnt(batch.learnt, before, sizes),
         reward=padded(batch.reward, sizes.sequences),
+        behavior_log_prob=padded(batch.behavior_log_prob, sizes.sequences),
         signals={
             name: padded(array, *targets[: array.ndim - 1])
             for name, array in batch.signals.items()

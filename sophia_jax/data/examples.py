@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -23,6 +24,8 @@ class Example:
       images: Float32[tile ...]: the tiles of all its pictures in turn, as pixels (tile
         height width channel) or as features (tile image_token embed); None without.
       reward: weight of the answer; 1 for plain imitation.
+      behavior_log_prob: log μ of the whole answer, in nats, when it was sampled; nan
+        where nobody knows. The ratio of the policy to it is logged.
       signals: what else an objective reads, by name: Float32[token], one number for
         each target token, or a number for the whole answer.
     """
@@ -31,6 +34,7 @@ class Example:
     target_ids: np.ndarray
     images: np.ndarray | None = None
     reward: float = 1.0
+    behavior_log_prob: float = math.nan
     signals: Mapping[str, np.ndarray | float] = field(default_factory=dict)
 
     @property

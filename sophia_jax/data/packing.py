@@ -72,6 +72,8 @@ class PackedBatch:
       learnt: Int32[shard learnt], the places in the shard's flattened targets that are
         no padding; one past their end where it is padding itself.
       reward: Float32[sequence], 0 for sequences that only fill the bucket.
+      behavior_log_prob: Float32[sequence], log μ of a whole answer, in nats; nan where
+        it is not known.
       signals: Float32[sequence target] or Float32[sequence] by name, of
         `Example.signals`; 0 on padding.
     """
@@ -86,6 +88,7 @@ class PackedBatch:
     target_mask: Array
     learnt: Array
     reward: Array
+    behavior_log_prob: Array
     signals: dict[str, Array]
 
 
@@ -137,6 +140,8 @@ def pack_parts(
     row_length: int,
     num_shards: int = 1,
     buckets: Buckets = BUCKETS,
+    some_empty: bool = False,
+    least_sequences: int = 0,
 ) -> PackedBatch:
     """Pack examples into parts of one shape, whose gradients are summed in turn.
 
@@ -148,17 +153,22 @@ def pack_parts(
       row_length: the most tokens that a row may have.
       num_shards: of each part, which devices hold side by side.
       buckets: how the parts' shapes are rounded up.
+      some_empty: allow fewer examples than parts and their shards, of which the rest
+        then hold padding alone.
+      least_sequences: pad each shard of a part to as many, where numbers vary from
+        batch to batch; the rest of the shapes still follow the examples.
 
     Returns:
       One batch on the host, each array with a leading axis for the part.
 
     Raises:
       InputError: as of `pack_examples`.
-      ValueError: there are fewer examples than parts and their shards, or groups differ
-        in size.
+      ValueError: there are no examples, or fewer than parts and their shards; or groups
+        differ in size.
     """
     size = _check_groups(examples)
-    if num_parts < 1 or num_shards < 1 or num_parts * num_shards > len(examples):
+    most = num_parts * num_shards if some_empty and examples else len(examples)
+    if num_parts < 1 or num_shards < 1 or num_parts * num_shards > most:
         shards = f" of {num_shards} shards" if num_shards != 1 else ""
         raise ValueError(
             f"num_parts: expected between 1 and the {len(examples)} examples, "
@@ -167,7 +177,8 @@ def pack_parts(
     lengths = [sum(each.length for each in members(group)) for group in examples]
     dealt = deal(lengths, num_parts * num_shards)
     parts = [[x for index in part for x in members(examples[index])] for part in dealt]
-    num_sequences = bucket_size(max(map(len, parts)), buckets.sequences)
+    fullest = max(least_sequences, *map(len, parts))
+    num_sequences = bucket_size(fullest, buckets.sequences)
     num_sequences = -(-num_sequences // size) * size
     packed = _pack(parts, config, row_length, buckets, num_sequences)
     return _in_shards(packed, num_shards)
@@ -269,6 +280,7 @@ def _index_targets(
     """What is predicted, and from where: a token from the place before its own."""
     target_index, target_ids = (np.zeros(shape, np.int32) for _ in range(2))
     target_mask, reward = np.zeros(shape, bool), np.zeros(shape[0], np.float32)
+    behavior_log_prob = np.full(shape[0], np.nan, np.float32)
     for number, (example, (row, start)) in enumerate(
         zip(examples, places, strict=True)
     ):
@@ -278,6 +290,7 @@ def _index_targets(
         target_ids[number, :length] = example.target_ids
         target_mask[number, :length] = True
         reward[number] = example.reward
+        behavior_log_prob[number] = example.behavior_log_prob
     learnt = np.flatnonzero(target_mask).astype(np.int32)
     padding = (0, num_learnt - len(learnt))
     return {
@@ -286,6 +299,7 @@ def _index_targets(
         "target_mask": target_mask,
         "learnt": np.pad(learnt, padding, constant_values=target_mask.size),
         "reward": reward,
+        "behavior_log_prob": behavior_log_prob,
     }
 
 

@@ -45,7 +45,7 @@ def choose_rows(
       InputError: an example is longer than `row_length`.
     """
     tokens_needed = max(map(sum, parts))
-    longest = max(map(max, parts))
+    longest = max(max(lengths, default=1) for lengths in parts)
     num_rows = bucket_size(-(-tokens_needed // row_length), rows)
     length = max(longest, -(-tokens_needed // num_rows))
     while True:
@@ -89,7 +89,7 @@ def deal(lengths: Sequence[int], num_parts: int) -> list[list[int]]:
 
     Args:
       lengths: tokens of each example.
-      num_parts: at most as many as there are examples, so that no part is empty.
+      num_parts: if more than there are examples, the rest of them are empty.
 
     Returns:
       The indices of each part's examples.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import jax
 import numpy as np
@@ -99,6 +101,7 @@ class Engine:
         known = model.tokenizer.get_added_vocab().get(IMAGE_CONTEXT)
         self.banned_ids = tuple(sorted({known, model.config.image_token_id} - {None}))
         self.opening = answer_opening(model.tokenizer)
+        self._shapes = {part: _shapes(model.params[part]) for part in model.params}
 
     def __call__(self, requests: Iterable[Request]) -> Run:
         """Sample every request.
@@ -123,12 +126,72 @@ class Engine:
         for array in jax.tree.leaves(self.model.params):
             array.delete()
 
+    def renew(self, params: Mapping[str, Any]) -> None:
+        """Sample with other weights from now on; no program is compiled anew.
+
+        Nothing is copied but the layers of a model that has few. What was sampled is
+        not read again, since each run reads its prompts itself.
+
+        Args:
+          params: the parts that are other ones, of the same shapes, and in the places
+            of the model's own.
+
+        Raises:
+          ValueError: a part is unknown, is one that pictures are encoded with, or has
+            other shapes; or a run is under way.
+        """
+        for part in params:
+            if part in ("vision", "projector") or part not in self._shapes:
+                known = sorted(self._shapes.keys() - {"vision", "projector"})
+                raise ValueError(f"params: expected parts of {known}, got {part!r}")
+            if _shapes(params[part]) != self._shapes[part]:
+                raise ValueError(
+                    f"params: expected {part} in the shapes and dtypes that the engine "
+                    "began with, got others"
+                )
+        self._check_idle()
+        model = dataclasses.replace(self.model, params=self.model.params | params)
+        # Several lanes may share a place: the first ones are all that there are.
+        for place, lane in zip(self._places, lane_models(model), strict=False):
+            place.hold(lane)
+        self.model = model
+
+    def release(self, parts: Collection[str]) -> dict:
+        """Let go of parts of the weights, which an update may then donate.
+
+        Args:
+          parts: of which `renew` must give others before anything is sampled.
+
+        Returns:
+          The parts.
+
+        Raises:
+          ValueError: a run is under way.
+        """
+        self._check_idle()
+        rest = dict(self.model.params)
+        released = {part: rest.pop(part) for part in parts}
+        for place in self._places:
+            place.let_go()
+        self.model = dataclasses.replace(self.model, params=rest)
+        return released
+
+    def _check_idle(self) -> None:
+        if any(place.is_at_work for place in self._places):
+            raise ValueError("weights: expected no run under way, got one")
+
     def limits(self, request: Request) -> np.ndarray:
         """The most tokens of each sample of a request."""
         return np.full(request.num_samples, self.sampling.max_new_tokens)
 
     def lanes(self, stops: dict[str, int]) -> list[Lane]:
-        """Slots for one run; those of several lanes run at once."""
+        """Slots for one run; those of several lanes run at once.
+
+        Raises:
+          ValueError: the engine has let go of its weights.
+        """
+        if missing := sorted(self._shapes.keys() - self.model.params.keys()):
+            raise ValueError(f"weights: expected all, got none of {missing}; see renew")
         return [Lane(self, place, stops) for place in self._places]
 
     def prompts(
@@ -281,6 +344,10 @@ def _spoken(engine: Engine, finished: Sequence[Finished]) -> list[Completion]:
         )
         for sample, text in zip(finished, texts, strict=True)
     ]
+
+
+def _shapes(params: dict) -> dict:
+    return jax.tree.map(lambda array: (array.shape, array.dtype), params)
 
 
 def generate(

@@ -39,13 +39,30 @@ class Place:
     """
 
     def __init__(self, model: Model):
-        self.model = model
         self.dtype = model.dtype
+        self._idle_pages: list[Pages] = []
+        self._pages_at_work = 0
+        self.hold(model)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a run has pages of it."""
+        return self._pages_at_work > 0
+
+    def hold(self, model: Model) -> None:
+        """Sample with these weights from now on.
+
+        Pages stay: no run reads what another left in them.
+        """
+        self.model: Model | None = model
         self.layers = None
         if model.config.text.num_layers <= MOST_UNSTACKED:
             decoder = nnx.merge(model.graphdef, model.params).decoder
             self.layers = decoder.unstacked_layers()
-        self._idle_pages: list[Pages] = []
+
+    def let_go(self) -> None:
+        """Hold no weights, until there are others."""
+        self.model = self.layers = None
 
     def empty_open_pages(self, num_slots: int, page: int) -> Rows:
         """One page for each slot of a program."""
@@ -60,6 +77,7 @@ class Place:
 
     def take_pages(self, layout: Layout) -> Pages:
         """All pages of a lane: an earlier run's, whatever they hold, or new ones."""
+        self._pages_at_work += 1
         if self._idle_pages:
             return self._idle_pages.pop()
         config = self.model.config.text
@@ -68,13 +86,13 @@ class Place:
 
     def return_pages(self, pages: Pages) -> None:
         """Keep pages for the next run."""
+        self._pages_at_work -= 1
         self._idle_pages.append(pages)
 
     def give_up(self) -> None:
         """Delete weights and pages."""
-        for array in jax.tree.leaves(
-            (self.model.params, self.layers, self._idle_pages)
-        ):
+        params = None if self.model is None else self.model.params
+        for array in jax.tree.leaves((params, self.layers, self._idle_pages)):
             array.delete()
         self._idle_pages.clear()
 

@@ -138,6 +138,7 @@ class Update:
             target_mask=part(*by_sequence, dtype=bool),
             learnt=part(shards, learnt),
             reward=part(by_sequence[0], dtype=jnp.float32),
+            behavior_log_prob=part(by_sequence[0], dtype=jnp.float32),
             signals={},
         )
         return _placed(batch, batch_shardings(batch, self.partition))

@@ -42,7 +42,7 @@ from sophia_jax.sophia import trajectory_examples, update_policy
 from sophia_jax.training.loop import TrainingConfig
 from sophia_jax.types import InputError, Item, Track, untracked
 
-__all__ = ["update"]
+__all__ = ["save_learnt", "update"]
 
 
 def update(
@@ -131,13 +131,20 @@ def update(
             model = moved_to_learn(model, config.partition, still_encodes=encodes)
             model = with_what_learns(model, config)
             model = update_policy(model, examples, training, phase, track=track)
-            _save(model, target, adapters, base=policy)
+            save_learnt(model, target, adapters, base=policy)
     summary = _update_summary(training, len(trajectories), fitting.skipped)
     return _add_to_summary(run, summary | _mix_summary(config, lessons))
 
 
-def _save(model: Model, target: Path, adapters: Path, *, base: str) -> None:
-    """The model, last of all: where it is, the update is done."""
+def save_learnt(model: Model, target: Path, adapters: Path, *, base: str) -> None:
+    """Save what has learnt; the model last of all: where it is, the phase is done.
+
+    Args:
+      model: with adapters that learnt, or none.
+      target: folder of the model, these merged.
+      adapters: their folder; none is made for a model without.
+      base: folder or repository of the start.
+    """
     if model.lora is not None:
         wait_for_all("the update")  # or one would find what another removes
         if is_first():

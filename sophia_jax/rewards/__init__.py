@@ -18,6 +18,7 @@ _MODULES = {
     "reward_bounds": "early_stopping",
     "same_text": "comparison",
     "select_trajectory": "propagate",
+    "signed_rewards": "signed",
     "stop_points": "early_stopping",
     "verify_answer": "math_verify",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -56,10 +57,16 @@ def select_trajectories(
     lengths = np.array([len(row["token_ids"]) for row in reasonings]).reshape(shape)
     if count_tokens is not None:
         lengths[right] = count_tokens(list(texts[right]))
-    return [
+    rows = [
         _select(item, right[index], wrong[index], lengths[index], texts[index], config)
         for index, item in enumerate(items)
     ]
+    sampled = np.array(list(reasonings), object).reshape(shape)
+    for index, row in enumerate(rows):
+        if row["kept"]:
+            place = index, row["caption"], row["reasoning"]
+            row["behavior_log_prob"] = _behavior_log_prob(sampled[place])
+    return rows
 
 
 def _select(
@@ -79,7 +86,8 @@ def _select(
     # What was stopped counts as not right: it could not have changed what is kept.
     chosen = select_trajectory(right, lengths, threshold=config.threshold)
     if chosen is None:
-        nothing = dict.fromkeys(("caption", "reasoning", "text", "num_tokens"))
+        missing = "caption", "reasoning", "text", "num_tokens", "behavior_log_prob"
+        nothing = dict.fromkeys(missing)
         reason = NO_GOOD_CAPTION if right.any() else NO_RIGHT_ANSWER
         return {**row, "kept": False, "reason": reason, **nothing, "reward": 0.0}
     caption, reasoning = chosen
@@ -93,3 +101,8 @@ def _select(
         "num_tokens": int(lengths[chosen]),
         "reward": 1.0,
     }
+
+
+def _behavior_log_prob(reasoning: dict) -> float | None:
+    log_probs = reasoning["behavior_log_probs"]
+    return None if log_probs is None else math.fsum(log_probs)

@@ -76,6 +76,8 @@ SELECTION = pa.schema(
         pa.field("reasoning", pa.int32()),
         pa.field("text", pa.string()),
         pa.field("num_tokens", pa.int32()),
+        # Of the whole reasoning given its caption, in nats; null if a server gave none.
+        pa.field("behavior_log_prob", pa.float64()),
         _required("reward", pa.float32()),
     ]
 )

@@ -73,6 +73,7 @@ def batch_shardings(batch: PackedBatch, partition: Partition) -> PackedBatch:
         target_mask=rows(),
         learnt=rows(),
         reward=rows(),
+        behavior_log_prob=rows(),
         signals=dict.fromkeys(batch.signals, rows()),
     )
 

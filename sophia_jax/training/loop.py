@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import collections
-import contextlib
 import dataclasses
-import math
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +16,11 @@ from sophia_jax.config import OptimizerConfig, Remat
 from sophia_jax.data.packing import Group
 from sophia_jax.models.model import Model
 from sophia_jax.models.remat import check_remat
-from sophia_jax.preemption import Preempted, defer_preemption, stop_if_preempted
 from sophia_jax.sharding.order import in_order
-from sophia_jax.sharding.peers import watch_peers
-from sophia_jax.sharding.together import all_agree, is_first
 from sophia_jax.training import objectives
 from sophia_jax.training.checkpoint import Checkpoints
 from sophia_jax.training.feeding import feed, packed_batches
 from sophia_jax.training.fingerprint import fingerprint
-from sophia_jax.training.metrics import MetricsWriter
 from sophia_jax.training.optimizer import learning_rate, make_optimizer
 from sophia_jax.training.retention import METRICS
 from sophia_jax.training.step import (
@@ -36,9 +30,10 @@ from sophia_jax.training.step import (
     init_state,
     train_step,
 )
-from sophia_jax.types import InputError, Track, untracked
+from sophia_jax.training.steps import Signalled, Stepped, run_steps
+from sophia_jax.types import Array, InputError, Track, untracked
 
-__all__ = ["TrainingConfig", "train"]
+__all__ = ["TrainingConfig", "open_checkpoints", "train"]
 
 
 @dataclass(frozen=True)
@@ -99,6 +94,7 @@ def train(
     *,
     make_example: Callable[[Any], Group] = lambda example: example,
     measure: Measure = objectives.off_policy_measures,
+    watch: Callable[[int, Model], None] | None = None,
     track: Track = untracked,
     description: str = "updates",
 ) -> Model:
@@ -118,6 +114,8 @@ def train(
       make_example: turns an element of the source into an example, or into a group of
         them; `batch_size` counts elements.
       measure: what is logged beside the loss.
+      watch: is shown (number of updates made, the model) before each update, whose
+        weights it cannot keep: to measure on held-out data, say.
       track: shows the updates.
       description: what `track` calls them.
 
@@ -141,58 +139,59 @@ def train(
         trainable=config.trainable,
         remat=config.remat,
     )
-    rate = learning_rate(config.optimizer)
-    # Programs of several processes must not run side by side on CPUs, as of `feed`.
-    several = jax.process_count() > 1
-    if several and model.partition is None:
+    if jax.process_count() > 1 and model.partition is None:
         raise ValueError("model: expected one on a mesh of all processes, got none")
-    one_at_a_time = several and jax.default_backend() == "cpu"
-    stop_if_preempted()
-    with contextlib.ExitStack() as stack:
-        signalled = stack.enter_context(defer_preemption())
-        stack.enter_context(watch_peers())
-
-        def closing(thing: Any) -> Any:
-            return stack.enter_context(contextlib.closing(thing))
-
-        batches = closing(iter(_batches(model, examples, config, make_example)))
-        checkpoints = stack.enter_context(_checkpoints(model, config, folder))
-        state = _resume(state, checkpoints, batches, config)
-        first, last = int(state.step), config.optimizer.num_steps
-        writer = None
-        if is_first():
-            writer = closing(MetricsWriter(folder, first_step=first))
-
-        fed = feed(batches, model.partition, signalled)
-        unread = collections.deque()  # is read while the next update runs
-        since_saved = []
-        for step in track(range(first, last), description, last - first):
-            batch, position, stop = next(fed)
-            with in_order(model.partition):  # pictures are encoded beside it
-                state, metrics = train_step(state, batch)
-            unread.append((step, metrics))
-            saving = (step + 1) % config.checkpoint_every == 0 or step + 1 == last
-            saving = saving or stop
-            while len(unread) > (0 if saving or one_at_a_time else 1):
-                done, metrics = unread.popleft()
-                values = _finite(done, metrics) | {"learning_rate": float(rate(done))}
-                since_saved.append(values)
-                if writer is not None:
-                    writer.write(done, values)
-            if saving:
-                if writer is not None:
-                    writer.flush()
-                with in_order(model.partition):
-                    checkpoints.save(step + 1, state, position, _means(since_saved))
-                since_saved.clear()
-            if stop:
-                raise Preempted(signalled() or "another process", together=True)
-        # One that stopped alone would let the others wait in what comes next.
-        if several and not all_agree(signalled() is None):
-            raise Preempted(signalled() or "another process", together=True)
-    if not several:
-        stop_if_preempted()
+    state = run_steps(
+        state,
+        lambda signalled: _Updates(
+            iter(_batches(model, examples, config, make_example)),
+            learning_rate(config.optimizer),
+            model,
+            watch,
+            signalled,
+        ),
+        num_steps=config.optimizer.num_steps,
+        folder=folder,
+        open_checkpoints=functools.partial(open_checkpoints, model, config, folder),
+        checkpoint_every=config.checkpoint_every,
+        track=track,
+        description=description,
+    )
     return dataclasses.replace(model, params=state.params)
+
+
+class _Updates:
+    """`Steps` of one update each, on batches that come in their turn."""
+
+    def __init__(
+        self,
+        batches: grain.DatasetIterator,
+        rate: Callable[[int], Array],
+        model: Model,
+        watch: Callable[[int, Model], None] | None,
+        signalled: Signalled,
+    ):
+        self._batches = batches
+        self._rate = rate
+        self._model = model
+        self._watch = watch
+        self._fed = feed(batches, model.partition, signalled)
+
+    def resume(self, state: TrainState, position: dict) -> int:
+        self._batches.set_state(position)
+        return int(state.step)
+
+    def __call__(self, number: int, state: TrainState) -> Stepped:
+        batch, position, stop = next(self._fed)
+        if self._watch is not None:
+            self._watch(number, dataclasses.replace(self._model, params=state.params))
+        with in_order(self._model.partition):  # pictures are encoded beside it
+            state, metrics = train_step(state, batch)
+        rate = {"learning_rate": self._rate(number)}
+        return Stepped(state, metrics | rate, position, stop)
+
+    def close(self) -> None:
+        self._batches.close()
 
 
 def _check_examples(examples: Sequence[Any], config: TrainingConfig) -> None:
@@ -224,45 +223,11 @@ def _batches(
     )
 
 
-def _checkpoints(model: Model, config: TrainingConfig, folder: Path) -> Checkpoints:
+def open_checkpoints(model: Model, config: TrainingConfig, folder: Path) -> Checkpoints:
+    """Those of a phase that began with a model, in its folder."""
     return Checkpoints(
         folder / "checkpoints",
         base=fingerprint(model.params),
         max_to_keep=config.keep_checkpoints,
         keep_best=config.keep_best,
     )
-
-
-def _resume(
-    state: TrainState,
-    checkpoints: Checkpoints,
-    batches: grain.DatasetIterator,
-    config: TrainingConfig,
-) -> TrainState:
-    """The newest checkpoint's state, with the data where it stood; else `state`."""
-    restored = checkpoints.restore(state)
-    if restored is None:
-        return state
-    state, position = restored
-    batches.set_state(position)
-    if state.step > config.optimizer.num_steps:
-        raise InputError(
-            f"num_steps: expected at least the checkpoint's {state.step} updates, got "
-            f"{config.optimizer.num_steps}"
-        )
-    return state
-
-
-def _finite(step: int, metrics: dict) -> dict[str, float]:
-    """Waits for the update; stops the run where a number is not finite."""
-    values = {name: float(value) for name, value in metrics.items()}
-    for name in ("loss", "gradient_norm"):
-        if not math.isfinite(values[name]):
-            raise FloatingPointError(
-                f"update {step}: expected a finite {name}, got {values[name]}"
-            )
-    return values
-
-
-def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: math.fsum(row[name] for row in rows) / len(rows) for name in METRICS}

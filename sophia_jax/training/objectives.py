@@ -9,6 +9,7 @@ options are one program.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -33,8 +34,10 @@ __all__ = [
     "BEHAVIOR",
     "MEAN_LENGTH",
     "REFERENCE",
+    "SAMPLER",
     "f_dpo",
     "grpo",
+    "grpo_measures",
     "over_length",
     "over_sequence",
     "over_update",
@@ -51,6 +54,7 @@ MEAN_LENGTH = (
     "mean_length"  # target tokens a sequence, of the whole update; always there
 )
 REFERENCE = "reference_log_probs"  # log π_ref of each target token
+SAMPLER = "sampler_log_probs"  # log π_θ of each, as the sampler computed it
 
 
 def sophia(log_probs: Array, batch: PackedBatch) -> Array:
@@ -155,10 +159,46 @@ def off_policy_measures(log_probs: Array, batch: PackedBatch) -> dict[str, Array
     The paper's lemma A.3 takes the ratio of a whole sequence for nearly 1: its
     logarithm, in nats, should be near 0.
     """
-    if BEHAVIOR not in batch.signals:
-        return {}
-    ratio = sequence_log_ratio(log_probs, batch.signals[BEHAVIOR], batch.target_mask)
+    mask = batch.target_mask
+    if BEHAVIOR in batch.signals:
+        ratio = sequence_log_ratio(log_probs, batch.signals[BEHAVIOR], mask)
+    else:
+        ratio = jnp.sum(log_probs, where=mask, axis=1) - batch.behavior_log_prob
     return {"log_ratio": ratio, "absolute_log_ratio": jnp.abs(ratio)}
+
+
+@functools.cache
+def grpo_measures(*, clip_low: float = 0.2, clip_high: float = 0.2) -> Callable:
+    """`off_policy_measures`, and of all tokens of the update:
+
+    `clip_share`, the share whose ratio is beyond its clip, so that they teach nothing;
+    `sampler_gap`, the mean of |log π_θ - log π_θ of the sampler|. Before the first
+    update on an answer the weights are the same, and the gap is what rounding makes.
+
+    Reads the signals `ADVANTAGE` and `BEHAVIOR`, and `SAMPLER` where it is there.
+    """
+
+    def measure(log_probs: Array, batch: PackedBatch) -> dict[str, Array]:
+        mask, mean_length = batch.target_mask, batch.signals[MEAN_LENGTH][0]
+
+        def of_tokens(values: Array) -> Array:
+            return jnp.sum(values, axis=1, where=mask) / mean_length
+
+        ratio = log_probs - batch.signals[BEHAVIOR]
+        gains = batch.signals[ADVANTAGE][:, None]
+        high, low = ratio > math.log1p(clip_high), ratio < _log(1 - clip_low)
+        clipped = ((gains > 0) & high) | ((gains < 0) & low)
+        found = {"clip_share": of_tokens(clipped.astype(log_probs.dtype))}
+        if SAMPLER in batch.signals:
+            gap = jnp.abs(log_probs - batch.signals[SAMPLER])
+            found["sampler_gap"] = of_tokens(gap)
+        return off_policy_measures(log_probs, batch) | found
+
+    return measure
+
+
+def _log(number: float) -> float:
+    return math.log(number) if number > 0 else -math.inf
 
 
 @functools.cache

@@ -41,7 +41,8 @@ Objective = Callable[[Array, PackedBatch], Array]
 minimised. What it gives for a sequence that only fills the batch must be 0."""
 
 Measure = Callable[[Array, PackedBatch], Mapping[str, Array]]
-"""Likewise -> numbers by name, [sequence] each, of which the mean is logged."""
+"""Likewise -> numbers by name, [sequence] each, of which the mean is logged; nan where
+a sequence has none."""
 
 MOST_LOGITS = 2**28  # of a device that exist together
 MOST_TOKENS = 4096  # likewise: more of them multiply no faster
@@ -305,18 +306,14 @@ def _sum_over_parts(
     signals = parts.signals | {objectives.MEAN_LENGTH: mean_length}
     parts = parts.replace(signals=signals)
 
-    def share(learnt: dict, part: PackedBatch) -> tuple[Array, dict[str, Array]]:
+    def share(learnt: dict, part: PackedBatch) -> tuple[Array, dict]:
         log_probs = policy_log_probs(
             state.graphdef, frozen | learnt, part, remat=state.remat
         )
-        loss = jnp.sum(state.objective(log_probs, part)) / num_sequences
-        some = jnp.any(part.target_mask, axis=-1)
+        losses = state.objective(log_probs, part)
         measured = state.measure(jax.lax.stop_gradient(log_probs), part)
-        return loss, {
-            "loss": loss,
-            "mean_log_prob": jnp.sum(log_probs, where=part.target_mask) / num_tokens,
-            **{n: jnp.sum(x, where=some) / num_sequences for n, x in measured.items()},
-        }
+        loss = jnp.sum(losses) / num_sequences
+        return loss, _sums_and_counts(log_probs, losses, measured, part.target_mask)
 
     learnt, gradient_of = state.params, jax.grad(share, has_aux=True)
 
@@ -329,7 +326,23 @@ def _sum_over_parts(
     first = jax.tree.map(lambda array: array[0], parts)
     named = jax.eval_shape(lambda part: share(learnt, part)[1], first)
     start = jax.tree.map(zeros, learnt), jax.tree.map(zeros, named)
-    (gradient, means), _ = jax.lax.scan(add, start, parts)
+    (gradient, sums), _ = jax.lax.scan(add, start, parts)
     kept = kept_weights(learnt, state.opt_state)
     gradient = jax.tree.map(lambda g, w: g.astype(w.dtype), gradient, kept)
-    return gradient, means
+    return gradient, {name: total / count for name, (total, count) in sums.items()}
+
+
+def _sums_and_counts(
+    log_probs: Array, losses: Array, measured: Mapping[str, Array], mask: Array
+) -> dict[str, tuple[Array, Array]]:
+    """What the means are made of, once all parts are added up."""
+    some = jnp.any(mask, axis=1)
+
+    def over(values: Array, counted: Array) -> tuple[Array, Array]:
+        return jnp.sum(values, where=counted), jnp.sum(counted, dtype=jnp.float32)
+
+    return {
+        "loss": over(losses, some),
+        "mean_log_prob": over(log_probs, mask),
+        **{name: over(x, some & ~jnp.isnan(x)) for name, x in measured.items()},
+    }

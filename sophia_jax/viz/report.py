@@ -33,9 +33,14 @@ PHASES = {
     "warm_up": "Warm-up: imitates texts before the collection",
     "base": "Base model: learns to see and to answer briefly",
     "reasoner": "Reasoner: learns to think, from text alone",
+    "grpo": "GRPO: learns from its own answers, with each step's weights",
     "sophia": "SOPHIA: learns from the trajectories that were kept",
 }
 METRICS = {
+    "reward": "mean reward of the step's answers",
+    "answer_tokens": "mean answer, tokens",
+    "dropped": "questions dropped, share",
+    "entropy": "entropy, nats per token",
     "loss": "loss, nats per sequence",
     "mean_log_prob": "log-prob, nats per token",
 }

@@ -116,6 +116,7 @@ def update(mesh):
         target_mask=shape(rows, 16, dtype=bool),
         learnt=shape(rows, learnt),
         reward=shape(rows, dtype=jnp.float32),
+        behavior_log_prob=shape(rows, dtype=jnp.float32),
         signals={},
     )
     batch = placed(batch, batch_shardings(batch, partition))

@@ -205,5 +205,6 @@ def text_batch(rows, tokens, learnt):
         target_mask=shape(rows, tokens, dtype=bool),
         learnt=shape(1, learnt),
         reward=shape(rows, dtype=np.float32),
+        behavior_log_prob=shape(rows, dtype=np.float32),
         signals={},
     )

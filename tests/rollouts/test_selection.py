@@ -13,7 +13,7 @@ from sophia_jax.rollouts.store import SELECTION, ShardedTable
 from sophia_jax.types import InputError
 
 CONFIG = SophiaConfig(num_captions=2, num_reasonings=4)
-COLUMNS = ("caption", "reasoning", "text", "num_tokens")
+COLUMNS = ("caption", "reasoning", "text", "num_tokens", "behavior_log_prob")
 
 
 def rows_of(question_id, *captions):
@@ -25,6 +25,7 @@ def rows_of(question_id, *captions):
             "reasoning": reasoning,
             "text": " ".join([f"{caption}{reasoning}"] * abs(words)),
             "token_ids": [7] * 99,  # of another tokenizer
+            "behavior_log_probs": [-0.5 * caption, -0.25 * reasoning],
             "reward": float(words > 0),
         }
         for caption, lengths in enumerate(captions)
@@ -56,9 +57,16 @@ def test_shortest_right_reasoning_under_a_good_caption_is_kept(items):
             "reasoning": 2,
             "text": "02 02 02 02 02",
             "num_tokens": 6,
+            "behavior_log_prob": -0.5,  # of caption 0 and reasoning 2
             "reward": 1.0,
         }
     ]
+
+
+def test_a_server_that_gives_no_log_probs_leaves_none(items):
+    rows = rows_of("b", (9, 7, 5, 6), (2, 2, 2, -1))
+    [row] = select(items[:1], [row | {"behavior_log_probs": None} for row in rows])
+    assert row["kept"] and row["behavior_log_prob"] is None
 
 
 def test_shortest_is_sought_across_all_good_captions(items):
@@ -84,7 +92,7 @@ def test_reason_says_why_nothing_is_kept(items, lengths, rewards, reason):
     [row] = select(items[:1], rows_of("b", *lengths))
     assert row["least_caption_rewards"] == rewards
     assert (row["kept"], row["reason"], row["reward"]) == (False, reason, 0.0)
-    assert [row[column] for column in COLUMNS] == [None] * 4
+    assert [row[column] for column in COLUMNS] == [None] * len(COLUMNS)
 
 
 def test_each_question_is_decided_for_itself_and_in_order(items, tmp_path):

@@ -43,9 +43,11 @@ SELECTED = {
     "reasoning": 7,
     "text": "So 2.",
     "num_tokens": 4,
+    "behavior_log_prob": -3.25,
     "reward": 1.0,
 }
-DROPPED = SELECTED | dict.fromkeys(("caption", "reasoning", "text", "num_tokens"))
+OF_KEPT = ("caption", "reasoning", "text", "num_tokens", "behavior_log_prob")
+DROPPED = SELECTED | dict.fromkeys(OF_KEPT)
 NAME = "00000-of-00001.parquet"
 
 
@@ -291,4 +293,4 @@ def test_schemas_have_the_columns_that_readers_rely_on():
     nullable = [field.name for field in REASONINGS if field.nullable]
     assert nullable == ["behavior_log_probs", "policy_log_probs", "reward"]
     nullable = [field.name for field in SELECTION if field.nullable]
-    assert nullable == ["caption", "reasoning", "text", "num_tokens"]
+    assert nullable == list(OF_KEPT)

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from sophia_jax.data.packing import Example, pack_examples, pack_parts
+from sophia_jax.data.packing import pack_examples, pack_parts
 from sophia_jax.losses import (
     JENSEN_SHANNON,
     REVERSE_KL,
@@ -205,16 +205,25 @@ def test_grpo_of_a_batch_is_that_of_its_sequences(
 def test_the_ratio_to_the_behaviour_is_always_logged(
     examples, text_examples, log_probs, metrics, text_model
 ):
+    behavior = [float(np.sum(x.signals[objectives.BEHAVIOR])) for x in examples]
     ratios = [
-        np.sum(log_probs(each) - each.signals[objectives.BEHAVIOR]) for each in examples
+        np.sum(log_probs(example)) - log_prob
+        for example, log_prob in zip(examples, behavior, strict=True)
     ]
-    found = metrics(parts(examples, text_model), objectives.sophia)
-    np.testing.assert_allclose(found["log_ratio"], np.mean(ratios), rtol=1e-4)
-    np.testing.assert_allclose(
-        found["absolute_log_ratio"], np.mean(np.abs(ratios)), rtol=1e-4
-    )
+    by_token = metrics(parts(examples, text_model), objectives.sophia)
+    # Of whole answers, as across tokenizers, and not of all of them: three parts.
+    known = [
+        dataclasses.replace(example, behavior_log_prob=log_prob)
+        for example, log_prob in zip(text_examples, behavior, strict=True)
+    ]
+    whole = metrics(parts(known[:7] + text_examples[7:], text_model), objectives.sophia)
+    for found, expected in ((by_token, ratios), (whole, ratios[:7])):
+        np.testing.assert_allclose(found["log_ratio"], np.mean(expected), rtol=1e-4)
+        np.testing.assert_allclose(
+            found["absolute_log_ratio"], np.mean(np.abs(expected)), rtol=1e-4
+        )
     unknown = metrics(parts(text_examples, text_model), objectives.sophia)
-    assert "log_ratio" not in unknown
+    assert np.isnan(unknown["log_ratio"])
 
 
 @pytest.mark.parametrize("weights", [sequence_weights, token_weights])

@@ -67,6 +67,7 @@ def selected(question_id, rewards, reason, place=(None, None)):
         "reasoning": place[1],
         "text": KEPT_TEXT if kept else None,
         "num_tokens": 9 if kept else None,
+        "behavior_log_prob": -4.5 if kept else None,
         "reward": float(kept),
     }
 
