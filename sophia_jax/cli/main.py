@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from sophia_jax.buckets import check_buckets
+from sophia_jax.cli.align import Align
 from sophia_jax.cli.collect import Collect
 from sophia_jax.cli.compare import Compare
 from sophia_jax.cli.convert import Convert
@@ -35,6 +36,7 @@ COMMANDS = {
     "collect": Collect,
     "update": Update,
     "grpo": Grpo,
+    "align": Align,
     "evaluate": Evaluate,
     "versus": Versus,
     "compare": Compare,

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 __all__ = [
+    "alignment_table",
     "answers_line",
     "changed_lines",
     "evaluation_table",
@@ -143,6 +144,26 @@ def changed_lines(compared: Mapping) -> Iterator[str]:
         more = len(questions) - MOST_CHANGED
         if questions:
             yield f"{word:<10} {shown}" + (f", and {more} more" if more > 0 else "")
+
+
+def alignment_table(looks: Mapping[str, Mapping[str, float]]) -> Table:
+    """Held-out pairs before and after an alignment.
+
+    Args:
+      looks: `before` and `after`, each as `measure_pairs` returns it.
+
+    Returns:
+      A table with one row for each number.
+    """
+    table = Table()
+    table.add_column("held-out pairs")
+    for name in looks:
+        table.add_column(name, justify="right")
+    for name in looks["after"]:
+        if name != "step":
+            words = name.replace("_", " ")
+            table.add_row(words, *(f"{look[name]:.4g}" for look in looks.values()))
+    return table
 
 
 def rollout_line(rollouts: Mapping) -> str:

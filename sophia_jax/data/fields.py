@@ -9,7 +9,16 @@ from typing import Any
 
 from sophia_jax.types import InputError
 
-__all__ = ["bad_field", "first_given", "is_number", "is_text", "optional_text"]
+__all__ = [
+    "QUESTIONS",
+    "bad_field",
+    "first_given",
+    "is_number",
+    "is_text",
+    "optional_text",
+]
+
+QUESTIONS = ("question", "prompt")
 
 _VALUE = reprlib.Repr()
 _VALUE.maxstring = _VALUE.maxother = 80

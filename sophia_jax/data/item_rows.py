@@ -17,6 +17,7 @@ from sophia_jax.data.choices import (
     without_letters,
 )
 from sophia_jax.data.fields import (
+    QUESTIONS,
     bad_field,
     first_given,
     is_number,
@@ -24,6 +25,7 @@ from sophia_jax.data.fields import (
     optional_text,
 )
 from sophia_jax.data.markers import resolve_markers
+from sophia_jax.data.preferences import PREFERENCES, make_preference
 from sophia_jax.paths import is_remote
 from sophia_jax.types import Item
 
@@ -40,7 +42,6 @@ __all__ = [
     "parse_row",
 ]
 
-QUESTIONS = ("question", "prompt")
 ANSWERS = ("answer", "final_answer")
 IMAGES = ("image", "images")
 IDS = ("id", "index")
@@ -48,25 +49,27 @@ OPTIONS = ("choices", "options")
 KINDS = ("kind", "subject", "category", "l2-category")
 LEVELS = ("level", "difficulty", "grade")
 _NUMBER = re.compile(r"\$?\s*[-+]?(?:\d[\d,]*)?\.?\d+(?:[eE][-+]?\d+)?\s*\$?")
-Use = Literal["ask", "imitate", "compare"]
-"""What rows are for: to be asked, with an answer to judge by (of a multiple choice its
-letter and value) and a picture; to be imitated, with an answer that is a text to learn,
-taken as it stands; or to be compared with, in which case no answer is looked at."""
+Use = Literal["ask", "imitate", "compare", "prefer"]
+"""What rows are for: to be asked, with a picture and an answer to judge by, of a choice
+its letter and value; to be imitated, word for word; to be compared with, when no answer
+is looked at; or to be preferences, as of `make_preference`."""
 
 COLUMNS = (
     *(*QUESTIONS, *ANSWERS, *IMAGES, *IDS, *OPTIONS, *KINDS, *LEVELS),
-    *("hint", "context", "unit", "caption", *LETTERS),
+    *("hint", "context", "unit", "caption", *LETTERS, *PREFERENCES),
 )
 """All fields that are looked at."""
 
 
-def parse_row(line: bytes, folder: Path, *, use: Use = "ask") -> Item:
+def parse_row(
+    line: bytes, folder: Path, *, row_name: str | None = None, use: Use = "ask"
+) -> Item:
     """Read one line of a question file; its pictures are not looked at.
 
     Args:
       line: a JSON object in UTF-8.
       folder: what picture paths are relative to.
-      use: as of `make_item`.
+      row_name, use: as of `make_item`.
 
     Returns:
       The question.
@@ -80,7 +83,7 @@ def parse_row(line: bytes, folder: Path, *, use: Use = "ask") -> Item:
         return local_path(field, value, folder)
 
     images = image_paths(row, locate, required=use == "ask")
-    return make_item(row, images, use=use)
+    return make_item(row, images, row_name=row_name, use=use)
 
 
 def make_item(
@@ -111,6 +114,10 @@ def make_item(
     Raises:
       InputError: a field is missing, has another type, or breaks its rule.
     """
+    if use == "prefer":
+        return make_preference(
+            row, lambda flat: make_item(flat, images, row_name=row_name, use="imitate")
+        )
     answer = "" if use == "compare" else _answer(row)
     options = _options(row)
     question, options = _texts(row, options, len(images))
@@ -283,13 +290,11 @@ def _texts(
     name, value = first_given(row, QUESTIONS)
     if not is_text(value):
         raise bad_field(name, "a non-empty string", value)
-    hint = optional_text(row, "hint")
-    context = optional_text(row, "context")
+    hint, context = (optional_text(row, name) for name in ("hint", "context"))
     context, question, *options = resolve_markers(
         [context or "", value, *options], num_images
     )
     if not question:
         raise bad_field(name, "words beside the image markers", value)
-    before = [] if hint is None else [hint.strip()]
-    before += [context] if context else []
-    return "\n".join([*before, question]), options
+    before = ((hint or "").strip(), context, question)
+    return "\n".join(filter(None, before)), options

@@ -57,11 +57,13 @@ def read_lines(path: Path, *, use: Use = "ask") -> Iterator[Row]:
       InputError: the file cannot be read.
     """
 
-    def parse(line: bytes) -> Item:
-        return parse_row(line, path.parent, use=use)
+    def parse(line: bytes, number: int) -> Item:
+        # Sets of preferences seldom have ids.
+        name = str(number) if use == "prefer" else None
+        return parse_row(line, path.parent, row_name=name, use=use)
 
     for number, line in _lines(path):
-        yield Row.of(f"{path}:{number}", f"line {number}", parse, line)
+        yield Row.of(f"{path}:{number}", f"line {number}", parse, line, number)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -26,6 +26,7 @@ from sophia_jax.data.item_rows import (
     make_item,
 )
 from sophia_jax.data.picture_store import PictureStore
+from sophia_jax.data.preferences import CHOSEN, REJECTED
 from sophia_jax.paths import is_remote, open_for_library
 from sophia_jax.types import InputError, Item
 
@@ -160,6 +161,8 @@ def check_columns(
     """
     wanted = [QUESTIONS]
     wanted += [ANSWERS] if use != "compare" else []
+    if use == "prefer":  # whose prompt may stand in the chosen chat
+        wanted = [(CHOSEN,), (REJECTED,)]
     wanted += [images] if use == "ask" else []
     wanted = {" or ".join(columns): set(columns) for columns in wanted}
     missing = [name for name, columns in wanted.items() if not columns & set(names)]

@@ -17,6 +17,7 @@ _MODULES = {
     "propagate_rewards": "propagate",
     "reward_bounds": "early_stopping",
     "same_text": "comparison",
+    "select_pairs": "pairs",
     "select_trajectory": "propagate",
     "signed_rewards": "signed",
     "stop_points": "early_stopping",

@@ -8,7 +8,7 @@ import numpy as np
 
 from sophia_jax.types import Array, Bool, Float, Int, typed
 
-__all__ = ["propagate_rewards", "select_trajectory"]
+__all__ = ["passing_captions", "propagate_rewards", "select_trajectory"]
 
 # Rounding of threshold * num_reasonings must not let an exact tie pass as "more than".
 COUNT_SLACK = 1e-9
@@ -83,8 +83,6 @@ def select_trajectory(
     Reference:
       SOPHIA, 2025, https://arxiv.org/abs/2507.16814, eq. (6).
     """
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold: expected in [0, 1], got {threshold}")
     right = _check_outcomes(np.asarray(outcomes))
     lengths = np.asarray(lengths)
     if np.any(lengths[right] <= 0):
@@ -92,13 +90,26 @@ def select_trajectory(
         raise ValueError(
             f"lengths: expected > 0 where the outcome is right, got {shortest}"
         )
-    num_right = right.sum(axis=1, keepdims=True)
-    passes = num_right > threshold * right.shape[1] + COUNT_SLACK
-    kept = right & passes
+    kept = right & passing_captions(right, threshold)[:, None]
     if not kept.any():
         return None
     caption, reasoning = np.argwhere(kept)[np.argmin(lengths[kept])]
     return int(caption), int(reasoning)
+
+
+def passing_captions(right: np.ndarray, threshold: float) -> np.ndarray:
+    """Bool[caption]: R(c) > α, on the counts of right reasonings.
+
+    Args:
+      right: Bool[caption reasoning].
+      threshold: α, in [0, 1].
+
+    Raises:
+      ValueError: threshold is outside [0, 1].
+    """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold: expected in [0, 1], got {threshold}")
+    return right.sum(axis=1) > threshold * right.shape[1] + COUNT_SLACK
 
 
 def _check_outcomes(outcomes: np.ndarray) -> np.ndarray:

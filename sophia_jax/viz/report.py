@@ -35,6 +35,8 @@ PHASES = {
     "reasoner": "Reasoner: learns to think, from text alone",
     "grpo": "GRPO: learns from its own answers, with each step's weights",
     "sophia": "SOPHIA: learns from the trajectories that were kept",
+    "f_dpo": "f-DPO: learns to prefer chosen answers to rejected ones",
+    "f_dpo/held_out": "f-DPO on held-out pairs, which are never learnt from",
 }
 METRICS = {
     "reward": "mean reward of the step's answers",
@@ -43,6 +45,11 @@ METRICS = {
     "entropy": "entropy, nats per token",
     "loss": "loss, nats per sequence",
     "mean_log_prob": "log-prob, nats per token",
+    "reward_margin": "reward margin",
+    "reward_accuracy": "chosen rewarded more, share",
+    "chosen_log_ratio": "log-ratio of chosen, nats",
+    "rejected_log_ratio": "log-ratio of rejected, nats",
+    "preference_calibration_error": "calibration error",
 }
 
 

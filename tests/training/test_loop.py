@@ -287,6 +287,24 @@ def test_a_gradient_that_is_not_finite_stops_the_run(
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
+def test_the_model_is_shown_before_each_update_and_learns_the_same(
+    undisturbed, text_model, text_examples, tmp_path
+):
+    shown = []
+
+    def watch(step, model):
+        shown.append((step, fingerprint(model.params)))
+
+    options = {"watch": watch}
+    trained = train(
+        *(text_model, text_examples, objectives.sophia, config(), tmp_path), **options
+    )
+    assert_same_weights(trained, undisturbed[0])
+    assert [step for step, _ in shown] == list(range(8))
+    assert shown[0][1] == fingerprint(text_model.params)
+    assert len({seen for _, seen in shown}) == 8
+
+
 def test_elements_of_any_source_become_examples(
     undisturbed, text_model, text_examples, tmp_path
 ):
