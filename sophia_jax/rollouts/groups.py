@@ -159,7 +159,7 @@ def answer_examples(
             answer.token_ids,
             None if shown is None else shown.reshape(-1, image_tokens, shown.shape[-1]),
             float(reward),
-            {
+            signals={
                 ADVANTAGE: float(gain),
                 BEHAVIOR: answer.behavior_log_probs,
                 SAMPLER: answer.policy_log_probs,

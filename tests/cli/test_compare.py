@@ -5,10 +5,14 @@ import re
 
 import pytest
 
+from sophia_jax.evaluation.predictions import PREDICTIONS, read_predictions
 from sophia_jax.models.folder import save_model
 from sophia_jax.recipes.compare import laboratory, learning, run
 from sophia_jax.recipes.compare.sizes import tiny_size
 from sophia_jax.rewards import Verdict
+
+COLUMNS = PREDICTIONS.names
+ARMS = {"base", "sophia", "keep-2", "sophia-grpo", "sophia-f-dpo-reverse-kl"}
 
 
 class Lenient:
@@ -44,11 +48,18 @@ def laboratories(monkeypatch, vision_model, text_model):
 
 
 def results(folder):
-    """What the run came to, time aside."""
+    """What the run came to, but for time and for where the pictures lie."""
     summary = json.loads((folder / "summary.json").read_text())
     del summary["seconds"]
-    answers = sorted(folder.glob("seed-*/arms/*/evaluation/predictions.parquet"))
-    return summary, [path.read_bytes() for path in answers]
+    answers = {
+        path.parts[-3]: read_predictions(path, [n for n in COLUMNS if n != "image"])
+        for path in folder.glob("seed-*/arms/*/evaluation/predictions.parquet")
+    }
+    weights = {
+        path.parts[-3]: path.read_bytes()
+        for path in folder.glob("seed-*/arms/*/model/model.safetensors")
+    }
+    return summary, answers, weights
 
 
 def test_a_killed_comparison_goes_on_and_ends_with_the_same_bytes(
@@ -58,9 +69,9 @@ def test_a_killed_comparison_goes_on_and_ends_with_the_same_bytes(
     command = ("compare", "--tiny", "--seeds", 1, "--out")
     code, printed, errors = cli(*command, whole)
     assert (code, errors) == (0, [])
-    summary, answers = results(whole)
-    assert list(summary["arms"]) == ["base", "sft-random", "sophia", "keep-2"]
-    assert len(answers) == 4
+    summary, answers, weights = results(whole)
+    assert set(summary["arms"]) == set(answers) == {*weights, "base"} == ARMS
+    assert len(set(weights.values())) == len(weights)
     assert summary["missing"] in "\n".join(printed)
     sophia, both = (summary["arms"][name]["learnt"][0] for name in ("sophia", "keep-2"))
     assert sophia["questions"] == sophia["trajectories"] == both["questions"]
@@ -94,12 +105,12 @@ def test_a_killed_comparison_goes_on_and_ends_with_the_same_bytes(
     assert cli(*command, killed)[0] == 2
     code, printed, errors = cli(*command, killed, "--resume")
     assert (code, errors) == (0, [])
-    assert results(killed) == (summary, answers)
+    assert results(killed) == (summary, answers, weights)
     assert any(re.search(r"0 to come, about 0 min", line) for line in printed)
 
     monkeypatch.setattr(learning, "update_policy", None)  # nothing is learnt again
     assert cli(*command, killed, "--resume")[0] == 0
-    assert results(killed) == (summary, answers)
+    assert results(killed) == (summary, answers, weights)
 
 
 @pytest.mark.parametrize(

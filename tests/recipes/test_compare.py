@@ -18,7 +18,7 @@ from sophia_jax.recipes.compare.outcomes import (
     same_questions,
 )
 from sophia_jax.recipes.compare.rules import at_random, of_first, qualifying, shortest
-from sophia_jax.recipes.compare.run import chosen_arms
+from sophia_jax.recipes.compare.run import chosen_arms, in_pairs
 from sophia_jax.recipes.compare.scoring import MEASURES
 from sophia_jax.recipes.compare.summary import summarize_arms
 from sophia_jax.rewards import select_trajectory
@@ -176,7 +176,8 @@ def test_arms_have_names_of_their_own_and_start_from_earlier_ones():
     assert len(set(names)) == len(names)
     for number, arm in enumerate(ARMS):
         assert arm.start in ("base", "pretrained") or arm.start in names[:number]
-    assert {claim.first for claim in CLAIMS} - set(names) <= {"grpo"}
+    for claim in CLAIMS:
+        assert {claim.first, claim.second} <= set(names)
     for points in sweeps().values():
         assert {name for _, name in points} <= set(names)
         assert FULL in {name for _, name in points}
@@ -186,6 +187,20 @@ def test_unknown_arms_are_refused():
     assert [arm.name for arm in chosen_arms(("sophia", "base"))] == ["base", "sophia"]
     with pytest.raises(InputError, match=r"arms: expected some of base, .*, got ppo"):
         chosen_arms(("base", "ppo"))
+    with pytest.raises(InputError, match="expected sophia, from which sophia-grpo"):
+        chosen_arms(("base", "sophia-grpo"))
+
+
+def test_no_arm_runs_beside_the_one_that_it_starts_from():
+    arms = (
+        Arm("a", ""),
+        Arm("b", "", start="a"),
+        Arm("c", ""),
+        Arm("d", "", start="a"),
+    )
+    names = [[arm.name for arm in pair] for pair in in_pairs(arms)]
+    assert names == [["a"], ["b", "c"], ["d"]]
+    assert sum(map(len, in_pairs(ARMS))) == len(ARMS)
 
 
 @pytest.mark.parametrize("kind", KINDS)

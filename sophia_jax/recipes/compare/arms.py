@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sophia_jax.config import SophiaConfig
+from sophia_jax.losses import (
+    FORWARD_KL,
+    JENSEN_SHANNON,
+    REVERSE_KL,
+    alpha_divergence,
+)
 from sophia_jax.models.model import Model
+from sophia_jax.recipes.compare.further import BETA, by_f_dpo, by_grpo
 from sophia_jax.recipes.compare.laboratory import BASE, PRETRAINED, TRUE, Laboratory
 from sophia_jax.recipes.compare.rules import Rule, at_random, of_first, shortest
 from sophia_jax.types import Track
@@ -18,6 +25,12 @@ ALPHA = SophiaConfig.threshold
 K, N = SophiaConfig.num_captions, SophiaConfig.num_reasonings
 ANY = 0.0  # a threshold that every caption of a right reasoning exceeds
 FULL = "sophia"
+DIVERGENCES = {
+    "reverse-kl": REVERSE_KL,
+    "js": JENSEN_SHANNON,
+    "alpha-0.5": alpha_divergence(0.5),
+    "forward-kl": FORWARD_KL,
+}
 
 Then = Callable[[Laboratory, Model, Path, Track], Model]
 """(laboratory, policy, folder of checkpoints, track) -> policy, after the update."""
@@ -103,6 +116,25 @@ ARMS: tuple[Arm, ...] = (
         "the policy's own.",
         shortest(ANY),
         captions=TRUE,
+    ),
+    Arm("grpo", "On-policy GRPO from the base.", then=by_grpo, matched=False),
+    Arm(
+        "sophia-grpo",
+        "On-policy GRPO from what SOPHIA has made.",
+        start=FULL,
+        then=by_grpo,
+        matched=False,
+    ),
+    *(
+        Arm(
+            f"{FULL}-f-dpo-{name}",
+            f"f-DPO ({name}, beta {BETA}) from what SOPHIA has made, on right against "
+            "wrong reasonings under captions that pass.",
+            start=FULL,
+            then=by_f_dpo(divergence),
+            matched=False,
+        )
+        for name, divergence in DIVERGENCES.items()
     ),
     *(
         Arm(

@@ -35,7 +35,7 @@ from sophia_jax.rollouts.tables import RolloutTables
 from sophia_jax.sophia import caption_pictures, reason_from_captions
 from sophia_jax.types import Item, RewardFn, Track
 
-__all__ = ["Laboratory", "once", "prepare"]
+__all__ = ["Laboratory", "once", "prepare", "rollout_tables"]
 
 PRETRAINED, BASE, TRUE = "pretrained", "base", "true"  # whose captions
 
@@ -46,7 +46,8 @@ class Laboratory:
 
     Attributes:
       folder: of the seed.
-      config: the sizes.
+      sizes: of the comparison.
+      config: those of the seed.
       verify: judges answers.
       models: `pretrained`, which has seen captions alone; `base`, the same after the
         warm-up; `reasoner`.
@@ -57,6 +58,7 @@ class Laboratory:
     """
 
     folder: Path
+    sizes: CompareConfig
     config: QuickstartConfig
     verify: RewardFn
     models: dict[str, Model]
@@ -99,7 +101,7 @@ def prepare(
             outcomes[name] = _roll_out(
                 folder, name, models, items, verify, sizes, track
             )
-    return Laboratory(folder, sizes, verify, models, items, held_out, outcomes)
+    return Laboratory(folder, config, sizes, verify, models, items, held_out, outcomes)
 
 
 def once(folder: Path, make: Callable[[], Model]) -> Model:
@@ -108,6 +110,11 @@ def once(folder: Path, make: Callable[[], Model]) -> Model:
         remove_leftovers(folder)
         save_model(make(), folder)
     return load_model(folder)
+
+
+def rollout_tables(folder: Path, name: str, items: Sequence[Item]) -> RolloutTables:
+    """The rollouts of a seed from one captioner's captions."""
+    return RolloutTables(folder / "rollouts" / name, tuple(items))
 
 
 def _train_models(
@@ -163,7 +170,7 @@ def _roll_out(
     track: Track,
 ) -> Outcomes:
     """Captions, and N reasonings from each, every one of them to its end."""
-    tables = RolloutTables(folder / "rollouts" / name, items)
+    tables = rollout_tables(folder, name, items)
     sophia = sizes.sophia
     if name == TRUE:
         sophia = dataclasses.replace(sophia, num_captions=1)

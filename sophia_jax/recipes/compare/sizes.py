@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
-from sophia_jax.config import OptimizerConfig
+from sophia_jax.config import GrpoConfig, OptimizerConfig
 from sophia_jax.data.datasets.handwriting import HandwritingConfig
 from sophia_jax.recipes.mixture import MixtureConfig
 from sophia_jax.recipes.sizes import ALL_PARTS, QuickstartConfig, from_nothing
@@ -17,6 +18,7 @@ __all__ = ["CompareConfig", "default_size", "quick_size", "tiny_size"]
 QUICK_ARMS = (
     *("base", "sft-random", "no-caption-reward", "no-shortest", "sophia", "keep-8"),
     *("no-warm-up", "true-captions", "captions-1", "reasonings-2", "threshold-0.5"),
+    *("grpo", "sophia-grpo", "sophia-f-dpo-reverse-kl", "sophia-f-dpo-forward-kl"),
 )
 
 
@@ -32,6 +34,9 @@ class CompareConfig:
       laboratory: sizes of each seed's. Its `base` is the first part of the base's
         training, on captions alone, and its `update` is the one of every arm.
       warm_up: the second part of the base's training, on easy questions too.
+      grpo: sizes of the on-policy steps.
+      grpo_training: of their updates, one a step.
+      pair_training: of f-DPO; its batch counts pairs.
     """
 
     name: str
@@ -40,10 +45,17 @@ class CompareConfig:
     arms: tuple[str, ...] | None
     laboratory: QuickstartConfig
     warm_up: TrainingConfig
+    grpo: GrpoConfig
+    grpo_training: TrainingConfig
+    pair_training: TrainingConfig
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: expected different ones, got {self.seeds}")
+
+    def grpo_of_seed(self, seed: int) -> GrpoConfig:
+        """The on-policy steps, with all that is drawn from one seed."""
+        return dataclasses.replace(self.grpo, seed=seed)
 
     def of_seed(self, seed: int) -> QuickstartConfig:
         """The laboratory's sizes, with everything drawn from one seed."""
@@ -82,6 +94,7 @@ def default_size(num_seeds: int = 5) -> CompareConfig:
             _reading(60),
             optimizer=OptimizerConfig(60, learning_rate=3e-4, warmup_steps=10),
         ),
+        **_further(grpo_steps=30, pair_steps=40),
     )
 
 
@@ -104,6 +117,7 @@ def quick_size() -> CompareConfig:
             data=HandwritingConfig(name="compare_quick", train=240, held_out=200),
             update=_learning(100),
         ),
+        **_further(grpo_steps=15, pair_steps=20),
     )
 
 
@@ -114,7 +128,7 @@ def tiny_size() -> CompareConfig:
         name="tiny",
         missing="This is the tiny size, which shows the machinery and no result.",
         seeds=(0, 1),
-        arms=("base", "sft-random", "sophia", "keep-2"),
+        arms=("base", "sophia", "keep-2", "sophia-grpo", "sophia-f-dpo-reverse-kl"),
         laboratory=dataclasses.replace(
             tiny,
             data=dataclasses.replace(tiny.data, name="compare_tiny"),
@@ -125,6 +139,7 @@ def tiny_size() -> CompareConfig:
         warm_up=dataclasses.replace(
             tiny.base, optimizer=OptimizerConfig(4, learning_rate=1e-3)
         ),
+        **_further(grpo_steps=2, pair_steps=2, num_questions=6, num_answers=2),
     )
 
 
@@ -132,6 +147,26 @@ def _reading(num_steps: int) -> TrainingConfig:
     """Of all weights; a decoder that can think already is not to forget it all."""
     optimizer = dataclasses.replace(from_nothing(num_steps), learning_rate=2e-3)
     return TrainingConfig(optimizer, 72, row_length=144, trainable=ALL_PARTS)
+
+
+def _further(
+    *, grpo_steps: int, pair_steps: int, num_questions: int = 16, num_answers: int = 8
+) -> dict[str, Any]:
+    """What follows an update; rates are a tenth of the update's, for small changes."""
+    updates = {"row_length": 208}
+    return {
+        "grpo": GrpoConfig(
+            num_steps=grpo_steps, num_questions=num_questions, num_answers=num_answers
+        ),
+        "grpo_training": TrainingConfig(
+            OptimizerConfig(grpo_steps, learning_rate=2e-4),
+            batch_size=num_questions * num_answers,
+            **updates,
+        ),
+        "pair_training": TrainingConfig(
+            OptimizerConfig(pair_steps, learning_rate=2e-4), batch_size=16, **updates
+        ),
+    }
 
 
 def _learning(num_steps: int) -> TrainingConfig:
