@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 
@@ -9,6 +10,7 @@ from sophia_jax.evaluation.predictions import PREDICTIONS, read_predictions
 from sophia_jax.models.folder import save_model
 from sophia_jax.recipes.compare import laboratory, learning, run
 from sophia_jax.recipes.compare.sizes import tiny_size
+from sophia_jax.recipes.handwriting import make_data
 from sophia_jax.rewards import Verdict
 
 COLUMNS = PREDICTIONS.names
@@ -30,8 +32,8 @@ class Lenient:
 
 
 @pytest.fixture
-def laboratories(monkeypatch, vision_model, text_model):
-    """Two seeds whose models were not trained, since that takes a minute."""
+def laboratories(monkeypatch, vision_model, text_model, tmp_path):
+    """Models that were not trained, since that takes a minute; pictures drawn once."""
 
     def models(folder, builder, config, sizes, track):
         for name in ("pretrained", "base"):
@@ -43,6 +45,17 @@ def laboratories(monkeypatch, vision_model, text_model):
             "reasoner": text_model,
         }
 
+    first = tmp_path / "data"
+
+    def data(folder, config):
+        if not folder.exists() and first.exists():
+            shutil.copytree(first, folder)
+        builder = make_data(folder, config)
+        if not first.exists():
+            shutil.copytree(folder, first)
+        return builder
+
+    monkeypatch.setattr(laboratory, "make_data", data)
     monkeypatch.setattr(laboratory, "_train_models", models)
     monkeypatch.setattr(run, "AnswerVerifier", Lenient)
 

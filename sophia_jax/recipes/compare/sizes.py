@@ -131,7 +131,9 @@ def tiny_size() -> CompareConfig:
         arms=("base", "sophia", "keep-2", "sophia-grpo", "sophia-f-dpo-reverse-kl"),
         laboratory=dataclasses.replace(
             tiny,
-            data=dataclasses.replace(tiny.data, name="compare_tiny"),
+            data=HandwritingConfig(
+                name="compare_tiny", perception=60, train=10, held_out=10
+            ),
             sophia=dataclasses.replace(
                 tiny.sophia, num_captions=2, num_reasonings=4, early_stopping=False
             ),
