@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sophia_jax.viz.curves import INK, SOFT, SOPHIA, STYLE, as_svg, new_axes
@@ -13,6 +14,7 @@ from sophia_jax.viz.curves import INK, SOFT, SOPHIA, STYLE, as_svg, new_axes
 __all__ = ["difference_figure", "sweep_figure"]
 
 WIDTH, HEIGHT = 7.2, 2.7  # inches of the panels side by side
+FAR = 20.0  # points from the full arm beyond which a place would hide the others
 
 
 def difference_figure(arms: Mapping[str, Mapping[str, Any]], full: str) -> str:
@@ -37,16 +39,35 @@ def difference_figure(arms: Mapping[str, Mapping[str, Any]], full: str) -> str:
         axes.grid(axis="x")
         axes.axvline(0, color=INK, linewidth=1.2)
         for place, difference in enumerate(compared.values()):
-            low, high = difference["interval"]
-            color = INK if low <= 0 <= high else SOPHIA
-            axes.plot([100 * low, 100 * high], [place] * 2, color=color, linewidth=1.6)
-            axes.plot(100 * difference["mean"], place, "o", color=color, markersize=5)
+            _difference(axes, place, difference)
         axes.set_yticks(range(len(compared)), list(compared))
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
         axes.set(xlabel=f"pass@1 minus that of {full}, points")
         means = [f"{name} {100 * d['mean']:+.1f}" for name, d in compared.items()]
         return as_svg(figure, f"pass@1 against {full}, in points: {', '.join(means)}")
+
+
+def _difference(axes: Axes, place: int, difference: Mapping[str, Any]) -> None:
+    """A point with its interval; of one that is far away the number, at the edge."""
+    mean = 100 * difference["mean"]
+    low, high = (100 * end for end in difference["interval"])
+    color = INK if low <= 0 <= high else SOPHIA
+    if abs(mean) > FAR:
+        left = mean < 0
+        words = f"‹ {mean:+.1f}" if left else f"{mean:+.1f} ›"
+        axes.text(
+            0.01 if left else 0.99,
+            place,
+            words,
+            transform=axes.get_yaxis_transform(),
+            ha="left" if left else "right",
+            va="center",
+            color=color,
+        )
+        return
+    axes.plot([low, high], [place] * 2, color=color, linewidth=1.6)
+    axes.plot(mean, place, "o", color=color, markersize=5)
 
 
 def sweep_figure(
