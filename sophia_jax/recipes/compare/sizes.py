@@ -137,11 +137,14 @@ def tiny_size() -> CompareConfig:
             sophia=dataclasses.replace(
                 tiny.sophia, num_captions=2, num_reasonings=4, early_stopping=False
             ),
+            update=dataclasses.replace(
+                tiny.update, optimizer=OptimizerConfig(2, learning_rate=2e-3)
+            ),
         ),
         warm_up=dataclasses.replace(
             tiny.base, optimizer=OptimizerConfig(4, learning_rate=1e-3)
         ),
-        **_further(grpo_steps=2, pair_steps=2, num_questions=6, num_answers=2),
+        **_further(grpo_steps=1, pair_steps=1, num_questions=6, num_answers=2),
     )
 
 
