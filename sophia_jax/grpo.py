@@ -42,6 +42,7 @@ from sophia_jax.training import objectives
 from sophia_jax.training.loop import TrainingConfig, open_checkpoints
 from sophia_jax.training.optimizer import learning_rate, make_optimizer
 from sophia_jax.training.passes import pass_over
+from sophia_jax.training.scoring import score_signal
 from sophia_jax.training.step import Measure, Objective, TrainState, init_state
 from sophia_jax.training.steps import Signalled, Stepped, run_steps
 from sophia_jax.types import InputError, Item, RewardFn, Track, untracked
@@ -66,24 +67,26 @@ def train_on_policy(
     measure: Measure = MEASURES,
     advantages: Advantages = group_advantages,
     reference: Model | None = None,
+    donate: bool = False,
     track: Track = untracked,
     description: str = "steps",
 ) -> Model:
     """Sample, verify, update, with the same weights, step after step.
 
-    The gradient is that of π_θ, and the answers are of μ, what was really sampled from:
-    the ratio is π_θ / μ of each token. At temperature 1 and top-p 1, which are advised,
-    it is 1 before the first update on an answer. At another temperature it is what
-    corrects for it, and lies beyond the clip where μ is far from π_θ: such a token
-    teaches nothing. With top-p (or top-k) below all, μ is 0 for what was cut off, which
-    no ratio mends: of each token it is then at most the mass that was kept, and of
-    what lies outside nothing is learnt. The logged `log_ratio` shows how far it goes.
+        r = π_θ(y_l | y_<l, x, v) / μ(y_l | y_<l, x, v)
+
+    μ is what was really sampled from, π_θ all of the policy at temperature 1. Sampled
+    so, as is advised, r = 1 before the first update on an answer. At another
+    temperature r corrects each token for it, though not what stands before the token;
+    and where it is beyond the clip, the token teaches nothing. With top-p (or top-k) r
+    is the mass that was kept, below 1, and of what was cut off nothing is learnt: no
+    ratio mends that. The logged `log_ratio` shows how far it goes.
 
     A killed run goes on from its newest checkpoint and ends with the same weights. One
     that is told to stop leaves what it is sampling, and saves.
 
     Args:
-      policy: where it learns; it is left as it is.
+      policy: where it learns; it is left as it is, unless it is donated.
       engine: samples with the policy's weights, on the same devices or on others; it is
         given those of each step, and in the end has none until `Engine.renew`.
       verify: judges (response, answer) pairs.
@@ -96,6 +99,7 @@ def train_on_policy(
       measure: what is logged beside it.
       advantages: of rewards.
       reference: frozen, on the policy's devices; for an objective with a KL term.
+      donate: use the policy's own weights, which it loses, instead of a copy.
       track: shows the steps.
       description: what `track` calls them.
 
@@ -118,6 +122,7 @@ def train_on_policy(
         measure=measure,
         trainable=training.trainable,
         remat=training.remat,
+        donate=donate,
     )
     steps = _Steps(
         policy, engine, verify, items, config, training, advantages, reference
@@ -208,6 +213,14 @@ class _Steps:
             self._advantages,
             image_tokens=self._policy.config.tokens_per_tile,
         )
+        if self._reference is not None:
+            examples = score_signal(
+                self._reference,
+                examples,
+                objectives.REFERENCE,
+                row_length=self._training.row_length,
+                batch_size=self._training.micro_batch_size,
+            )
         rate = float(self._rate(int(state.step)))
         state, rows = pass_over(
             np.random.default_rng((self._config.seed, number)),
@@ -216,7 +229,6 @@ class _Steps:
             self._policy,
             self._training,
             passes=self._config.passes,
-            reference=self._reference,
         )
         means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         first = {name: rows[0][name] for name in OF_FIRST_UPDATE if name in rows[0]}

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from sophia_jax.config import GrpoConfig, LoraConfig, OptimizerConfig, SamplingConfig
+from sophia_jax.data.packing import Example
 from sophia_jax.generation import decode
 from sophia_jax.generation.engine import Engine
 from sophia_jax.generation.logits import sampling_logits
@@ -147,6 +148,13 @@ def test_the_given_policy_is_left_as_it_is(policy, text_model, undisturbed):
     )
 
 
+def test_a_donated_policy_is_not_copied(policy, tmp_path, undisturbed):
+    given = dataclasses.replace(policy, params=jax.tree.map(jnp.array, policy.params))
+    trained = run(given, tmp_path, engine=make_engine(given), donate=True)
+    assert_same_weights(trained, undisturbed[0])
+    assert all(x.is_deleted() for x in jax.tree.leaves(given.params["decoder"]))
+
+
 def test_a_run_that_died_ends_as_if_it_had_not(policy, tmp_path, undisturbed):
     def die():
         raise Killed
@@ -210,8 +218,7 @@ def test_at_another_temperature_the_ratio_is_to_what_was_sampled(policy, tmp_pat
     assert row["clip_share"] > 0
 
 
-@pytest.mark.parametrize("temperature", [0.7, 1.0, 1.6])
-@pytest.mark.parametrize("top_p", [0.8, 1.0])
+@pytest.mark.parametrize(("temperature", "top_p"), [(0.7, 1.0), (1.6, 1.0), (1.0, 0.8)])
 def test_the_ratio_corrects_for_temperature_and_not_for_what_was_cut_off(
     temperature, top_p
 ):
@@ -311,8 +318,7 @@ def test_answers_come_in_equal_updates_and_in_each_pass(policy, monkeypatch):
 
     monkeypatch.setattr(passes, "train_step", note)
     examples = [
-        passes.Example(np.array([9]), np.array([10, 11]), None, float(n + 1))
-        for n in range(10)
+        Example(np.array([9]), np.array([10, 11]), reward=n + 1.0) for n in range(10)
     ]
     config = TrainingConfig(OptimizerConfig(1), batch_size=4, row_length=8)
     rng = np.random.default_rng(0)

@@ -52,7 +52,8 @@ class MiningOptions:
     of the wrong ones, the next shortest against another."""
     threshold: float | None = None
     """Share of right reasonings, in [0, 1], that a caption of --run must exceed; None
-    for the run's own."""
+    for the run's own. A lower one finds more wrong ones, and so does a run that had
+    --sample-all."""
     cut_off_is_wrong: bool = False
     """Reject reasonings of --run that reached the length limit, too; they are learnt
     from without an end token."""

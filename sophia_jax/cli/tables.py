@@ -146,23 +146,27 @@ def changed_lines(compared: Mapping) -> Iterator[str]:
             yield f"{word:<10} {shown}" + (f", and {more} more" if more > 0 else "")
 
 
-def alignment_table(looks: Mapping[str, Mapping[str, float]]) -> Table:
+def alignment_table(looks: Mapping) -> Table:
     """Held-out pairs before and after an alignment.
 
     Args:
-      looks: `before` and `after`, each as `measure_pairs` returns it.
+      looks: `before` and `after`, each as `measure_pairs` returns it, and
+        `intervals_after`.
 
     Returns:
       A table with one row for each number.
     """
     table = Table()
     table.add_column("held-out pairs")
-    for name in looks:
+    for name in ("before", "after", "95 % interval"):
         table.add_column(name, justify="right")
     for name in looks["after"]:
+        interval = looks["intervals_after"].get(name)
+        cells = [f"{looks[when][name]:.4g}" for when in ("before", "after")]
+        if interval is not None:
+            cells.append(f"{interval[0]:.4g} to {interval[1]:.4g}")
         if name != "step":
-            words = name.replace("_", " ")
-            table.add_row(words, *(f"{look[name]:.4g}" for look in looks.values()))
+            table.add_row(name.replace("_", " "), *cells)
     return table
 
 

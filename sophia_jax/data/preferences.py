@@ -62,27 +62,16 @@ def make_preference(
     Raises:
       InputError: a field is missing, has another type, or breaks its rule.
     """
-    prompt_name, prompt = first_given(row, QUESTIONS)
-    chosen_before, chosen = _answer(row, CHOSEN)
+    before, chosen = _answer(row, CHOSEN)
     rejected_before, rejected = _answer(row, REJECTED)
-    if chosen_before != rejected_before:
+    if before != rejected_before:
         raise bad_field(REJECTED, "the chosen answer's prompt", rejected_before)
     if chosen == rejected:
         raise bad_field(REJECTED, "another text than the chosen one", rejected)
-    if isinstance(prompt, list):
-        prompt = _messages(prompt_name, prompt)
-    elif is_text(prompt):
-        prompt = [("user", prompt)]
-    elif prompt is None and chosen_before:
-        prompt_name, prompt = CHOSEN, chosen_before
-    else:
-        raise bad_field(prompt_name, "a text, or a chat as a list of messages", prompt)
-    if chosen_before and _asked(prompt) != _asked(chosen_before):
-        raise bad_field(CHOSEN, "a chat that begins with the prompt", chosen_before)
-    ended = row.get("rejected_ended", True)
+    ended = True if (given := row.get("rejected_ended")) is None else given
     if not isinstance(ended, bool):
         raise bad_field("rejected_ended", "true or false", ended)
-    system, question = _split(prompt_name, prompt)
+    system, question = _prompt(row, before)
     fields = {name: value for name, value in row.items() if name not in QUESTIONS}
     item = make(fields | {"question": question, "answer": chosen})
     return Preference(
@@ -91,6 +80,30 @@ def make_preference(
         system=optional_text(row, "system") if system is None else system,
         rejected_ended=ended,
     )
+
+
+def _prompt(
+    row: Mapping[str, Any], before: list[tuple[str, str]] | None
+) -> tuple[str | None, str]:
+    """The system prompt, if a chat has one, and what the user says.
+
+    Args:
+      row: its fields.
+      before: messages that the answers' chats begin with; None where there are none.
+    """
+    name, prompt = first_given(row, QUESTIONS)
+    if isinstance(prompt, list):
+        messages = _messages(name, prompt)
+    elif is_text(prompt):
+        messages = [("user", prompt)]
+    elif prompt is None and before:
+        name, messages = CHOSEN, before
+    else:
+        raise bad_field(name, "a text, or a chat as a list of messages", prompt)
+    if before and _asked(messages) != _asked(before):
+        raise bad_field(CHOSEN, "a chat that begins with the prompt", before)
+    system, question = _split(name, messages)
+    return _split(CHOSEN, before)[0] if before and system is None else system, question
 
 
 def _answer(
@@ -135,7 +148,7 @@ def _part(name: str, part: Any) -> str:
 
 
 def _asked(messages: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    return [message for message in messages if message[0] != "system"]
+    return [(role, text.strip()) for role, text in messages if role != "system"]
 
 
 def _split(name: str, messages: Sequence[tuple[str, str]]) -> tuple[str | None, str]:

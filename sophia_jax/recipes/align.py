@@ -12,14 +12,16 @@ from sophia_jax.paths import as_path, is_whole
 from sophia_jax.recipes.align_config import AlignConfig, MinedFrom
 from sophia_jax.recipes.align_task import Task, learn, make_task, prepare
 from sophia_jax.recipes.machine import machine, versions
+from sophia_jax.recipes.pair_scores import pair_intervals
+from sophia_jax.recipes.pair_tables import write_pairs
 from sophia_jax.recipes.preferences import (
     Pairs,
     digest_pairs,
     fitting_pairs,
     hold_out,
     mined_pairs,
+    question_names,
     read_pairs,
-    write_pairs,
 )
 from sophia_jax.recipes.run_folder import (
     count_reasons,
@@ -30,6 +32,7 @@ from sophia_jax.recipes.run_folder import (
     write_json,
     write_skipped,
 )
+from sophia_jax.rollouts.store import open_table
 from sophia_jax.sharding.together import are_several
 from sophia_jax.training.metrics import read_metrics
 from sophia_jax.types import InputError, Track, untracked
@@ -118,14 +121,8 @@ def _read(
         )
     else:
         where = given
-        pairs = read_pairs(
-            where,
-            limit=config.limit,
-            exclude=config.exclude,
-            skip_bad_rows=skip_bad_rows,
-            track=track,
-            say=say,
-        )
+        reading = {"skip_bad_rows": skip_bad_rows, "track": track, "say": say}
+        pairs = read_pairs(where, limit=config.limit, exclude=config.exclude, **reading)
     return fitting_pairs(
         described,
         pairs,
@@ -144,14 +141,13 @@ def _sizes(task: Task) -> str:
 
 
 def _summary(task: Task, pairs: Pairs) -> dict:
-    looks = read_metrics(task.looks / "metrics.jsonl")
     training = task.training
     return {
         "pairs": {
             "training": len(task.training_pairs),
             "held_out": len(task.held_out_pairs),
         },
-        "held_out_pairs": {"before": looks[0], "after": looks[-1]} if looks else {},
+        "held_out_pairs": _held_out(task, pairs),
         "update": {
             "num_steps": training.optimizer.num_steps,
             "batch_size": training.batch_size,
@@ -162,4 +158,22 @@ def _summary(task: Task, pairs: Pairs) -> dict:
         "seconds": read_seconds(task.out),
         "versions": versions(),
         "machine": machine(),
+    }
+
+
+def _held_out(task: Task, pairs: Pairs) -> dict:
+    """Held-out pairs before and after, and intervals of the latter; if there are any.
+
+    The intervals are over questions, of which some have more pairs than others.
+    """
+    looks = read_metrics(task.looks / "metrics.jsonl")
+    if not looks:
+        return {}
+    rows = open_table(task.out / "held_out").read_all()
+    names = question_names([pairs.preferences[n] for n in task.held_out_pairs])
+    margins = [row["reward_margin"] for row in rows]
+    return {
+        "before": looks[0],
+        "after": looks[-1],
+        "intervals_after": pair_intervals(margins, names),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +25,17 @@ from sophia_jax.recipes.pair_scores import (
     SomeExamples,
     measure_pairs,
     missing_scores,
+    pair_values,
     read_scores,
     store_scores,
 )
+from sophia_jax.recipes.pair_tables import write_rewards
 from sophia_jax.recipes.phases import with_what_learns
 from sophia_jax.recipes.preferences import plain_examples
+from sophia_jax.recipes.run_folder import write_json
 from sophia_jax.recipes.update import save_learnt
 from sophia_jax.training import objectives
+from sophia_jax.training.fingerprint import fingerprint
 from sophia_jax.training.loop import TrainingConfig, train
 from sophia_jax.training.metrics import MetricsWriter
 from sophia_jax.training.scoring import score_examples
@@ -140,10 +145,12 @@ def prepare(task: Task, track: Track) -> tuple[Model, Sequence[Example]]:
     scoring = {**task.scoring, "track": track}
     if config.reference is not None and missing_scores(folder, len(task.ids)):
         model, examples = _load(task, config.reference, track)
+        _check_weights(task, model)
         store_scores(folder, task.ids, model, examples, **scoring)
         del model, examples  # before the policy comes
     policy, examples = _load(task, config.policy, track)
     if config.reference is None:
+        _check_weights(task, policy)
         store_scores(folder, task.ids, policy, examples, **scoring)
     return policy, examples
 
@@ -199,11 +206,14 @@ class _Looks:
         scores = self._reference
         if step or task.config.reference is not None:  # else it is the reference yet
             scores = score_examples(policy, self._examples, **task.scoring)
-        seen = measure_pairs(
+        values = pair_values(
             scores, self._reference, task.divergence, beta=task.config.beta
         )
-        self._writer.write(step, seen)
+        self._writer.write(step, measure_pairs(values, scores))
         self._writer.flush()
+        if last:
+            ids = [task.ids[number] for number in task.held_out_pairs]
+            write_rewards(task.out / "held_out", ids, values)
 
     def close(self) -> None:
         if self._writer is not None:
@@ -218,6 +228,26 @@ def _load(task: Task, path: str, track: Track) -> tuple[Model, PicturedExamples]
     examples = PicturedExamples(model, task.plain, task.images)
     encodes = examples.encodes_later
     return moved_to_learn(model, phase.partition, still_encodes=encodes), examples
+
+
+def _check_weights(task: Task, reference: Model) -> None:
+    """That scores of earlier tries are of these weights; they are noted at first.
+
+    Those of the vocabulary are left out: a mesh pads them.
+    """
+    path = task.out / "reference.json"
+    params = reference.params
+    decoder = params["decoder"]
+    padded = ("embedding", "lm_head")
+    layers = {name: decoder[name] for name in decoder.keys() - set(padded)}
+    found = {"fingerprint": fingerprint(params | {"decoder": layers})}
+    if not path.exists():
+        write_json(path, found)
+    elif json.loads(path.read_text()) != found:
+        raise InputError(
+            f"{path}: expected the reference whose scores are stored beside it, got "
+            "other weights; --force begins anew"
+        )
 
 
 def _check_reference(policy: Model, path: str) -> None:

@@ -251,6 +251,7 @@ def _learn(
             measure=objectives.grpo_measures(**clips),
             advantages=ADVANTAGES[config.advantage],
             reference=policy if config.kl_coefficient else None,
+            donate=not config.kl_coefficient,
             track=track,
         )
 

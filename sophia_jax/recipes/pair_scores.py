@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from sophia_jax.evaluation.calibration import (
     likelihood_calibration_error,
     preference_calibration_error,
 )
+from sophia_jax.evaluation.metrics import bootstrap_interval, wilson_interval
 from sophia_jax.losses import Divergence, f_dpo_loss
 from sophia_jax.models.model import Model
 from sophia_jax.preemption import stop_if_preempted
@@ -27,6 +28,8 @@ __all__ = [
     "SomeExamples",
     "measure_pairs",
     "missing_scores",
+    "pair_intervals",
+    "pair_values",
     "read_scores",
     "store_scores",
 ]
@@ -167,14 +170,14 @@ def _table(folder: Path, num_pairs: int) -> ShardedTable:
     return ShardedTable(folder, SCORES, -(-num_pairs // PAIRS_PER_SHARD))
 
 
-def measure_pairs(
+def pair_values(
     policy: Sequence[np.ndarray],
     reference: Sequence[np.ndarray],
     divergence: Divergence,
     *,
     beta: float,
-) -> dict[str, float]:
-    """What `f_dpo` and `pair_measures` say of pairs, and how well calibrated it is.
+) -> dict[str, np.ndarray]:
+    """What `f_dpo` and `pair_measures` say of each pair.
 
     Args:
       policy: log π_θ of each target token: of chosen and rejected members in turn.
@@ -183,26 +186,80 @@ def measure_pairs(
       beta: β, likewise.
 
     Returns:
-      Means over the pairs: `loss` (nats), `reward_margin`, `reward_accuracy`,
-      `chosen_log_ratio` and `rejected_log_ratio` (nats); and two errors in [0, 1],
-      `preference_calibration_error` and `likelihood_calibration_error`.
+      Float32[pair] each: `loss` (nats), `reward_margin`, `reward_accuracy`,
+      `chosen_log_ratio` and `rejected_log_ratio` (nats).
     """
-    log_prob, start = (
-        np.array([np.sum(each, dtype=np.float64) for each in scores])
-        for scores in (policy, reference)
-    )
-    lengths = np.array(list(map(len, policy)))
-    chosen, rejected = (log_prob - start).astype(np.float32).reshape(-1, 2).T.copy()
-    loss = np.asarray(f_dpo_loss(chosen, rejected, divergence, beta=beta))
+    ratios = _sums(policy) - _sums(reference)
+    chosen, rejected = ratios.astype(np.float32).reshape(-1, 2).T.copy()
     margin = np.asarray(divergence.scaled_difference(chosen, rejected, beta))
     return {
-        "loss": float(loss.mean()),
-        "reward_margin": float(margin.mean()),
-        "reward_accuracy": float(((np.sign(margin) + 1) / 2).mean()),
-        "chosen_log_ratio": float(chosen.mean()),
-        "rejected_log_ratio": float(rejected.mean()),
-        "preference_calibration_error": preference_calibration_error(margin),
+        "loss": np.asarray(f_dpo_loss(chosen, rejected, divergence, beta=beta)),
+        "reward_margin": margin,
+        "reward_accuracy": (np.sign(margin) + 1) / 2,
+        "chosen_log_ratio": chosen,
+        "rejected_log_ratio": rejected,
+    }
+
+
+def measure_pairs(
+    values: Mapping[str, np.ndarray], policy: Sequence[np.ndarray]
+) -> dict[str, float]:
+    """Means over pairs, and how well calibrated the policy is.
+
+    Args:
+      values: of `pair_values`.
+      policy: as there.
+
+    Returns:
+      The mean of each; and two errors in [0, 1], `preference_calibration_error` and
+      `likelihood_calibration_error`.
+    """
+    log_prob, lengths = _sums(policy), np.array(list(map(len, policy)))
+    return {name: float(np.mean(each)) for name, each in values.items()} | {
+        "preference_calibration_error": preference_calibration_error(
+            values["reward_margin"]
+        ),
         "likelihood_calibration_error": likelihood_calibration_error(
             log_prob[::2], lengths[::2], log_prob[1::2], lengths[1::2]
         ),
     }
+
+
+def pair_intervals(
+    margins: Sequence[float], questions: Sequence[str], *, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """95 % intervals of reward margin and accuracy, over questions.
+
+    Pairs of one question are no independent evidence: each counts by the mean of its
+    pairs, and it is the questions that the bootstrap draws. Where each is wholly right
+    or wholly wrong, the accuracy's is Wilson's, which tells six right ones from sixty.
+
+    Args:
+      margins: of the pairs.
+      questions: equal names for pairs of one question.
+      seed: of the draws.
+
+    Returns:
+      Lower and upper end by name; nothing of a single question, which tells nothing of
+      others.
+    """
+    _, places = np.unique(np.asarray(questions), return_inverse=True)
+    sizes = np.bincount(places)
+    if len(sizes) < 2:
+        return {}
+    margin = np.asarray(margins, np.float64)
+    right = np.bincount(places, (np.sign(margin) + 1) / 2) / sizes
+    if np.all((right == 0) | (right == 1)):
+        accuracy = wilson_interval(int(right.sum()), len(right))
+    else:
+        accuracy = bootstrap_interval(right, seed=seed)
+    mean_margin = np.bincount(places, margin) / sizes
+    return {
+        "reward_margin": bootstrap_interval(mean_margin, seed=seed),
+        "reward_accuracy": accuracy,
+    }
+
+
+def _sums(scores: Sequence[np.ndarray]) -> np.ndarray:
+    """Float64[member]: log-probabilities of whole answers."""
+    return np.array([np.sum(each, dtype=np.float64) for each in scores])

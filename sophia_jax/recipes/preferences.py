@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import pyarrow as pa
 
 from sophia_jax.data.good_rows import ItemFile
 from sophia_jax.data.images import count_tiles
@@ -16,11 +14,10 @@ from sophia_jax.data.preferences import Preference
 from sophia_jax.data.prompts import encode_prompt, encode_target
 from sophia_jax.models.model import Model
 from sophia_jax.models.tokenizer import token_counter
-from sophia_jax.recipes.collection import read_rollouts
+from sophia_jax.recipes.collection import Rollouts, read_rollouts
 from sophia_jax.recipes.leak_check import drop_leaks
 from sophia_jax.recipes.questions import keep_fitting, read_questions
 from sophia_jax.rollouts.pairs import MinedPair, MiningConfig, mine_pairs
-from sophia_jax.rollouts.store import ShardedTable
 from sophia_jax.seeds import group_seed
 from sophia_jax.types import InputError, Item, Track, untracked
 
@@ -31,30 +28,9 @@ __all__ = [
     "hold_out",
     "mined_pairs",
     "plain_examples",
+    "question_names",
     "read_pairs",
-    "write_pairs",
 ]
-
-PAIRS = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("question_id", pa.string()),
-        pa.field("question", pa.string(), nullable=False),
-        pa.field("system", pa.string()),
-        pa.field("images", pa.list_(pa.string()), nullable=False),
-        pa.field("chosen", pa.string(), nullable=False),
-        pa.field("rejected", pa.string(), nullable=False),
-        pa.field("rejected_ended", pa.bool_(), nullable=False),
-        pa.field("held_out", pa.bool_(), nullable=False),
-        pa.field("chosen_caption", pa.int32()),
-        pa.field("chosen_reasoning", pa.int32()),
-        pa.field("rejected_caption", pa.int32()),
-        pa.field("rejected_reasoning", pa.int32()),
-    ]
-)
-"""One row per pair; the question's id and the places are null unless it was mined."""
-
-PAIRS_PER_SHARD = 4096
 
 
 @dataclass(frozen=True)
@@ -132,18 +108,7 @@ def mined_pairs(
         cut_off=cut_off,
         seed=seed,
     )
-    count_tokens = token_counter(policy)
-    mined = tuple(
-        pair
-        for shard in range(tables.num_shards)
-        for pair in mine_pairs(
-            tables.questions(shard),
-            tables.reasonings.read(shard),
-            count_tokens,
-            rollouts.prompts,
-            config,
-        )
-    )
+    mined = tuple(_mine_all(rollouts, policy, config))
     if not mined:
         raise InputError(
             f"{tables.reasonings.folder}: expected right and wrong reasonings of one "
@@ -151,6 +116,16 @@ def mined_pairs(
             f"{len(tables.items)} questions; a lower threshold lets more captions pass"
         )
     return Pairs(tuple(pair.preference for pair in mined), mined, ())
+
+
+def _mine_all(
+    rollouts: Rollouts, policy: Model, config: MiningConfig
+) -> Iterator[MinedPair]:
+    """The pairs of all shards, of which one is in memory at a time."""
+    tables, count_tokens = rollouts.tables, token_counter(policy)
+    for shard in range(tables.num_shards):
+        items, reasonings = tables.questions(shard), tables.reasonings.read(shard)
+        yield from mine_pairs(items, reasonings, count_tokens, rollouts.prompts, config)
 
 
 def fitting_pairs(
@@ -222,10 +197,7 @@ def hold_out(
         raise ValueError(f"held_out: expected in [0, 1), got {share}")
     if not share:
         return [False] * len(preferences)
-    names = [
-        "\x1f".join((each.question, *(Path(image).name for image in each.images)))
-        for each in preferences
-    ]
+    names = question_names(preferences)
     lots = {name: group_seed(seed, 0, "held-out", name) for name in names}
     if len(lots) < 2:
         raise InputError(
@@ -235,6 +207,14 @@ def hold_out(
     number = min(max(1, round(share * len(lots))), len(lots) - 1)
     out = set(sorted(lots, key=lots.__getitem__)[:number])
     return [name in out for name in names]
+
+
+def question_names(preferences: Sequence[Preference]) -> list[str]:
+    """Equal for pairs of one question about the same pictures."""
+    return [
+        "\x1f".join((each.question, *(Path(image).name for image in each.images)))
+        for each in preferences
+    ]
 
 
 def plain_examples(
@@ -269,35 +249,3 @@ def digest_pairs(preferences: Sequence[Preference]) -> str:
         fields = (item.id, item.system, item.question, item.answer, item.rejected)
         hashed.update(repr((*fields, item.rejected_ended)).encode())
     return hashed.hexdigest()
-
-
-def write_pairs(folder: Path, pairs: Pairs, held_out: Sequence[bool]) -> None:
-    """The table `pairs`, which can itself be read as preferences."""
-    number = len(pairs.preferences)
-    table = ShardedTable(folder, PAIRS, -(-number // PAIRS_PER_SHARD))
-    places = pairs.mined or (None,) * number
-    rows = list(map(_row, pairs.preferences, places, held_out))
-    for shard in table.missing():
-        start = shard * PAIRS_PER_SHARD
-        table.write(shard, rows[start : start + PAIRS_PER_SHARD])
-
-
-def _row(item: Preference, mined: MinedPair | None, held_out: bool) -> dict:
-    nowhere = (None, None)
-    chosen = nowhere if mined is None else mined.chosen
-    rejected = nowhere if mined is None else mined.rejected
-    return {
-        "id": item.id,
-        "question_id": None if mined is None else mined.question_id,
-        "question": item.question,
-        "system": item.system,
-        "images": list(item.images),
-        "chosen": item.answer,
-        "rejected": item.rejected,
-        "rejected_ended": item.rejected_ended,
-        "held_out": bool(held_out),
-        "chosen_caption": chosen[0],
-        "chosen_reasoning": chosen[1],
-        "rejected_caption": rejected[0],
-        "rejected_reasoning": rejected[1],
-    }

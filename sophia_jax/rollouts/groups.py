@@ -158,7 +158,7 @@ def answer_examples(
             prompt.token_ids,
             answer.token_ids,
             None if shown is None else shown.reshape(-1, image_tokens, shown.shape[-1]),
-            float(reward),
+            reward=float(reward),
             signals={
                 ADVANTAGE: float(gain),
                 BEHAVIOR: answer.behavior_log_probs,

@@ -84,6 +84,11 @@ class TrainingConfig:
                 f"keep_best: expected one of {', '.join(METRICS)}, got {self.keep_best}"
             )
 
+    @property
+    def micro_batch_size(self) -> int:
+        """The most examples whose activations are held together."""
+        return -(-self.batch_size // self.micro_batches)
+
 
 def train(
     model: Model,

@@ -17,7 +17,7 @@ from sophia_jax.training.layout import place_batch
 from sophia_jax.training.step import policy_log_probs
 from sophia_jax.types import Array, Track, untracked
 
-__all__ = ["score_examples"]
+__all__ = ["score_examples", "score_signal"]
 
 NUMBER = "number"  # a signal: which of a batch's examples a sequence is, from 1
 
@@ -63,6 +63,27 @@ def score_examples(
         batch = [examples[index] for index in range(start, stop)]
         found += _score(model, batch, row_length, batch_size)
     return found
+
+
+def score_signal(
+    model: Model,
+    examples: Sequence[Example],
+    name: str,
+    *,
+    row_length: int,
+    batch_size: int,
+) -> list[Example]:
+    """Examples with what a model says of each target token as a signal of that name.
+
+    Args, raises: as of `score_examples`.
+    """
+    scored = score_examples(
+        model, examples, row_length=row_length, batch_size=batch_size
+    )
+    return [
+        dataclasses.replace(example, signals={**example.signals, name: log_probs})
+        for example, log_probs in zip(examples, scored, strict=True)
+    ]
 
 
 def _score(

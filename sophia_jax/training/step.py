@@ -93,6 +93,7 @@ def init_state(
     measure: Measure = objectives.off_policy_measures,
     trainable: Sequence[str] = ("decoder",),
     remat: Remat = "none",
+    donate: bool = False,
 ) -> TrainState:
     """A state before its first update.
 
@@ -105,6 +106,7 @@ def init_state(
       measure: what is logged beside it.
       trainable: parts that learn: of `decoder`, `vision`, `projector` and `adapters`.
       remat: which activations of a layer the backward pass forms again.
+      donate: copy nothing: after an update the model cannot be used again.
 
     Raises:
       ValueError: the model has no such part.
@@ -114,8 +116,8 @@ def init_state(
             f"trainable: expected parts of {sorted(model.params)}, "
             f"got {sorted(unknown)}"
         )
-    copy = functools.partial(jnp.array, copy=True)
-    learnt = {part: jax.tree.map(copy, model.params[part]) for part in trainable}
+    take = functools.partial(jnp.array, copy=not donate)
+    learnt = {part: jax.tree.map(take, model.params[part]) for part in trainable}
     init, step = optimizer.init, jnp.zeros((), jnp.int32)
     if model.partition is not None:
         state = jax.eval_shape(init, learnt)

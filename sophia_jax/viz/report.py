@@ -14,6 +14,7 @@ import numpy as np
 from sophia_jax.paths import as_path, resolved, write_whole
 from sophia_jax.training.metrics import read_metrics
 from sophia_jax.types import InputError
+from sophia_jax.viz.alignment import Alignment, read_alignment
 from sophia_jax.viz.answers import AnswerCard, make_answer_cards
 from sophia_jax.viz.questions import read_questions
 from sophia_jax.viz.rollout_cards import RolloutCard, choose_questions, make_cards
@@ -74,6 +75,7 @@ class Report:
       stopped_captions: whose rewards are known between bounds alone.
       length_share: of which part of the reasonings the lengths are, unless of all.
       incomplete: one line for each table that lacks shards.
+      alignment: the pairs, where preferences were learnt.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Report:
     phases: tuple[Phase, ...]
     rollout_cards: tuple[RolloutCard, ...]
     answer_cards: tuple[AnswerCard, ...]
+    alignment: Alignment | None
 
 
 def write_report(run_folder: str | Path) -> Path:
@@ -110,7 +113,9 @@ def write_report(run_folder: str | Path) -> Path:
     run_folder = as_path(run_folder)
     if not run_folder.is_dir():
         raise InputError(f"{run_folder}: expected a run folder, got none")
-    page = load_template("report.html.jinja").render(report=_gather(run_folder)) + "\n"
+    report = _gather(run_folder)
+    name = "report" if report.alignment is None else "align"
+    page = load_template(f"{name}.html.jinja").render(report=report) + "\n"
     path = run_folder / "report.html"
     try:
         write_whole(path, page)
@@ -152,6 +157,7 @@ def _gather(run_folder: Path) -> Report:
         phases=tuple(_phases(run_folder)),
         rollout_cards=tuple(make_cards(shards, chosen, items, threshold)),
         answer_cards=tuple(make_answer_cards(run_folder, NUM_EXAMPLES)),
+        alignment=read_alignment(run_folder, NUM_EXAMPLES),
     )
 
 
@@ -197,6 +203,7 @@ def _phases(run_folder: Path) -> list[Phase]:
             rule = "expected one JSON object with its step per line"
             raise InputError(f"{path}: {rule}, got {error!r}") from error
         if rows:
-            num_steps = int(rows[-1]["step"]) + 1
+            # A look at held-out data has the number of updates that came before it.
+            num_steps = int(rows[-1]["step"]) + (not name.endswith("held_out"))
             phases.append(Phase(name, title, num_steps, figures))
     return phases

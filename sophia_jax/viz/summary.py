@@ -11,7 +11,7 @@ from typing import Any
 from sophia_jax.evaluation.metrics import wilson_interval
 from sophia_jax.types import InputError
 
-__all__ = ["MODELS", "RolloutCounts", "Score", "Summary", "read_summary"]
+__all__ = ["MODELS", "Look", "RolloutCounts", "Score", "Summary", "read_summary"]
 
 MODELS = ("base", "sophia")
 
@@ -62,6 +62,23 @@ class RolloutCounts:
 
 
 @dataclass(frozen=True)
+class Look:
+    """A number about held-out pairs, before and after an alignment.
+
+    Attributes:
+      name: of the number.
+      before: None where it is not known, as of the others.
+      after: likewise.
+      interval: 95 % interval of `after`.
+    """
+
+    name: str
+    before: float | None
+    after: float | None
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
 class Summary:
     """What `summary.json` says; empty or None where it says nothing.
 
@@ -74,6 +91,7 @@ class Summary:
       versions: by package.
       machine: by property.
       settings: by dotted name, those of `config.json` too.
+      looks: of an alignment.
     """
 
     held_out: dict[str, Score]
@@ -84,6 +102,7 @@ class Summary:
     versions: dict[str, str]
     machine: dict[str, str]
     settings: dict[str, str]
+    looks: tuple[Look, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,6 +137,15 @@ class _Value:
         if not 0 <= value <= largest or math.isinf(value):
             raise self._error(f"a number from 0 to {largest:g}")
         return value
+
+    def real(self) -> float | None:
+        """Of any sign; None for nan and infinity too."""
+        value = self.value
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self._error("a number")
+        return value if math.isfinite(value) else None
 
     def whole(self) -> int | None:
         value = self.number()
@@ -183,7 +211,29 @@ def read_summary(run_folder: Path) -> Summary:
         settings=config.leaves()
         | root["settings"].leaves()
         | root["mixture"].leaves("mixture."),
+        looks=_looks(root["held_out_pairs"]),
     )
+
+
+def _looks(node: _Value) -> tuple[Look, ...]:
+    before, after, intervals = (
+        node[name] for name in ("before", "after", "intervals_after")
+    )
+    names = [name for name in after.members() if name != "step"]
+    return tuple(
+        Look(name, before[name].real(), after[name].real(), _ends(intervals[name]))
+        for name in names
+    )
+
+
+def _ends(node: _Value) -> tuple[float, float] | None:
+    """An interval of numbers of any sign."""
+    if node.value is None:
+        return None
+    if not isinstance(node.value, list) or len(node.value) != 2:
+        raise node._error("two numbers")
+    low, high = (_Value(node.path, end).real() for end in node.value)
+    return None if low is None or high is None else (low, high)
 
 
 def _score(node: _Value) -> Score:

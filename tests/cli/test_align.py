@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import pyarrow.parquet as pq
 import pytest
@@ -42,6 +43,19 @@ def run(questions, tmp_path):
         "sophia": dataclasses.asdict(SOPHIA),
         "questions_per_shard": 4,
     }
+    (run / "config.json").write_text(json.dumps(settings))
+    return run
+
+
+@pytest.fixture
+def quickstart(questions, tmp_path):
+    """The quickstart's folder: its questions within, one shard of 128."""
+    run = tmp_path / "quickstart"
+    shutil.copytree(questions.parent, run / "data" / "train")
+    items = read_items(run / "data" / "train").items
+    rows = [row(item, number) for item in items for number in range(3)]
+    RolloutTables(run / "rollouts", items).reasonings.write(0, rows)
+    settings = {"data": {"name": "quickstart"}, "sophia": dataclasses.asdict(SOPHIA)}
     (run / "config.json").write_text(json.dumps(settings))
     return run
 
@@ -102,12 +116,25 @@ def test_rollouts_become_pairs_a_model_and_a_page(cli, aligning, run, tmp_path):
     looks = json.loads((out / "summary.json").read_text())["held_out_pairs"]
     assert looks["after"]["loss"] < looks["before"]["loss"]
     page = (out / "report.html").read_text()
+    assert "Teaching a model what is preferred" in page
+    assert page.count("<h4>Rejected</h4>") == 2
+    assert page.count("data:image/png;base64") == 2
     assert "f-DPO on held-out pairs, which are never learnt from" in page
     assert 'aria-label="f_dpo/held_out, reward margin: ' in page
     # The table is itself a source of the same preferences, pictures included.
     mined = mined_pairs(run, describe_model(aligning[1])).preferences
     read = read_pairs(str(out / "pairs")).preferences
     assert read == tuple(dataclasses.replace(each, kind="") for each in mined)
+
+
+def test_the_quickstarts_rollouts_are_mined_like_a_collections(quickstart, run, models):
+    policy = describe_model(models / "policy")
+    ours, theirs = (mined_pairs(each, policy).mined for each in (quickstart, run))
+    assert len(ours) == 6
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.question_id == other.question_id
+        assert (one.chosen, one.rejected) == (other.chosen, other.rejected)
+        assert one.preference.images[0].startswith(str(quickstart))
 
 
 def test_reasonings_that_were_cut_off_are_rejected_on_request(run, models):

@@ -236,6 +236,40 @@ def test_no_part_may_be_empty(example, vision_model, num_parts):
         pack_parts(two, vision_model.config, num_parts=num_parts, row_length=ROW)
 
 
+def test_parts_may_be_empty_where_that_is_wanted(example, vision_model):
+    two = [example(number, 3, 3) for number in (0, 1)]
+    parts = pack_parts(
+        two,
+        vision_model.config,
+        num_parts=2,
+        num_shards=2,
+        row_length=ROW,
+        some_empty=True,
+    )
+    some = np.any(parts.target_mask, axis=-1)
+    assert sorted(parts.reward[some].tolist()) == sorted(REWARDS[:2])
+    assert [bool(part.any()) for part in some] == [True, False]
+    assert (parts.segment_ids > 0).sum() == sum(each.length for each in two)
+    learnt = parts.learnt < some.shape[1] // 2 * parts.target_mask.shape[2]
+    assert learnt.sum(axis=2).tolist() == [[3, 3], [0, 0]]
+    with pytest.raises(ValueError, match="the 0 examples"):
+        pack_parts(
+            [], vision_model.config, num_parts=1, row_length=ROW, some_empty=True
+        )
+
+
+def test_few_examples_may_fill_as_many_sequences_as_many(example, vision_model):
+    for few in (1, 9):
+        parts = pack_parts(
+            [example(number, 3, 3) for number in range(few)],
+            vision_model.config,
+            num_parts=1,
+            row_length=ROW,
+            least_sequences=20,
+        )
+        assert parts.reward.shape == (1, 24)
+
+
 def test_an_example_longer_than_a_row_is_refused(pack, example):
     with pytest.raises(InputError, match="example 1: expected at most row_length=48"):
         pack([example(0, 5, 5), example(1, 30, 20)])

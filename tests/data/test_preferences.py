@@ -103,6 +103,7 @@ def test_pictures_system_prompts_and_options_of_a_row_are_read(read, tmp_path):
         (CHATS | {"prompt": "Other?"}, "chosen: expected a chat that begins with the"),
         ({"image": "missing.png"}, "image: expected a readable picture"),
         ({"system": 3}, "system: expected a string or nothing, got 3"),
+        ({"rejected_ended": "no"}, "rejected_ended: expected true or false, got 'no'"),
     ],
 )
 def test_a_bad_row_is_one_line_with_file_row_field_rule_and_value(
@@ -111,6 +112,16 @@ def test_a_bad_row_is_one_line_with_file_row_field_rule_and_value(
     line = refusal(PLAIN | change)
     assert line.startswith(f"{tmp_path / 'pairs.jsonl'}:1: {message}")
     assert "\n" not in line
+
+
+def test_the_system_message_of_the_answers_chats_counts_beside_a_plain_prompt(read):
+    system = [{"role": "system", "content": "Think."}]
+    chats = {name: system + chat for name, chat in CHATS.items()}
+    with_end = chats | {"rejected_ended": False}
+    bare, beside = read(chats, with_end | {"prompt": "1 + 1? "}).items
+    assert (bare.system, beside.system) == ("Think.", "Think.")
+    assert (bare.question, beside.question) == ("1 + 1?", "1 + 1?")
+    assert (bare.rejected_ended, beside.rejected_ended) == (True, False)
 
 
 def test_bad_rows_are_skipped_and_listed_on_request(read):

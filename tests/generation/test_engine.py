@@ -213,6 +213,51 @@ def test_engines_of_one_shape_share_their_program(text_model, text_engine):
     assert decode.decode_chunk._cache_size() == compiled
 
 
+def test_renewed_weights_are_sampled_with_by_the_same_programs(text_model):
+    engine = Engine(text_model, SAMPLING, slots=8, page=8, bucket=BUCKET)
+    asked = [Request("asked", "1 + 2", num_samples=8)]
+
+    def sampled(engine):
+        answers = sorted(engine(asked), key=lambda answer: answer.sample)
+        return [answer.token_ids.tolist() for answer in answers]
+
+    before = sampled(engine)
+    compiled = decode.decode_chunk._cache_size(), decode.fill_prompts._cache_size()
+    params = jax.tree.map(lambda x: x * 1.3, text_model.params)
+    renewed = dataclasses.replace(text_model, params=params)
+    released = engine.release(["decoder"])
+    assert released["decoder"] is text_model.params["decoder"]
+    with pytest.raises(ValueError, match="got none of .'decoder'.; see renew"):
+        sampled(engine)
+    engine.renew({"decoder": params["decoder"]})
+    after = sampled(engine)
+    assert after != before
+    assert compiled == (
+        decode.decode_chunk._cache_size(),
+        decode.fill_prompts._cache_size(),
+    )
+    assert after == sampled(Engine(renewed, SAMPLING, slots=8, page=8, bucket=BUCKET))
+    engine.renew(released)
+    assert sampled(engine) == before
+
+
+def test_weights_are_not_changed_under_a_run_nor_to_others(vision_model):
+    engine = Engine(vision_model, SAMPLING, slots=8, page=8, bucket=BUCKET)
+    decoder = {"decoder": vision_model.params["decoder"]}
+    started = engine([Request("asked", "1 + 2")])
+    for change in (lambda: engine.renew(decoder), lambda: engine.release(decoder)):
+        with pytest.raises(ValueError, match="expected no run under way"):
+            change()
+    list(started)
+    engine.renew(decoder)
+    for part in ("vision", "adapters"):
+        with pytest.raises(ValueError, match=f"parts of .'decoder'., got '{part}'"):
+            engine.renew({part: {}})
+    smaller = jax.tree.map(lambda x: x[:1], decoder)
+    with pytest.raises(ValueError, match="decoder in the shapes and dtypes"):
+        engine.renew(smaller)
+
+
 def test_nothing_asked_nothing_answered(text_engine):
     assert list(text_engine(iter([]))) == []
 

@@ -2,18 +2,21 @@
 
 import dataclasses
 import json
+import shutil
 
+import jax
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from sophia_jax.data.preferences import Preference
+from sophia_jax.evaluation.metrics import wilson_interval
 from sophia_jax.losses import FORWARD_KL, REVERSE_KL
 from sophia_jax.models.folder import save_model
 from sophia_jax.recipes import align_task
 from sophia_jax.recipes.align import align
 from sophia_jax.recipes.align_config import AlignConfig, MinedFrom
-from sophia_jax.recipes.pair_scores import measure_pairs
+from sophia_jax.recipes.pair_scores import measure_pairs, pair_intervals, pair_values
 from sophia_jax.recipes.phases import UpdateConfig
 from sophia_jax.recipes.preferences import hold_out
 from sophia_jax.training.metrics import read_metrics
@@ -78,7 +81,12 @@ def test_held_out_pairs_are_looked_at_before_meanwhile_and_after(aligned):
     out, summary = aligned
     looks = read_metrics(out / "training" / "f_dpo" / "held_out" / "metrics.jsonl")
     assert [look["step"] for look in looks] == [0, 4, 8]
-    assert summary["held_out_pairs"] == {"before": looks[0], "after": looks[-1]}
+    found = summary["held_out_pairs"]
+    assert (found["before"], found["after"]) == (looks[0], looks[-1])
+    margins = pq.read_table(out / "held_out")["reward_margin"].to_numpy()
+    assert np.mean(margins) == pytest.approx(looks[-1]["reward_margin"])
+    low, high = found["intervals_after"]["reward_margin"]
+    assert low < np.mean(margins) < high
     rows = read_metrics(out / "training" / "f_dpo" / "metrics.jsonl")
     assert rows[-1]["reward_margin"] > rows[0]["reward_margin"]
 
@@ -214,7 +222,8 @@ def test_measures_of_two_pairs_worked_by_hand():
     reference = [np.array([-1.0, -1.0], np.float32)] * 4
     policy = [np.array(each, np.float32) for each in ([-0.5, -0.5], [-1, -2])]
     policy += [reference[2], reference[3]]
-    found = measure_pairs(policy, reference, REVERSE_KL, beta=0.5)
+    values = pair_values(policy, reference, REVERSE_KL, beta=0.5)
+    found = measure_pairs(values, policy)
     assert found["reward_margin"] == pytest.approx(0.5)
     assert found["reward_accuracy"] == 0.75  # one right, one undecided
     assert found["loss"] == pytest.approx((np.log1p(np.exp(-1)) + np.log(2)) / 2)
@@ -225,8 +234,41 @@ def test_measures_of_two_pairs_worked_by_hand():
     # Per token: e^-0.5 = 0.607, likelier; e^-1 = 0.368, not likelier.
     error = (1 - np.exp(-0.5) + np.exp(-1)) / 2
     assert found["likelihood_calibration_error"] == pytest.approx(error)
-    margin = measure_pairs(policy, reference, FORWARD_KL, beta=0.5)["reward_margin"]
-    assert margin == pytest.approx((np.exp(1) - np.exp(-1)) / 4)
+    margin = pair_values(policy, reference, FORWARD_KL, beta=0.5)["reward_margin"]
+    assert margin == pytest.approx([(np.exp(1) - np.exp(-1)) / 2, 0])
+
+
+def test_intervals_are_over_questions_not_over_their_pairs():
+    # Two questions, one of margin 1 and a thousand times -1: each is half of a draw.
+    margins, names = [1.0] + [-1.0] * 1000, ["a"] + ["b"] * 1000
+    found = pair_intervals(margins, names)
+    assert found["reward_margin"] == (-1.0, 1.0)
+    assert found["reward_accuracy"] == wilson_interval(1, 2)
+    # A question that is half right: 0, 1/2 and 1 are the means of draws of two.
+    found = pair_intervals([1.0, 1.0, -1.0], ["a", "b", "b"])
+    assert found["reward_accuracy"] == (0.5, 1.0)
+    assert pair_intervals([1.0, -1.0], ["a", "a"]) == {}  # of one question, no interval
+
+
+def test_scores_of_other_weights_are_not_taken_for_the_references(
+    folder, config, tmp_path, text_model
+):
+    policy = tmp_path / "policy"
+    save_model(text_model, policy)
+    changed = dataclasses.replace(config, policy=str(policy))
+
+    def track(iterable, description, total, **options):
+        if description == "f-DPO":
+            raise Killed
+        return iterable
+
+    with pytest.raises(Killed):
+        align(tmp_path / "out", changed, say=quiet, track=track)
+    doubled = jax.tree.map(lambda leaf: 2 * leaf, text_model.params)
+    shutil.rmtree(policy)
+    save_model(dataclasses.replace(text_model, params=doubled), policy)
+    with pytest.raises(InputError, match="expected the reference whose scores are sto"):
+        align(tmp_path / "out", changed, say=quiet, resume=True)
 
 
 @pytest.mark.parametrize(

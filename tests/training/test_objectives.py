@@ -226,6 +226,33 @@ def test_the_ratio_to_the_behaviour_is_always_logged(
     assert np.isnan(unknown["log_ratio"])
 
 
+@pytest.mark.parametrize("num_parts", [1, 3])
+def test_of_all_tokens_the_clipped_ones_and_the_gap_to_the_sampler_are_logged(
+    num_parts, examples, log_probs, metrics, text_model
+):
+    def told(example, number):
+        """Ratios around 1, on either side of either clip."""
+        policy = log_probs(example)
+        ratio = np.random.default_rng(number).uniform(0.5, 1.6, len(policy))
+        signals = dict(example.signals) | {
+            objectives.BEHAVIOR: (policy - np.log(ratio)).astype(np.float32),
+            objectives.SAMPLER: (policy + 0.25 * (-1) ** number).astype(np.float32),
+        }
+        gain = signals[objectives.ADVANTAGE]
+        clipped = ratio > 1.3 if gain > 0 else ratio < 0.8
+        return dataclasses.replace(example, signals=signals), clipped
+
+    sampled, clipped = zip(*map(told, examples, range(12)), strict=True)
+    measure = objectives.grpo_measures(clip_low=0.2, clip_high=0.3)
+    batch = parts(sampled, text_model, num_parts=num_parts)
+    found = metrics(batch, objectives.sophia, measure=measure)
+    expected = np.concatenate(clipped).mean()
+    assert 0 < expected < 1
+    np.testing.assert_allclose(found["clip_share"], expected, rtol=1e-5)
+    np.testing.assert_allclose(found["sampler_gap"], 0.25, rtol=1e-3)
+    assert "log_ratio" in found
+
+
 @pytest.mark.parametrize("weights", [sequence_weights, token_weights])
 def test_weighted_sophia_weighs_each_answer(
     weights, examples, log_probs, metrics, text_model
