@@ -11,6 +11,7 @@ import tyro
 from sophia_jax.buckets import check_buckets
 from sophia_jax.cli.align import Align
 from sophia_jax.cli.collect import Collect
+from sophia_jax.cli.compare import Compare
 from sophia_jax.cli.convert import Convert
 from sophia_jax.cli.evaluate import Evaluate
 from sophia_jax.cli.failures import report_failure
@@ -40,6 +41,7 @@ COMMANDS = {
     "evaluate": Evaluate,
     "versus": Versus,
     "frontier": Frontier,
+    "compare": Compare,
     "plan": Plan,
     "convert": Convert,
     "report": Report,

@@ -289,6 +289,6 @@ def leave_page(run: Path, display: Display) -> None:
             f"'sophia-jax[viz]', then sophia-jax report {run}"
         )
         return
-    from sophia_jax.viz.report import write_report
+    from sophia_jax.viz.pages import write_page
 
-    display.say(f"report     {write_report(run)}")
+    display.say(f"report     {write_page(run)}")

@@ -20,13 +20,13 @@ class Report:
     """Write a run's report.html: pictures, captions, reasonings, and what was kept."""
 
     run_folder: tyro.conf.Positional[AnyPath]
-    """Folder that quickstart, train, collect, update or frontier has left."""
+    """Folder that quickstart, train, collect, update, compare or frontier has left."""
 
     @property
     def folder(self) -> None:
         return None
 
     def run(self, display: Display) -> None:
-        from sophia_jax.viz.report import write_report
+        from sophia_jax.viz.pages import write_page
 
-        display.say(str(write_report(self.run_folder)))
+        display.say(str(write_page(self.run_folder)))

@@ -17,6 +17,7 @@ __all__ = [
     "check_values",
     "majority_at_k",
     "pass_at_k",
+    "resampled_means",
     "wilson_interval",
 ]
 
@@ -223,13 +224,13 @@ def bootstrap_interval(
         raise ValueError(f"num_resamples: expected >= 1, got {num_resamples}")
     random = np.random.default_rng(seed)
     batches = batch_sizes(num_resamples)
-    means = np.concatenate([_resampled_means(random, values, n) for n in batches])
+    means = np.concatenate([resampled_means(random, values, n) for n in batches])
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
 
 
-def _resampled_means(
+def resampled_means(
     random: np.random.Generator, values: np.ndarray, num_resamples: int
 ) -> np.ndarray:
     """Float[resample]: means of as many draws from the values as there are values."""

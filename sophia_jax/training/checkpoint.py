@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import threading
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import orbax.checkpoint as ocp
@@ -22,6 +23,10 @@ from sophia_jax.types import InputError
 __all__ = ["Checkpoints"]
 
 MOST_TOLD = 200  # characters of what is wrong with a checkpoint
+
+# Orbax mixes up what two managers of one process write at the same time: a folder of
+# one is made twice, and of the other not at all.
+_SAVING = threading.Lock()
 
 # What says nothing about the files: such an error is no damage.
 OF_THE_MACHINE = (MemoryError, PermissionError, jax.errors.JaxRuntimeError)
@@ -46,6 +51,8 @@ class Checkpoints:
       ValueError: a value is none of these.
     """
 
+    _num_open: ClassVar[int] = 0
+
     def __init__(
         self,
         folder: Path,
@@ -56,6 +63,8 @@ class Checkpoints:
     ):
         self._folder = folder
         self._base = base
+        with _SAVING:
+            Checkpoints._num_open += 1
         self._kept = Kept(folder, max_to_keep, keep_best)
         self._manager = ocp.CheckpointManager(
             resolved(folder),
@@ -93,14 +102,15 @@ class Checkpoints:
             "metrics": dict(metrics or {}),
         }
         self._kept.metrics[step] = metadata["metrics"]
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(content),
-                data=ocp.args.JsonSave(dict(data)),
-                metadata=ocp.args.JsonSave(metadata),
-            ),
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(content),
+            data=ocp.args.JsonSave(dict(data)),
+            metadata=ocp.args.JsonSave(metadata),
         )
+        with _SAVING:
+            self._manager.save(step, args=args)
+            if Checkpoints._num_open > 1:  # trainings side by side, in threads
+                self._manager.wait_until_finished()
 
     def restore(self, state: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
         """The newest checkpoint that is whole, in the shape and places of `state`.
@@ -138,6 +148,8 @@ class Checkpoints:
 
     def close(self) -> None:
         """Wait until everything is on the disk."""
+        with _SAVING:
+            Checkpoints._num_open -= 1
         self._manager.wait_until_finished()
         self._manager.close()
 

@@ -18,10 +18,16 @@ from sophia_jax.viz.printable import printable
 from sophia_jax.viz.summary import MODELS, Score
 
 __all__ = [
+    "INK",
     "MAX_KINDS",
+    "SOFT",
+    "SOPHIA",
+    "STYLE",
     "accuracy_bars",
+    "as_svg",
     "length_histogram",
     "metric_curve",
+    "new_axes",
     "reward_histogram",
 ]
 
@@ -80,14 +86,14 @@ def metric_curve(
     if np.isnan(values).all():
         return ""
     with matplotlib.rc_context(STYLE):
-        figure, axes = _axes(2.6)
+        figure, axes = new_axes(2.6)
         axes.grid(axis="y")
         marker = "o" if len(rows) == 1 else ""
         axes.plot(steps, values, color=SOPHIA, linewidth=1.6, marker=marker)
         axes.set(xlabel="step", ylabel=label)
         axes.xaxis.get_major_locator().set_params(integer=True)
         last = values[~np.isnan(values)][-1]
-        return _svg(figure, f"{phase}, {label}: {last:.3g} after {len(rows)} steps")
+        return as_svg(figure, f"{phase}, {label}: {last:.3g} after {len(rows)} steps")
 
 
 def accuracy_bars(scores: Mapping[str, Score]) -> str:
@@ -108,7 +114,7 @@ def accuracy_bars(scores: Mapping[str, Score]) -> str:
         return ""
     kinds = sorted({kind for _, score in models for kind in score.by_kind})[:MAX_KINDS]
     with matplotlib.rc_context(STYLE):
-        figure, axes = _axes(0.9 + 0.5 * (1 + len(kinds)))
+        figure, axes = new_axes(0.9 + 0.5 * (1 + len(kinds)))
         for index, (name, score) in enumerate(models):
             offset = (index - (len(models) - 1) / 2) * 0.38
             rows = [score, *(score.by_kind.get(kind) for kind in kinds)]
@@ -120,7 +126,7 @@ def accuracy_bars(scores: Mapping[str, Score]) -> str:
         axes.tick_params(axis="y", length=0)
         axes.set(xlim=(0, 100), xlabel="answered right, %")
         shares = [f"{n} {100 * s.pass_at_1:.1f} %" for n, s in models]
-        return _svg(figure, f"Held-out questions answered right: {', '.join(shares)}")
+        return as_svg(figure, f"Held-out questions answered right: {', '.join(shares)}")
 
 
 def _bars(axes: Axes, rows: Sequence[Score | None], offset: float, color: str) -> None:
@@ -155,7 +161,7 @@ def reward_histogram(
     places = np.arange(num_bars + 1) / num_bars
     passing = places > (0 if threshold is None else threshold + 1e-9)
     with matplotlib.rc_context(STYLE):
-        figure, axes = _axes(2.6)
+        figure, axes = new_axes(2.6)
         axes.grid(axis="y")
         colors = [SOPHIA if passes else BASE for passes in passing]
         axes.bar(places, captions, 0.8 / num_bars, color=colors)
@@ -164,7 +170,7 @@ def reward_histogram(
             axes.set_title(f"threshold {threshold:g}", fontsize=10, loc="right")
         axes.set(xlabel="reward: share of right reasonings", ylabel="captions")
         axes.yaxis.get_major_locator().set_params(integer=True)
-        return _svg(
+        return as_svg(
             figure, f"Rewards of {len(rewards)} captions, mean {rewards.mean():.2f}"
         )
 
@@ -185,7 +191,7 @@ def length_histogram(right_lengths: np.ndarray, kept_lengths: np.ndarray) -> str
     edges = np.linspace(right_lengths.min(), max(longest, right_lengths.min() + 1), 31)
     sets = [("all right", right_lengths, BASE), ("kept", kept_lengths, SOPHIA)]
     with matplotlib.rc_context(STYLE):
-        figure, axes = _axes(2.6)
+        figure, axes = new_axes(2.6)
         axes.grid(axis="y")
         for label, lengths, color in sets:
             shares = np.histogram(np.clip(lengths, None, edges[-1]), edges)[0]
@@ -196,7 +202,7 @@ def length_histogram(right_lengths: np.ndarray, kept_lengths: np.ndarray) -> str
         axes.set(xlabel="length, tokens", ylabel="share, %", ylim=(0, None))
         axes.xaxis.get_major_locator().set_params(integer=True)
         means = [f"{n} {v.mean():.0f} tokens" for n, v, _ in sets if len(v)]
-        return _svg(figure, f"Lengths of reasonings; means: {', '.join(means)}")
+        return as_svg(figure, f"Lengths of reasonings; means: {', '.join(means)}")
 
 
 def _short(kind: str) -> str:
@@ -208,12 +214,13 @@ def _finite(value: object) -> float:
     return number if math.isfinite(number) else math.nan
 
 
-def _axes(height: float) -> tuple[Figure, Axes]:
+def new_axes(height: float) -> tuple[Figure, Axes]:
+    """An empty figure of the usual width, so many inches high."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     return figure, figure.add_subplot()
 
 
-def _svg(figure: Figure, description: str) -> str:
+def as_svg(figure: Figure, description: str) -> str:
     """The figure as an element without date, ids of its groups, or fixed colours."""
     content = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from sophia_jax.viz.rollouts import (
 from sophia_jax.viz.summary import RolloutCounts, Summary, read_summary
 from sophia_jax.viz.templates import load_template
 
-__all__ = ["write_report"]
+__all__ = ["figures_of", "write_report"]
 
 NUM_EXAMPLES = 12
 PHASES = {
@@ -130,7 +131,7 @@ def write_report(run_folder: str | Path) -> Path:
 
 
 def _gather(run_folder: Path) -> Report:
-    curves = _curves()
+    curves = figures_of("curves")
     summary = read_summary(run_folder)
     shards = RolloutShards.find(run_folder)
     selection = read_selection(shards)
@@ -165,16 +166,22 @@ def _gather(run_folder: Path) -> Report:
     )
 
 
-def _curves() -> Any:
-    """The figures' module, which needs matplotlib."""
+def figures_of(module: str) -> Any:
+    """A module of figures, which needs matplotlib.
+
+    Args:
+      module: its name in this package.
+
+    Raises:
+      InputError: matplotlib is not installed.
+    """
     try:
-        from sophia_jax.viz import curves
+        return importlib.import_module(f"sophia_jax.viz.{module}")
     except ImportError as error:
         raise InputError(
             f"report: expected matplotlib, got no {error.name}; "
             "pip install sophia-jax[viz]"
         ) from error
-    return curves
 
 
 def _threshold(settings: Mapping[str, str]) -> float | None:
@@ -187,7 +194,7 @@ def _threshold(settings: Mapping[str, str]) -> float | None:
 
 
 def _phases(run_folder: Path) -> list[Phase]:
-    curves = _curves()
+    curves = figures_of("curves")
     phases = []
     for name, title in PHASES.items():
         path = run_folder / "training" / name / "metrics.jsonl"

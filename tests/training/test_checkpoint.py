@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import jax
@@ -305,3 +306,16 @@ def test_a_checkpoint_of_another_optimizer_is_refused(tmp_path, text_model, new_
     unclipped = adamw(OptimizerConfig(num_steps=10, clip_norm=None))
     with pytest.raises(InputError, match="expected a checkpoint of this model and opt"):
         restore(tmp_path, init_state(text_model, unclipped))
+
+
+def test_trainings_side_by_side_each_keep_their_own_checkpoints(tmp_path, new_state):
+    def save_all(name):
+        saved = [(step, new_state, {"next_index": step}) for step in range(1, 9)]
+        save(tmp_path / name, *saved)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(save_all, ("one", "other")))
+    for name in ("one", "other"):
+        assert restore(tmp_path / name, new_state)[1] == {"next_index": 8}
+        kept = sorted(path.name for path in (tmp_path / name).iterdir())
+        assert kept == ["7", "8"]
