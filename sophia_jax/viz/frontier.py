@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sophia_jax.types import InputError
+from sophia_jax.viz.report import figures_of
 from sophia_jax.viz.templates import load_template
 
 __all__ = ["frontier_page", "is_frontier"]
@@ -37,7 +38,7 @@ def frontier_page(run_folder: Path) -> str:
       InputError: the summary is damaged, or the extra `viz` is not installed.
     """
     path = run_folder / "summary.json"
-    summary, panel = _read(path), _panel()
+    summary, panel = _read(path), figures_of("frontier_curves").divergence_panel
     try:
         return (
             load_template("frontier.html.jinja").render(_shown(summary, panel)) + "\n"
@@ -46,18 +47,6 @@ def frontier_page(run_folder: Path) -> str:
         raise InputError(
             f"{path}: expected the summary of a frontier, got {error!r}"
         ) from error
-
-
-def _panel() -> Callable[[Mapping[str, Any], str], str]:
-    """The figures' function, which needs matplotlib."""
-    try:
-        from sophia_jax.viz.frontier_curves import divergence_panel
-    except ImportError as error:
-        raise InputError(
-            f"report: expected matplotlib, got no {error.name}; "
-            "pip install sophia-jax[viz]"
-        ) from error
-    return divergence_panel
 
 
 def _shown(summary: Mapping[str, Any], panel: Callable) -> dict[str, Any]:
