@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from sophia_jax.types import InputError
-from sophia_jax.viz.report import figures_of
 from sophia_jax.viz.templates import load_template
 
 __all__ = ["frontier_page", "is_frontier"]
@@ -25,20 +24,23 @@ def is_frontier(run_folder: Path) -> bool:
     return _read(path).get("kind") == KIND
 
 
-def frontier_page(run_folder: Path) -> str:
+def frontier_page(
+    run_folder: Path, panel: Callable[[Mapping[str, Any], str], str]
+) -> str:
     """A page by itself, light or dark as its reader's system is.
 
     Args:
       run_folder: with `summary.json`.
+      panel: makes the figure of (summary, divergence): `divergence_panel`.
 
     Returns:
       HTML that loads nothing.
 
     Raises:
-      InputError: the summary is damaged, or the extra `viz` is not installed.
+      InputError: the summary is damaged.
     """
     path = run_folder / "summary.json"
-    summary, panel = _read(path), figures_of("frontier_curves").divergence_panel
+    summary = _read(path)
     try:
         return (
             load_template("frontier.html.jinja").render(_shown(summary, panel)) + "\n"

@@ -116,7 +116,8 @@ def write_report(run_folder: str | Path) -> Path:
     if not run_folder.is_dir():
         raise InputError(f"{run_folder}: expected a run folder, got none")
     if is_frontier(run_folder):
-        page = frontier_page(run_folder)
+        figures = figures_of("frontier_curves")
+        page = frontier_page(run_folder, figures.divergence_panel)
     else:
         report = _gather(run_folder)
         name = "report" if report.alignment is None else "align"
