@@ -9,7 +9,15 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from sophia_jax.evaluation.frontier import frontier, reward_at
-from sophia_jax.viz.curves import BASE, INK, PAGE_COLORS, SOPHIA, STYLE, _axes, _svg
+from sophia_jax.viz.curves import (
+    BASE,
+    INK,
+    PAGE_COLORS,
+    SOPHIA,
+    STYLE,
+    as_svg,
+    new_axes,
+)
 
 __all__ = ["divergence_panel"]
 
@@ -36,7 +44,7 @@ def divergence_panel(summary: Mapping, divergence: str) -> str:
     seeds = [str(seed) for seed in summary["settings"]["seeds"]]
     own = [each for each in summary["points"] if each["divergence"] == divergence]
     with matplotlib.rc_context(STYLE):
-        figure, axes = _axes(3.4)
+        figure, axes = new_axes(3.4)
         axes.grid()
         axes.set_xlim(0, 1.05 * max(p["divergences"][divergence] for p in own))
         best = [summary["optimum"][divergence][seed] for seed in seeds]
@@ -52,7 +60,7 @@ def divergence_panel(summary: Mapping, divergence: str) -> str:
         axes.plot([], [], color=INK, marker="x", linestyle="", label="SFT on the best")
         axes.legend(fontsize=8, loc="lower right")
         axes.set(xlabel=f"{divergence} from the reference", ylabel="reward")
-        return _svg(figure, f"Reward against {divergence}, of f-DPO, PPO and GRPO")
+        return as_svg(figure, f"Reward against {divergence}, of f-DPO, PPO and GRPO")
 
 
 def _cloud(
