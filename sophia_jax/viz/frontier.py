@@ -7,48 +7,48 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sophia_jax.paths import as_path, write_whole
 from sophia_jax.types import InputError
+from sophia_jax.viz.report import figures_of
 from sophia_jax.viz.templates import load_template
 
-__all__ = ["frontier_page", "is_frontier"]
+__all__ = ["is_frontier", "write_frontier_page"]
 
 KIND = "frontier"
 VERDICTS = ("ahead", "behind", "not decided")
 
 
-def is_frontier(run_folder: Path) -> bool:
-    """Whether the folder is of `sophia-jax frontier`, and has its summary."""
-    path = run_folder / "summary.json"
-    if not path.is_file():
-        return False
-    return _read(path).get("kind") == KIND
+def is_frontier(run_folder: str | Path) -> bool:
+    """Whether a folder's summary is of `sophia-jax frontier`."""
+    return _read(as_path(run_folder) / "summary.json").get("kind") == KIND
 
 
-def frontier_page(
-    run_folder: Path, panel: Callable[[Mapping[str, Any], str], str]
-) -> str:
-    """A page by itself, light or dark as its reader's system is.
+def write_frontier_page(run_folder: str | Path) -> Path:
+    """Write `report.html` into the folder of a frontier.
+
+    The same summary gives the same bytes; a page that was there is replaced at once.
 
     Args:
-      run_folder: with `summary.json`.
-      panel: makes the figure of (summary, divergence): `divergence_panel`.
+      run_folder: as `sophia-jax frontier` leaves it, whole.
 
     Returns:
-      HTML that loads nothing.
+      The path of the page.
 
     Raises:
-      InputError: the summary is damaged.
+      InputError: the summary is damaged, or the extra `viz` is not installed.
     """
+    run_folder = as_path(run_folder)
     path = run_folder / "summary.json"
-    summary = _read(path)
+    panel = figures_of("frontier_curves").divergence_panel
     try:
-        return (
-            load_template("frontier.html.jinja").render(_shown(summary, panel)) + "\n"
-        )
+        shown = _shown(_read(path), panel)
+        page = load_template("frontier.html.jinja").render(shown) + "\n"
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(
             f"{path}: expected the summary of a frontier, got {error!r}"
         ) from error
+    write_whole(run_folder / "report.html", page)
+    return run_folder / "report.html"
 
 
 def _shown(summary: Mapping[str, Any], panel: Callable) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from sophia_jax.training.metrics import read_metrics
 from sophia_jax.types import InputError
 from sophia_jax.viz.alignment import Alignment, read_alignment
 from sophia_jax.viz.answers import AnswerCard, make_answer_cards
-from sophia_jax.viz.frontier import frontier_page, is_frontier
 from sophia_jax.viz.questions import read_questions
 from sophia_jax.viz.rollout_cards import RolloutCard, choose_questions, make_cards
 from sophia_jax.viz.rollouts import (
@@ -102,8 +101,7 @@ def write_report(run_folder: str | Path) -> Path:
     The same run gives the same bytes; a page that was there is replaced at once.
 
     Args:
-      run_folder: as `sophia-jax quickstart`, `train` or `frontier` leave it, whole or
-        not.
+      run_folder: as `sophia-jax quickstart` and `train` leave it, whole or not.
 
     Returns:
       The path of the page.
@@ -115,13 +113,9 @@ def write_report(run_folder: str | Path) -> Path:
     run_folder = as_path(run_folder)
     if not run_folder.is_dir():
         raise InputError(f"{run_folder}: expected a run folder, got none")
-    if is_frontier(run_folder):
-        figures = figures_of("frontier_curves")
-        page = frontier_page(run_folder, figures.divergence_panel)
-    else:
-        report = _gather(run_folder)
-        name = "report" if report.alignment is None else "align"
-        page = load_template(f"{name}.html.jinja").render(report=report) + "\n"
+    report = _gather(run_folder)
+    name = "report" if report.alignment is None else "align"
+    page = load_template(f"{name}.html.jinja").render(report=report) + "\n"
     path = run_folder / "report.html"
     try:
         write_whole(path, page)
