@@ -28,7 +28,7 @@ from sophia_jax.data.packing import Example
 from sophia_jax.models.adapters import add_adapters
 from sophia_jax.models.folder import load_model, save_model
 from sophia_jax.preemption import Preempted, watch_signals
-from sophia_jax.recipes.update import _save
+from sophia_jax.recipes.update import save_learnt
 from sophia_jax.rewards import Verdict
 from sophia_jax.rollouts.tables import RolloutTables
 from sophia_jax.sharding import make_mesh
@@ -125,7 +125,7 @@ def save_update(model, folder):
         (folder / "adapters").mkdir(parents=True)
     wait_for_all("what was left")
     own = replace(model, params=jax.tree.map(jnp.copy, model.params))  # it is used up
-    _save(own, folder / "model", folder / "adapters", base="base")
+    save_learnt(own, folder / "model", folder / "adapters", base="base")
 
 
 def collect(folder):
