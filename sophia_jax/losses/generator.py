@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ FARTHEST = 700.0  # nats, in float64, to see what becomes of f' at 0
 LARGEST = 1e35  # of f' and its slope in float32: a thousand nats more still fit
 NODES, WEIGHTS = (np.asarray(x, np.float32) for x in np.polynomial.legendre.leggauss(8))
 STENCIL = 2.0**-4  # nats
+DOUBLINGS, HALVINGS = 100, 60  # of a distance between log-ratios
 
 
 def generator_functions(f: Callable[[Array], Array]) -> dict[str, Callable]:
@@ -26,40 +28,51 @@ def generator_functions(f: Callable[[Array], Array]) -> dict[str, Callable]:
     Raises:
       ValueError: as of `divergence_from_generator`.
     """
-    first, last = _checked_range(f)
-    f_prime = jnp.vectorize(jax.grad(f))
+    given = _Generator(f, *_checked_range(f))
+    names = "derivative", "log_slope", "log_difference", "lowered", "penalty"
+    return {name: getattr(given, name) for name in names}
 
-    def within(ratio: Array) -> Array:
-        return f_prime(jnp.exp(ratio))
 
-    def slope(ratio: Array) -> Array:
-        ratio = jnp.clip(ratio, first, last)
-        exact = jax.jvp(within, (ratio,), (jnp.ones_like(ratio),))[1]
-        # Where u^-2 overflows on the way to it, as far from 0 as it is itself.
-        near = [within(ratio + k * STENCIL) for k in (-2, -1, 1, 2)]
-        by_differences = (near[0] - 8 * near[1] + 8 * near[2] - near[3]) / (
-            12 * STENCIL
-        )
-        value = jnp.where(jnp.isfinite(exact), exact, by_differences)
-        return jnp.maximum(value, jnp.finfo(value.dtype).tiny)
+@dataclass(frozen=True)
+class _Generator:
+    """A convex f, as functions of the log-ratio ℓ = log u.
 
-    def derivative(ratio: Array) -> Array:
-        inside = jnp.clip(ratio, first, last)
-        return within(inside) + slope(inside) * (ratio - inside)
+    Attributes:
+      f: of u > 0.
+      first, last: the log-ratios between which f' is asked.
+    """
 
-    def log_difference(high: Array, low: Array) -> Array:
+    f: Callable[[Array], Array]
+    first: float
+    last: float
+
+    def derivative(self, ratio: Array) -> Array:
+        """f'(u), and beyond its range a straight line in ℓ."""
+        inside = jnp.clip(ratio, self.first, self.last)
+        return self._within(inside) + self._slope(inside) * (ratio - inside)
+
+    def log_slope(self, ratio: Array) -> Array:
+        return jnp.log(self._slope(ratio))
+
+    def log_difference(self, high: Array, low: Array) -> Array:
+        """Of ratios less than a nat apart, from the integral of the slope."""
         apart = high - low
         middle, half = low + apart / 2, jnp.minimum(apart, 1) / 2
         integral = half * sum(
-            weight * slope(middle + half * node)
+            weight * self._slope(middle + half * node)
             for node, weight in zip(NODES, WEIGHTS, strict=True)
         )
-        difference = derivative(high) - derivative(low)
+        difference = self.derivative(high) - self.derivative(low)
         return jnp.log(jnp.where(apart <= 1, integral, jnp.maximum(difference, 0)))
 
-    def lowered(ratio: Array, drop: Array) -> Array:
+    def lowered(self, ratio: Array, drop: Array) -> Array:
+        """By halving, once a distance is found that is far enough."""
+
         def enough(width: Array) -> Array:
-            return log_difference(ratio, ratio - width) >= jnp.log(drop)
+            return self.log_difference(ratio, ratio - width) >= jnp.log(drop)
+
+        def doubled(_: int, width: Array) -> Array:
+            return jnp.where(enough(width), width, 2 * width)
 
         def halved(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
             less, more = bracket
@@ -67,29 +80,29 @@ def generator_functions(f: Callable[[Array], Array]) -> dict[str, Callable]:
             fits = enough(width)
             return jnp.where(fits, less, width), jnp.where(fits, width, more)
 
-        widest = jax.lax.fori_loop(
-            0,
-            100,
-            lambda _, width: jnp.where(enough(width), width, 2 * width),
-            jnp.ones_like(ratio - drop),
-        )
+        widest = jax.lax.fori_loop(0, DOUBLINGS, doubled, jnp.ones_like(ratio - drop))
         bracket = jnp.zeros_like(widest), widest
-        return ratio - jax.lax.fori_loop(0, 60, halved, bracket)[1]
+        return ratio - jax.lax.fori_loop(0, HALVINGS, halved, bracket)[1]
 
-    def penalty(ratio: Array) -> Array:
+    def penalty(self, ratio: Array) -> Array:
         inside = jnp.clip(ratio, -REACH, REACH)
-        u = jnp.exp(inside)
-        tangent = f(jnp.ones(())) + jax.grad(f)(jnp.ones(())) * (u - 1)
-        above = jnp.maximum(jnp.vectorize(f)(u) - tangent, 0) / u
+        u, one = jnp.exp(inside), jnp.ones(())
+        tangent = self.f(one) + jax.grad(self.f)(one) * (u - 1)
+        above = jnp.maximum(jnp.vectorize(self.f)(u) - tangent, 0) / u
         return above * bounded_exp(jnp.maximum(inside - ratio, 0))
 
-    return {
-        "derivative": derivative,
-        "log_slope": lambda ratio: jnp.log(slope(ratio)),
-        "log_difference": log_difference,
-        "lowered": lowered,
-        "penalty": penalty,
-    }
+    def _within(self, ratio: Array) -> Array:
+        return jnp.vectorize(jax.grad(self.f))(jnp.exp(ratio))
+
+    def _slope(self, ratio: Array) -> Array:
+        """d f'(u) / dℓ > 0."""
+        ratio = jnp.clip(ratio, self.first, self.last)
+        exact = jax.jvp(self._within, (ratio,), (jnp.ones_like(ratio),))[1]
+        # Where u^-2 overflows on the way to it, by differences of fourth order.
+        near = [self._within(ratio + k * STENCIL) for k in (-2, -1, 1, 2)]
+        rise = near[0] - 8 * near[1] + 8 * near[2] - near[3]
+        value = jnp.where(jnp.isfinite(exact), exact, rise / (12 * STENCIL))
+        return jnp.maximum(value, jnp.finfo(value.dtype).tiny)
 
 
 def _checked_range(f: Callable[[Array], Array]) -> tuple[float, float]:
