@@ -36,7 +36,7 @@ LAYERS = [
 ]
 LAYER = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 PURE = {"losses", "inference_scaling", "average_reward"}
-PURE_IMPORTS = {"jax", "numpy", "sophia_jax", *sys.stdlib_module_names}
+PURE_IMPORTS = {"jax", "numpy", "scipy", "sophia_jax", *sys.stdlib_module_names}
 HEAVY = (
     "torch",
     "transformers",
