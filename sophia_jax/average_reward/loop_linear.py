@@ -1,53 +1,17 @@
-"""Value-based LOOP on linear MDPs, and with kernels: FOPO's set, switched lazily."""
+"""Value-based LOOP on linear MDPs and with kernels, and its kin of other switches."""
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass, replace
-
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sophia_jax.average_reward.agent import Agent, Transition, Truth, agent_of
+from sophia_jax.average_reward.agent import Agent, agent_of
+from sophia_jax.average_reward.linear_learner import LinearLearner
 from sophia_jax.average_reward.loop import TRIGGER, check_options, switching_is_due
-from sophia_jax.average_reward.loop_models import check_size
-from sophia_jax.average_reward.mdp import Spec
-from sophia_jax.average_reward.planning import Plan, value_iteration
-from sophia_jax.average_reward.regression import (
-    Design,
-    absorb,
-    empty_design,
-    refreshed,
-    squared_width,
-)
+from sophia_jax.average_reward.regression import empty_design
 from sophia_jax.types import Array, Float
 
-__all__ = ["fopo", "kernel_features", "loop_linear"]
-
-
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["design", "followed", "paid", "plan", "excess"],
-    meta_fields=[],
-)
-@dataclass(frozen=True)
-class LinearState:
-    """What the agent knows.
-
-    Attributes:
-      design: of the rows phi(s_i, a_i), in one block.
-      followed: sum of phi_i in the column of s_{i+1}, Float[dim state].
-      paid: sum of phi_i r_i, Float[dim].
-      plan: of the policy in force.
-      excess: L_D(f_t, f_t) - inf_g L_D(f_t, g).
-    """
-
-    design: Design
-    followed: Float[Array, "dim state"]
-    paid: Float[Array, " dim"]
-    plan: Plan
-    excess: Float[Array, ""]
+__all__ = ["fopo", "gamma_lscvi_ucb", "kernel_features", "loop_linear"]
 
 
 def loop_linear(
@@ -89,8 +53,12 @@ def loop_linear(
     check_options(beta=beta, trigger=trigger, span_bound=span_bound)
     empty_design(1, 1, ridge)
     features = np.asarray(features, np.float32)
-    options = (beta, float(span_bound), ridge, trigger, tolerance, True)
-    return agent_of(name, _Learner(features, *options))
+    options = (beta, float(span_bound), ridge, tolerance)
+
+    def is_due(excess: Array, growth: Array) -> Array:
+        return switching_is_due(excess, beta, trigger)
+
+    return agent_of(name, LinearLearner(features, *options, is_due))
 
 
 def fopo(
@@ -112,8 +80,62 @@ def fopo(
     check_options(beta=beta, trigger=TRIGGER, span_bound=span_bound)
     empty_design(1, 1, ridge)
     features = np.asarray(features, np.float32)
-    options = (beta, float(span_bound), ridge, TRIGGER, tolerance, False)
-    return agent_of(name, _Learner(features, *options))
+    options = (beta, float(span_bound), ridge, tolerance)
+
+    def is_due(excess: Array, growth: Array) -> Array:
+        return jnp.bool_(True)
+
+    return agent_of(name, LinearLearner(features, *options, is_due))
+
+
+def gamma_lscvi_ucb(
+    features: Float[Array, "state action dim"],
+    num_steps: int,
+    *,
+    beta: float,
+    span_bound: float,
+    discount: float | None = None,
+    ridge: float = 1.0,
+    tolerance: float = 1e-3,
+    name: str = "gamma-LSCVI-UCB",
+) -> Agent:
+    """Optimistic value iteration for a discounted stand-in, of clipped span.
+
+        Q = r + gamma (<phi, w> + min V + sqrt(beta) ||phi||_{Lambda^-1})
+        V <- min(max_a Q, min V + 2 sp)
+
+    with w regressed on V(s') - min V. It plans anew when det Lambda has doubled. The
+    paper follows a non-stationary policy, of one iteration per step to come; here it is
+    the stationary one of the fixed point [deviation]. The reward is regressed as well.
+
+    Args:
+      features: phi.
+      num_steps: T.
+      beta: radius, squared.
+      span_bound: sp(V*); V is clipped at twice that.
+      discount: gamma; 1 - 1 / sqrt(T) by default.
+      ridge, tolerance, name: as in `loop_linear`.
+
+    Raises:
+      ValueError: an option out of range.
+
+    Reference:
+      Hong et al., 2024, https://arxiv.org/abs/2405.15050, by what others say of it.
+    """
+    check_options(beta=beta, trigger=TRIGGER, span_bound=span_bound)
+    empty_design(1, 1, ridge)
+    if num_steps < 1:
+        raise ValueError(f"num_steps: expected >= 1, got {num_steps}")
+    gamma = 1 - num_steps**-0.5 if discount is None else discount
+    if not 0 <= gamma <= 1:
+        raise ValueError(f"discount: expected in [0, 1], got {discount}")
+    features = np.asarray(features, np.float32)
+    options = (beta, 2 * float(span_bound), ridge, tolerance)
+
+    def is_due(excess: Array, growth: Array) -> Array:
+        return growth >= jnp.log(2.0)
+
+    return agent_of(name, LinearLearner(features, *options, is_due, gamma))
 
 
 def kernel_features(
@@ -151,90 +173,3 @@ def kernel_features(
     kept = values > tolerance * values[-1]
     features = vectors[:, kept] * np.sqrt(values[kept])
     return features.reshape(-1, num_actions, features.shape[1])
-
-
-@dataclass(frozen=True, eq=False)
-class _Learner:
-    """The functions of the agent."""
-
-    features: np.ndarray
-    beta: float
-    span_bound: float
-    ridge: float
-    trigger: float
-    tolerance: float
-    is_lazy: bool
-
-    def init(self, key: Array, spec: Spec) -> LinearState:
-        shape = (spec.num_states, spec.num_actions)
-        check_size(shape, self.features.shape[:2])
-        dim, values = self.features.shape[-1], jnp.zeros(spec.num_states)
-        nothing = (values, values.astype(jnp.int32), values[0], jnp.int32(0))
-        state = LinearState(
-            empty_design(1, dim, self.ridge),
-            jnp.zeros((dim, spec.num_states)),
-            jnp.zeros(dim),
-            Plan(jnp.zeros(shape), *nothing),
-            jnp.float32(self.beta),
-        )
-        return self.plan(state)
-
-    def act(self, key: Array, state: LinearState, observation: Array) -> Array:
-        return state.plan.policy[observation]
-
-    def observe(
-        self, state: LinearState, seen: Transition
-    ) -> tuple[LinearState, Array]:
-        pair = (seen.state, seen.action)
-        row = jnp.asarray(self.features)[pair]
-        target = seen.reward + state.plan.values[seen.next_state]
-        moment = state.paid + state.followed @ state.plan.values
-        error = target - row @ (state.design.inverse[0] @ moment)
-        design, fitted = absorb(state.design, jnp.int32(0), row, error)
-        excess = state.excess + (state.plan.action_values[pair] - target) ** 2 - fitted
-        state = LinearState(
-            design,
-            state.followed.at[:, seen.next_state].add(row),
-            state.paid + row * seen.reward,
-            state.plan,
-            excess,
-        )
-        due = switching_is_due(excess, self.beta, self.trigger)
-        return state, due if self.is_lazy else jnp.bool_(True)
-
-    def plan(self, state: LinearState) -> LinearState:
-        design, phi = refreshed(state.design), jnp.asarray(self.features)
-        width = jnp.sqrt(squared_width(design, jnp.zeros(phi.shape[:2], int), phi))
-        bonus = jnp.sqrt(self.beta) * width
-        paid = phi @ (design.inverse[0] @ state.paid)
-        moves = phi @ (design.inverse[0] @ state.followed)
-
-        def backup(values: Array) -> Array:
-            best = paid + moves @ values + bonus
-            return jnp.clip(best, values.min(), values.max() + 1)
-
-        plan = value_iteration(
-            backup,
-            state.plan.values,
-            span_bound=self.span_bound,
-            tolerance=self.tolerance,
-            max_iterations=2000,
-        )
-        excess = jnp.float32(self.beta)
-        return replace(state, design=design, plan=plan, excess=excess)
-
-    def describe(self, state: LinearState) -> dict[str, Array]:
-        return {
-            "optimistic_gain": state.plan.gain,
-            "num_iterations": state.plan.num_iterations,
-        }
-
-    def covers(self, state: LinearState, truth: Truth) -> Array:
-        """Whether (w*, J*) is in the set: ||w* - w_hat(w*, J*)||^2_Lambda <= beta."""
-        phi = jnp.asarray(self.features).reshape(-1, self.features.shape[-1])
-        values = truth.bias - (truth.bias.max() + truth.bias.min()) / 2
-        backup = truth.reward + truth.transition @ values
-        right = jnp.linalg.pinv(phi) @ backup.reshape(-1)
-        fitted = state.design.inverse[0] @ (state.paid + state.followed @ values)
-        off = right - fitted
-        return off @ state.design.precision[0] @ off <= self.beta
