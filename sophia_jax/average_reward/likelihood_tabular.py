@@ -57,6 +57,7 @@ def likeliest_best_row(
     """
     top, spread = values.max(), jnp.maximum(values.max() - values.min(), 1e-6)
     depth = (top - values) / spread  # in [0, 1], 0 at the best
+    depth = jnp.broadcast_to(depth, frequencies.shape)
 
     def shares(gap: Array) -> tuple[Array, Array]:
         weights = frequencies / (gap[..., None] + depth)
@@ -77,7 +78,7 @@ def likeliest_best_row(
     gap = jnp.exp(jax.lax.fori_loop(0, HALVINGS, halve, ends)[1])
     row, entropy = shares(gap)
     kept = jnp.minimum(jnp.exp(entropy - radius), 1)[..., None]
-    best = (depth == 0) / (depth == 0).sum()
+    best = (depth == 0) / (depth == 0).sum(-1, keepdims=True)
     unseen = (frequencies * (depth == 0)).sum(-1, keepdims=True) == 0
     return jnp.where(unseen, kept * row + (1 - kept) * best, row)
 

@@ -132,7 +132,7 @@ class _Learner:
         behind = state.behind - jnp.log(chance)
         behind = behind - behind.min()
         f = state.chosen
-        apart = state.apart + _distances(rows, paid, rows[f], paid[f])
+        apart = state.apart + _distances(rows, paid, rows[f][None], paid[f])
         visits = state.visits.at[pair].add(1)
         state = replace(state, behind=behind, visits=visits, apart=apart)
         most = self.trigger * jnp.sqrt(self.beta * visits.sum())

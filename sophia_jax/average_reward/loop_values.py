@@ -157,8 +157,8 @@ class _Learner:
         q, v, gain, auxiliary = self.tables
         count = state.counts.sum(-1)
         target = state.paid + state.counts @ v[f] - count * gain[f]
-        twice = count * (q[f] + auxiliary) - 2 * target
-        return ((q[f] - auxiliary) * twice).sum((1, 2))
+        twice = count[None] * (q[f][None] + auxiliary) - 2 * target[None]
+        return ((q[f][None] - auxiliary) * twice).sum((1, 2))
 
     def _excess(self, state: ValueState) -> Float[Array, " hypothesis"]:
         """L_D(f, f) - inf_g L_D(f, g) of all f, one after the other."""

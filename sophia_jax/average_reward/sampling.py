@@ -14,7 +14,7 @@ from sophia_jax.average_reward.mdp import Spec
 from sophia_jax.average_reward.planning import Plan, value_iteration
 from sophia_jax.types import Array, Float, Int
 
-__all__ = ["epsilon_greedy", "psrl"]
+__all__ = ["epsilon_greedy", "posterior_model", "psrl"]
 
 MAX_SWEEPS = 2000  # what was seen may look multichain: then there is no fixed point
 
@@ -43,6 +43,19 @@ class SampledState:
     longest: Int[Array, ""]
 
 
+def posterior_model(
+    key: Array, counts: Counts, *, prior: float
+) -> tuple[Float[Array, "state action state"], Float[Array, "state action"]]:
+    """Rows from Dirichlet(prior / S + counts), rewards from Beta(1 + paid, 1 + not)."""
+    states = counts.followed.shape[-1]
+    missed = jnp.maximum(counts.visits - counts.paid, 0)
+    of_rewards = 1 + jnp.stack([counts.paid, missed], -1)
+    shapes = jnp.concatenate([prior / states + counts.followed, of_rewards], -1)
+    drawn = jax.random.loggamma(key, shapes)  # one sampler for both distributions
+    rows = jax.nn.softmax(drawn[..., :states])
+    return rows, jax.nn.softmax(drawn[..., states:])[..., 0]
+
+
 def psrl(*, prior: float = 1.0, name: str = "PSRL") -> Agent:
     """Posterior sampling for the average reward, in epochs of growing length.
 
@@ -63,13 +76,7 @@ def psrl(*, prior: float = 1.0, name: str = "PSRL") -> Agent:
     if not prior > 0:
         raise ValueError(f"prior: expected > 0, got {prior}")
 
-    def model(key: Array, counts: Counts) -> tuple[Array, Array]:
-        of_rows, of_rewards = jax.random.split(key)
-        states = counts.followed.shape[-1]
-        rows = jax.random.dirichlet(of_rows, prior / states + counts.followed)
-        missed = jnp.maximum(counts.visits - counts.paid, 0)
-        return rows, jax.random.beta(of_rewards, 1 + counts.paid, 1 + missed)
-
+    model = functools.partial(posterior_model, prior=prior)
     return agent_of(name, _Learner(model, epsilon=0.0, grows=True))
 
 
