@@ -56,8 +56,9 @@ def likeliest_best_row(
       Filippi, Cappe, Garivier, 2010, https://arxiv.org/abs/1004.5229 (KL-UCRL).
     """
     top, spread = values.max(), jnp.maximum(values.max() - values.min(), 1e-6)
-    depth = (top - values) / spread  # in [0, 1], 0 at the best
-    depth = jnp.broadcast_to(depth, frequencies.shape)
+    depth = jnp.broadcast_to(
+        (top - values) / spread, frequencies.shape
+    )  # 0 at the best
 
     def shares(gap: Array) -> tuple[Array, Array]:
         weights = frequencies / (gap[..., None] + depth)

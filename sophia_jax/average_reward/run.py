@@ -189,8 +189,7 @@ def _step(
     keys = jax.vmap(lambda pair: jax.vmap(jax.random.fold_in, (0, None))(pair, now))(
         streams
     )
-    action = jax.vmap(agent.act)(keys[:, 0], carry["state"], place)
-    action = action.astype(jnp.int32)
+    action = jax.vmap(agent.act)(keys[:, 0], carry["state"], place).astype(jnp.int32)
     drawn = jax.vmap(jax.random.uniform)(keys[:, 1])
     passed = drawn[:, None] >= world["cumulative"][place, action]
     after = passed.sum(-1, dtype=jnp.int32)
@@ -198,7 +197,6 @@ def _step(
     seen = Transition(place, action, reward, after)
     state, due = jax.vmap(agent.observe)(carry["state"], seen)
     regret, lost = _compensated(carry["regret"], carry["lost"], gap)
-    chosen = _one_hot(place, action, carry["visits"].shape[1:])
     new = {
         "step": now + 1,
         "place": after,
@@ -207,7 +205,7 @@ def _step(
         "regret": regret,
         "lost": lost,
         "curve": carry["curve"].at[now // options.every].set(regret),
-        "visits": carry["visits"] + chosen,
+        "visits": carry["visits"] + _one_hot(place, action, world["gap"].shape),
     }
     if options.keep_path:
         new["path"] = carry["path"].at[now].set(jnp.stack([place, action]))
