@@ -16,7 +16,7 @@ from sophia_jax.rewards.judge_replies import read_score, yes_probability
 from sophia_jax.seeds import group_seed
 from sophia_jax.types import Completion, GenerateFn, Request
 
-__all__ = ["Asked", "ModelJudge", "ask_all", "score_judge", "yes_judge"]
+__all__ = ["Asked", "CountFn", "ModelJudge", "ask_all", "score_judge", "yes_judge"]
 
 SCORE_FORM = "one number from 0 to 10"
 YES_FORM = "Yes or No"
@@ -24,6 +24,9 @@ HOPELESS = ("too_long", "refused")  # replies that would come again
 
 ReadFn = Callable[[Completion], float | None]
 """A reply -> its value, or None where it cannot be read."""
+
+CountFn = Callable[[Request], int]
+"""How many tokens a prompt has, its pictures' included."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ def ask_all(
     *,
     retries: int,
     seed: int,
+    count_tokens: CountFn | None = None,
 ) -> list[float]:
     """Ask a judge until each reply is read, or has been asked for often enough.
 
@@ -73,6 +77,7 @@ def ask_all(
       ledger: of replies so far; what it knows is not asked again.
       retries: how often something is asked again, at most.
       seed: of the samples.
+      count_tokens: of a prompt; None where that is not known here.
 
     Returns:
       A value for each; nan where none could be read.
@@ -81,17 +86,6 @@ def ask_all(
       RuntimeError: the judge loses a completion.
     """
     distinct = {each.key: each for each in asked}
-
-    def note(completion: Completion, cancel: Any) -> None:
-        value, outcome = _value_of(completion, read)
-        ledger.write(
-            completion.group.rpartition("#")[0],
-            value,
-            outcome=outcome,
-            tokens=len(completion.token_ids),
-            hopeless=outcome in HOPELESS,
-        )
-
     for _ in range(retries + 1):
         open_ones = {
             key: each
@@ -104,10 +98,35 @@ def ask_all(
             _request(each, ledger.tries(key).number, seed)
             for key, each in open_ones.items()
         ]
-        sample_in_order(generate, requests, note)
+        _ask_once(generate, requests, read, ledger, count_tokens)
     ledger.flush()
     values = (ledger.tries(each.key).value for each in asked)
     return [math.nan if value is None else value for value in values]
+
+
+def _ask_once(
+    generate: GenerateFn,
+    requests: Sequence[Request],
+    read: ReadFn,
+    ledger: JudgeLedger,
+    count_tokens: CountFn | None,
+) -> None:
+    by_group = {request.group: request for request in requests}
+
+    def note(completion: Completion, cancel: Any) -> None:
+        value, outcome = _value_of(completion, read)
+        prompt = 0
+        if count_tokens is not None and outcome != "too_long":
+            prompt = count_tokens(by_group[completion.group])
+        ledger.write(
+            completion.group.rpartition("#")[0],
+            value,
+            outcome=outcome,
+            tokens=(prompt, len(completion.token_ids)),
+            hopeless=outcome in HOPELESS,
+        )
+
+    sample_in_order(generate, requests, note)
 
 
 def _request(asked: Asked, number: int, seed: int) -> Request:
@@ -143,6 +162,7 @@ class ModelJudge:
       retries: how often it is asked again where a reply cannot be read.
       seed: of the samples.
       ledger: of its replies.
+      count_tokens: of a prompt, where the model is here.
     """
 
     generate: GenerateFn
@@ -153,6 +173,7 @@ class ModelJudge:
     retries: int = 2
     seed: int = 0
     ledger: JudgeLedger = field(default_factory=JudgeLedger)
+    count_tokens: CountFn | None = None
 
     def __post_init__(self) -> None:
         if self.retries < 0:
@@ -185,6 +206,7 @@ class ModelJudge:
             self.ledger,
             retries=self.retries,
             seed=self.seed,
+            count_tokens=self.count_tokens,
         )
 
     def counts(self) -> Mapping[str, Any]:

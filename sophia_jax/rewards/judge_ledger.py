@@ -74,7 +74,7 @@ class JudgeLedger:
         value: float | None,
         *,
         outcome: str,
-        tokens: int = 0,
+        tokens: tuple[int, int] = (0, 0),
         hopeless: bool = False,
     ) -> None:
         """Add a reply.
@@ -83,10 +83,11 @@ class JudgeLedger:
           key: of what was asked.
           value: that was read, or None.
           outcome: "read", or why there is no value.
-          tokens: of the reply, as far as they are known.
+          tokens: of the prompt and of the reply, as far as they are known here: what
+            a server says of them, it says of its requests.
           hopeless: whether asking again is of no use.
         """
-        row = {"key": key, "value": value, "outcome": outcome, "tokens": tokens}
+        row = {"key": key, "value": value, "outcome": outcome, "tokens": list(tokens)}
         row |= {"hopeless": True} if hopeless else {}
         self._take(row)
         if self._lines is not None:
@@ -103,7 +104,7 @@ class JudgeLedger:
         Returns:
           `asked`, different prompts; `missing`, those of them without a value;
           `calls`, replies; `retries`, those after a prompt's first; `unread`, replies
-          without a value by reason; and `completion_tokens`.
+          without a value by reason; `prompt_tokens` and `completion_tokens`.
         """
         calls = self._counts["calls"]
         reasons = sorted(name for name in self._counts if name.startswith("unread/"))
@@ -115,20 +116,22 @@ class JudgeLedger:
             "unread": {
                 name.removeprefix("unread/"): self._counts[name] for name in reasons
             },
-            "completion_tokens": self._counts["tokens"],
+            "prompt_tokens": self._counts["prompt_tokens"],
+            "completion_tokens": self._counts["completion_tokens"],
         }
 
     def _take(self, row: Mapping[str, Any]) -> None:
         key, value = row["key"], row["value"]
+        if value is None:
+            self._counts[f"unread/{row['outcome']}"] += 1
         before = self.tries(key)
         self._tries[key] = Tries(
             before.number + 1,
             before.value if value is None else value,
             before.hopeless or row.get("hopeless", False),
         )
-        self._counts.update(calls=1, tokens=row["tokens"])
-        if value is None:
-            self._counts[f"unread/{row['outcome']}"] += 1
+        prompt, reply = row["tokens"]
+        self._counts.update(calls=1, prompt_tokens=prompt, completion_tokens=reply)
 
     def _read(self, path: Path, lines: Iterable[bytes]) -> None:
         for number, line in enumerate(lines, start=1):

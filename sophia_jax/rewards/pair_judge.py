@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sophia_jax.rewards.bradley_terry import bradley_terry_scores
-from sophia_jax.rewards.judge import Asked, ask_all
+from sophia_jax.rewards.judge import Asked, CountFn, ask_all
 from sophia_jax.rewards.judge_ledger import JudgeLedger
 from sophia_jax.rewards.judge_prompts import JUDGE_PROMPTS, JudgePrompts
 from sophia_jax.rewards.judge_replies import read_preference
@@ -43,6 +43,7 @@ class PairJudge:
       retries: how often it is asked again where a reply cannot be read.
       seed: of the samples.
       ledger: of its replies.
+      count_tokens: of a prompt, where the model is here.
     """
 
     generate: GenerateFn
@@ -52,6 +53,7 @@ class PairJudge:
     retries: int = 2
     seed: int = 0
     ledger: JudgeLedger = field(default_factory=JudgeLedger)
+    count_tokens: CountFn | None = None
 
     def __post_init__(self) -> None:
         if self.retries < 0:
@@ -119,6 +121,7 @@ class PairJudge:
             self.ledger,
             retries=self.retries,
             seed=self.seed,
+            count_tokens=self.count_tokens,
         )
 
     def _both_orders(

@@ -24,7 +24,7 @@ def test_scores_come_in_the_order_of_the_answers(speaker):
     assert judge(PAIRS[::-1]) == [8.5, 1.0, 9.0]
     assert judge.counts() == {
         **{"asked": 3, "missing": 0, "calls": 3, "retries": 0, "unread": {}},
-        "completion_tokens": 4,
+        **{"prompt_tokens": 0, "completion_tokens": 4},
     }
 
 
@@ -42,7 +42,7 @@ def test_an_unreadable_reply_is_asked_for_again_in_other_words_and_then_missing(
     speaker,
 ):
     model = speaker(lambda request: "I would say 10")
-    judge = score_judge(model, retries=2)
+    judge = score_judge(model, retries=2, count_tokens=lambda request: 10)
     assert math.isnan(judge(PAIRS[:1])[0])
     assert len(model.asked) == 3
     assert len({request.seed for request in model.asked}) == 3
@@ -50,7 +50,7 @@ def test_an_unreadable_reply_is_asked_for_again_in_other_words_and_then_missing(
     assert all(text.startswith(first) and text != first for text in later)
     assert judge.counts() == {
         **{"asked": 1, "missing": 1, "calls": 3, "retries": 2},
-        **{"unread": {"unreadable": 3}, "completion_tokens": 12},
+        **{"unread": {"unreadable": 3}, "prompt_tokens": 30, "completion_tokens": 12},
     }
     judge(PAIRS[:1])  # it has been asked often enough
     assert len(model.asked) == 3
@@ -132,7 +132,11 @@ def test_a_line_that_was_cut_off_is_asked_for_again_and_a_damaged_one_refused(
     model = speaker(lambda r: "6")
     assert score_judge(model, ledger=JudgeLedger(path))(PAIRS) == [5.0, 5.0, 6.0]
     assert len(model.asked) == 1
-    for damage in (b"[]\n", b'{"key": "k", "value": NaN, "tokens": 0}\n', b"\xff\n"):
+    for damage in (
+        b"[]\n",
+        b'{"key": "k", "value": NaN, "tokens": [0, 0]}\n',
+        b"\xff\n",
+    ):
         path.write_bytes(lines[0] + damage)
         with pytest.raises(InputError, match=r"judge.jsonl:2: expected a line of a"):
             JudgeLedger(path)
