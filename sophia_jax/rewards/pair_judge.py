@@ -19,7 +19,7 @@ from sophia_jax.rewards.judge_prompts import JUDGE_PROMPTS, JudgePrompts
 from sophia_jax.rewards.judge_replies import read_preference
 from sophia_jax.types import GenerateFn
 
-__all__ = ["PairJudge", "position_bias", "schedule"]
+__all__ = ["PairJudge", "check_opponents", "position_bias", "schedule"]
 
 PREFERENCE_FORM = "A, B or tie"
 
@@ -58,10 +58,7 @@ class PairJudge:
     def __post_init__(self) -> None:
         if self.retries < 0:
             raise ValueError(f"retries: expected >= 0, got {self.retries}")
-        if self.opponents is not None and (self.opponents < 2 or self.opponents % 2):
-            raise ValueError(
-                f"opponents: expected an even number >= 2, got {self.opponents}"
-            )
+        check_opponents(self.opponents)
 
     def __call__(
         self,
@@ -162,6 +159,16 @@ class PairJudge:
         met = (wins + wins.T).sum(axis=1) > 0
         known = met | (len(answers) == 1)
         return dict(zip(answers, np.where(known, scores, np.nan).tolist(), strict=True))
+
+
+def check_opponents(opponents: int | None) -> None:
+    """See that each answer can meet so many others.
+
+    Raises:
+      ValueError: it is neither None nor an even number, at least 2.
+    """
+    if opponents is not None and (opponents < 2 or opponents % 2):
+        raise ValueError(f"opponents: expected an even number >= 2, got {opponents}")
 
 
 def schedule(num_answers: int, opponents: int | None) -> list[tuple[int, int]]:
