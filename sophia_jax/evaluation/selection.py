@@ -14,7 +14,12 @@ import numpy as np
 
 from sophia_jax.types import Bool, Float, typed
 
-__all__ = ["best_of_k_accuracy", "reward_weighted_accuracy", "unscored_share"]
+__all__ = [
+    "best_of_k_accuracy",
+    "places_of",
+    "reward_weighted_accuracy",
+    "unscored_share",
+]
 
 STEP = 0.25  # of log u, where the trapezoidal rule has an error of 1e-17
 BELOW, ABOVE = 38.0, 4.0  # log u S outside of which u S e^(-u S) is less than 1e-16
@@ -108,7 +113,7 @@ def reward_weighted_accuracy(
     if not scored.any():
         return np.zeros(len(ks))
     log_weights = (scores - np.nanmax(scores)) / temperature
-    integrand = _integrand(log_weights, right, max(ks), _places(log_weights, max(ks)))
+    integrand = _integrand(log_weights, right, max(ks), places_of(log_weights, max(ks)))
     return np.clip(STEP * integrand.sum(axis=0)[list(ks)], 0.0, 1.0)
 
 
@@ -140,8 +145,8 @@ def _within(num_samples: int, k: int) -> np.ndarray:
     return share
 
 
-def _places(log_weights: np.ndarray, most: int) -> np.ndarray:
-    """Multiples of the step at which the integrand is not negligible.
+def places_of(log_weights: np.ndarray, most: float) -> np.ndarray:
+    """Multiples of the step, as log u, at which the integrand is not negligible.
 
     The weights of a subset sum to something between the largest of them and k times as
     much. Its part of the integrand is where u is about the inverse, so that a narrow
