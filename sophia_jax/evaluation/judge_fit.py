@@ -43,18 +43,8 @@ def fit_judge(questions: Sequence[Answers]) -> JudgeModel:
       ValueError: there are fewer than two questions, one has no answer, or no answer
         has a score.
     """
-    if len(questions) < 2:
-        raise ValueError(f"questions: expected at least 2, got {len(questions)}")
-    for number, (scores, right) in enumerate(questions):
-        if not len(scores) or len(scores) != len(right):
-            raise ValueError(
-                f"questions[{number}]: expected as many scores as outcomes, at least "
-                f"1, got {len(scores)} and {len(right)}"
-            )
-    scores = np.concatenate([scores for scores, _ in questions])
-    if np.isnan(scores).all():
-        raise ValueError("scores: expected at least one, got none that is not missing")
-    levels, edges = _levels(scores)
+    _check(questions)
+    levels, edges = _levels(np.concatenate([scores for scores, _ in questions]))
     counts = np.array([_count(each, edges) for each in questions])
     everyone = np.ones(len(counts))
     fold = np.arange(len(counts)) % FOLDS
@@ -99,6 +89,19 @@ def log_likelihood(model: JudgeModel, questions: Sequence[Answers]) -> float:
     """
     counts = np.array([_count(each, model.edges) for each in questions])
     return float(_log_likelihoods(counts, model.shares, model.probs).mean())
+
+
+def _check(questions: Sequence[Answers]) -> None:
+    if len(questions) < 2:
+        raise ValueError(f"questions: expected at least 2, got {len(questions)}")
+    for number, (scores, right) in enumerate(questions):
+        if not len(scores) or len(scores) != len(right):
+            raise ValueError(
+                f"questions[{number}]: expected as many scores as outcomes, at least "
+                f"1, got {len(scores)} and {len(right)}"
+            )
+    if all(np.isnan(scores).all() for scores, _ in questions):
+        raise ValueError("scores: expected at least one, got none that is not missing")
 
 
 def _levels(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -63,23 +63,14 @@ def forecast(
       and the interval of their `difference`, which holds 0 where the forecast is true;
       `best_num_samples`, the k after which accuracy falls, foretold and with an
       interval (null for a k that is never reached), and that of the measured curve;
-      `best_temperature`, the same at the largest k, the measured one of those given;
+      `best_temperature`, the same at the largest k, the measured one of those given
+      (inf is a float, for which JSON has no word);
       and `pass@1`, `concordance` of both halves, and the model's `classes`.
 
     Raises:
       ValueError: a number is out of its range, or as of `fit_judge`.
     """
-    sizes = {len(scores) for scores, _ in questions}
-    if len(questions) < 4 or len(sizes) != 1:
-        raise ValueError(
-            "questions: expected four or more, with equally many answers, got "
-            f"{len(questions)} with {sorted(sizes)}"
-        )
-    if not fit_samples >= 1 or num_resamples < 1:
-        raise ValueError(
-            f"fit_samples, num_resamples: expected >= 1, got {fit_samples}, "
-            f"{num_resamples}"
-        )
+    _check(questions, fit_samples, num_resamples)
     random = np.random.default_rng(seed)
     order = random.permutation(len(questions))
     first = [
@@ -104,6 +95,18 @@ def forecast(
         "num_questions": [len(first), len(rest)],
         "fit_samples": len(first[0][0]),
     }
+
+
+def _check(questions: Sequence[Answers], fit_samples: int, num_resamples: int) -> None:
+    sizes = {len(scores) for scores, _ in questions}
+    if len(questions) < 4 or len(sizes) != 1:
+        raise ValueError(
+            "questions: expected four or more, with equally many answers, got "
+            f"{len(questions)} with {sorted(sizes)}"
+        )
+    for name, value in (("fit_samples", fit_samples), ("num_resamples", num_resamples)):
+        if value < 1:
+            raise ValueError(f"{name}: expected >= 1, got {value}")
 
 
 def _draws(random: np.random.Generator, times: int, number: int) -> np.ndarray:

@@ -114,20 +114,14 @@ def judge_measures(questions: Sequence[Rows], ks: Sequence[int]) -> dict[str, An
     whole = sum(row["finish_reason"] == "stop" for rows in questions for row in rows)
     concordance = [within_question_concordance(*each) for each in scored]
     known = [each for each in concordance if not math.isnan(each)]
-    missing = [int(np.isnan(each).sum()) for each, _ in scored]
+    silent = [(int(np.isnan(each).sum()), len(each)) for each, _ in scored]
+    num_scored = int((~np.isnan(scores)).sum())
     return {
-        "scored": int(len(scores) - sum(missing)),
-        "missing": int(whole - (len(scores) - sum(missing))),
+        "scored": num_scored,
+        "missing": int(whole - num_scored),
         "not_asked": int(len(scores) - whole),
         "unscored": {
-            str(k): float(
-                np.mean(
-                    [
-                        unscored_share(number, len(rows), k)
-                        for number, rows in zip(missing, questions, strict=True)
-                    ]
-                )
-            )
+            str(k): float(np.mean([unscored_share(*each, k) for each in silent]))
             for k in ks
         },
         "concordance": float(np.mean(known)) if known else None,

@@ -62,14 +62,7 @@ class FirstTokens:
         if self._encode is not None:
             features = self._encode(pictures)
         examples = [
-            Example(
-                encode_question(
-                    self._model, each.text, each.images, system=each.system
-                ),
-                np.zeros(1, np.int32),
-                images=np.concatenate(shown) if shown else None,
-            )
-            for each, shown in zip(requests, features, strict=True)
+            self._example(*each) for each in zip(requests, features, strict=True)
         ]
         log_probs = next_token_log_probs(
             self._model,
@@ -82,6 +75,13 @@ class FirstTokens:
             self._completion(request, values)
             for request, values in zip(requests, log_probs, strict=True)
         ]
+
+    def _example(self, request: Request, shown: Sequence[np.ndarray]) -> Example:
+        prompt = encode_question(
+            self._model, request.text, request.images, system=request.system
+        )
+        images = np.concatenate(shown) if shown else None
+        return Example(prompt, np.zeros(1, np.int32), images=images)
 
     def _completion(self, request: Request, log_probs: np.ndarray) -> Completion:
         best = int(np.argmax(log_probs))

@@ -36,7 +36,7 @@ from sophia_jax.sharding import MeshConfig
 from sophia_jax.sharding.together import are_several, my_shards
 from sophia_jax.types import GenerateFn, InputError, Item, Request, Track, untracked
 
-__all__ = ["OpenJudge", "judge_counts", "judge_shards", "open_judge"]
+__all__ = ["OpenJudge", "judge_counts", "judge_shards", "open_judge", "score_rows"]
 
 JOURNAL, LEDGER = "server", "replies"
 TOP_TOKENS = 20  # the most that OpenAI's servers list
@@ -158,7 +158,7 @@ def judge_shards(
     for shard in track(missing, "judged shards", len(missing)):
         items = {item.id: item for item in shards.questions(shard)}
         rows = shards.answered(shard)
-        shards.scores.write(shard, _scored(judge, items, rows, opened.sees))
+        shards.scores.write(shard, score_rows(judge, items, rows, sees=opened.sees))
 
 
 def judge_counts(opened: OpenJudge, folder: Path) -> dict[str, Any]:
@@ -179,15 +179,26 @@ def judge_counts(opened: OpenJudge, folder: Path) -> dict[str, Any]:
     return {"kind": opened.config.kind, "model": opened.config.model, **counts}
 
 
-def _scored(
-    judge: Any, items: Mapping[str, Item], rows: Sequence[dict], sees: bool
+def score_rows(
+    judge: Any, items: Mapping[str, Item], rows: Sequence[dict], *, sees: bool
 ) -> list[dict]:
+    """The score of each answer.
+
+    Args:
+      judge: a `JudgeFn`; one that sees takes pictures besides.
+      items: by the questions' ids.
+      rows: of `PREDICTIONS`; those that were cut off are not asked about.
+      sees: whether the judge is shown the pictures.
+
+    Returns:
+      Rows with `question_id`, `sample` and `score`, None where there is none.
+    """
     whole = [row for row in rows if row["finish_reason"] == "stop"]
     pairs = [
         (row["question"], after_thinking(row["response"]).strip()) for row in whole
     ]
-    images = [items[row["question_id"]].images for row in whole] if sees else None
-    scores = iter(judge(pairs, images))
+    images = [items[row["question_id"]].images for row in whole]
+    scores = iter(judge(pairs, images) if sees else judge(pairs))
 
     def score(row: dict) -> float | None:
         if row["finish_reason"] != "stop":
@@ -212,18 +223,10 @@ def _local(
     slots: int,
     cache_gib: float | None,
 ) -> OpenJudge:
-    if config.kind == "yes" and are_several():
-        raise InputError(
-            "judge_kind: expected score or pairs in a run of several processes, got yes"
-        )
     described = describe_model(config.model)
+    tokens = _yes_tokens(described, config) if config.kind == "yes" else []
     sampling = FIRST_TOKEN if config.kind == "yes" else config.sampling
     fits = fits_in(described, sampling)
-    tokens = tokens_that_read(described, ("yes", "no")) if config.kind == "yes" else ()
-    if config.kind == "yes" and not tokens:
-        raise InputError(
-            f"judge: expected tokens that read yes or no, got none in {config.model}"
-        )
 
     def start(make_room: Callable[[], None]) -> GenerateFn:
         make_room()
@@ -242,3 +245,17 @@ def _local(
         count_tokens=count_tokens,
         sees=described.config.vision is not None,
     )
+
+
+def _yes_tokens(described: Model, config: JudgeConfig) -> list[int]:
+    """The tokens of which the probability of yes is made."""
+    if are_several():
+        raise InputError(
+            "judge_kind: expected score or pairs in a run of several processes, got yes"
+        )
+    tokens = tokens_that_read(described, ("yes", "no"))
+    if not tokens:
+        raise InputError(
+            f"judge: expected tokens that read yes or no, got none in {config.model}"
+        )
+    return tokens

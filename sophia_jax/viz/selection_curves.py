@@ -43,11 +43,9 @@ def accuracy_by_k(summary: Mapping[str, Any]) -> str:
         figure, axes = new_axes(HEIGHT)
         weighted = [way for way in curves if way.startswith("reward-weighted")]
         for place, (way, names) in enumerate(curves.items()):
-            style = (
-                STYLES[weighted.index(way) % len(STYLES)] if way in weighted else "-"
-            )
+            number = weighted.index(way) if way in weighted else 0
             beside = SHIFT ** (place - (len(curves) - 1) / 2)
-            _measured(axes, way, names, summary, style, beside)
+            _measured(axes, way, names, summary, number, beside)
         _label(axes, sorted({k for names in curves.values() for k in names}))
         axes.legend(fontsize=8)
         last = [
@@ -71,22 +69,12 @@ def forecast_figure(forecast: Mapping[str, Any]) -> str:
     with matplotlib.rc_context(STYLE):
         figure, axes = new_axes(HEIGHT)
         for number, curve in enumerate(curves):
-            ks = np.array(curve["k"])
-            color = SOPHIA if number == 0 else BASE
-            low, high = 100 * np.array(curve["predicted_interval"]).T
-            axes.fill_between(ks, low, high, color=color, alpha=0.15, linewidth=0)
-            axes.plot(
-                ks,
-                100 * np.array(curve["predicted"]),
-                color=color,
-                linestyle=STYLES[number],
-                linewidth=1.6,
-                label=f"T = {curve['temperature']:g}",
-            )
-            shifted = ks * SHIFT ** (number - (len(curves) - 1) / 2)
-            axes.plot(shifted, 100 * np.array(curve["measured"]), "o", ms=3, color=INK)
+            _foretold(axes, curve, number)
+            beside = SHIFT ** (number - (len(curves) - 1) / 2)
             low, high = 100 * np.array(curve["measured_interval"]).T
-            axes.vlines(shifted, low, high, color=INK, linewidth=0.8)
+            places = np.array(curve["k"]) * beside
+            axes.plot(places, 100 * np.array(curve["measured"]), "o", ms=3, color=INK)
+            axes.vlines(places, low, high, color=INK, linewidth=0.8)
         _label(axes, curves[0]["k"])
         axes.legend(fontsize=8, title="foretold", title_fontsize=8)
         words = [
@@ -99,12 +87,27 @@ def forecast_figure(forecast: Mapping[str, Any]) -> str:
         )
 
 
+def _foretold(axes: Axes, curve: Mapping[str, Any], number: int) -> None:
+    """A line in its band."""
+    color = SOPHIA if number == 0 else BASE
+    low, high = 100 * np.array(curve["predicted_interval"]).T
+    axes.fill_between(curve["k"], low, high, color=color, alpha=0.15, linewidth=0)
+    axes.plot(
+        curve["k"],
+        100 * np.array(curve["predicted"]),
+        color=color,
+        linestyle=STYLES[number],
+        linewidth=1.6,
+        label=f"T = {curve['temperature']:g}",
+    )
+
+
 def _measured(
     axes: Axes,
     way: str,
     names: Mapping[int, str],
     summary: Mapping[str, Any],
-    style: Any,
+    number: int,
     beside: float,
 ) -> None:
     """One way's line; all of them start at pass@1."""
@@ -114,7 +117,7 @@ def _measured(
     low, high = 100 * np.array([summary["intervals"][known[k]] for k in ks]).T
     kind = way.partition(" ")[0]
     color = {"pass": SOFT, "majority": BASE, "best-of-k": SOPHIA}.get(kind, INK)
-    style = (0, DASHES[kind]) if kind in DASHES else style
+    style = (0, DASHES[kind]) if kind in DASHES else STYLES[number % len(STYLES)]
     axes.plot(ks, values, color=color, linestyle=style, linewidth=1.6, label=way)
     axes.vlines(ks * beside, low, high, color=color, linewidth=0.8)
 
