@@ -18,6 +18,7 @@ from sophia_jax.viz.printable import printable
 from sophia_jax.viz.summary import MODELS, Score
 
 __all__ = [
+    "BASE",
     "INK",
     "MAX_KINDS",
     "SOFT",
