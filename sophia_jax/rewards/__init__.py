@@ -23,6 +23,7 @@ _MODULES = {
     "prefix_judge": "process",
     "process_judge": "process",
     "propagate_rewards": "propagate",
+    "qualifying_trajectories": "propagate",
     "reward_bounds": "early_stopping",
     "same_text": "comparison",
     "score_judge": "judge",
