@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +13,7 @@ from sophia_jax.evaluation.frontier import (
     reward_at,
     reward_differences,
 )
-from sophia_jax.recipes.frontier.sizes import METHODS, FrontierConfig
+from sophia_jax.recipes.frontier.sizes import COMPARED, METHODS, FrontierConfig
 
 __all__ = ["all_points", "compare_methods", "coverage", "shares_of_optimum"]
 
@@ -48,7 +47,7 @@ def _row(arm: dict, point: dict) -> dict:
 
 
 def compare_methods(points: Sequence[dict], config: FrontierConfig) -> list[dict]:
-    """Each two methods under each divergence, over the seeds.
+    """Methods, two by two, under each divergence, over the seeds.
 
     Returns:
       Of each pair the reward of `first` less that of `second` at equal divergence: its
@@ -57,7 +56,7 @@ def compare_methods(points: Sequence[dict], config: FrontierConfig) -> list[dict
     """
     found = []
     for divergence in config.divergences:
-        for first, second in itertools.combinations(METHODS, 2):
+        for first, second in COMPARED:
             apart = [
                 reward_differences(
                     _frontier(points, seed, first, divergence),

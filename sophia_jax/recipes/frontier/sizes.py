@@ -13,7 +13,15 @@ from sophia_jax.losses import (
     alpha_divergence,
 )
 
-__all__ = ["DIVERGENCES", "METHODS", "FrontierConfig", "full_size", "quick_size"]
+__all__ = [
+    "COMPARED",
+    "DIVERGENCES",
+    "METHODS",
+    "TOLD",
+    "FrontierConfig",
+    "full_size",
+    "quick_size",
+]
 
 DIVERGENCES: dict[str, Divergence] = {
     "reverse KL": REVERSE_KL,
@@ -23,7 +31,15 @@ DIVERGENCES: dict[str, Divergence] = {
     "alpha 0.7": alpha_divergence(0.7),
     "forward KL": FORWARD_KL,
 }
-METHODS = ("f-DPO", "PPO", "GRPO")
+TOLD = "PPO, true reward"
+METHODS = ("f-DPO", "PPO", "GRPO", TOLD)
+COMPARED = (
+    ("f-DPO", "PPO"),
+    ("f-DPO", "GRPO"),
+    ("PPO", "GRPO"),
+    ("f-DPO", TOLD),
+    (TOLD, "PPO"),
+)
 
 
 @dataclass(frozen=True)
@@ -42,9 +58,12 @@ class FrontierConfig:
       updates_per_round: on one set of samples, of GRPO and PPO.
       best_of: of so many of the reference's answers the best is learnt, in the arm that
         imitates.
-      learning_rate: of every arm, AdamW's, constant after `warmup_steps`.
+      pairs_rate: of f-DPO and of the arm that imitates: AdamW's, constant after
+        `warmup_steps`, as are all rates.
+      policy_rate: of PPO and GRPO.
       critic_rate: of PPO's critic.
-      warmup_steps: of every arm.
+      reward_rate: of the reward model.
+      warmup_steps: of everything that learns.
       decay: λ of PPO's advantages.
       num_samples: of each prompt, to measure a policy.
     """
@@ -59,16 +78,19 @@ class FrontierConfig:
     num_held_out: int = 1024
     updates_per_round: int = 2
     best_of: int = 8
-    learning_rate: float = 1e-3
+    pairs_rate: float = 1e-3
+    policy_rate: float = 1e-3
     critic_rate: float = 3e-3
+    reward_rate: float = 1e-3
     warmup_steps: int = 10
     decay: float = 0.95
     num_samples: int = 128
 
     @property
     def num_pairs(self) -> int:
-        """That f-DPO learns from: each comes into as many updates as a sample of PPO's
-        and GRPO's does, so that every arm learns from as many answers."""
+        """That f-DPO and the reward model learn from: each comes into as many updates
+        as a sample of PPO's and GRPO's does, so that every arm learns from as many
+        answers."""
         return self.updates * self.batch_size // (2 * self.updates_per_round)
 
     def __post_init__(self) -> None:
