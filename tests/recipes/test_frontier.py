@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ from sophia_jax.losses import (
     alpha_divergence,
 )
 from sophia_jax.recipes.frontier import arms, run, sizes
+from sophia_jax.recipes.frontier.batches import batches_of, pack
 from sophia_jax.recipes.frontier.exact import (
     answer_log_probs,
     exact_divergence,
@@ -21,13 +23,19 @@ from sophia_jax.recipes.frontier.exact import (
     optimum_curve,
 )
 from sophia_jax.recipes.frontier.laboratory import (
-    batches_of,
-    draw_samples,
-    fresh_model,
-    prompt_ids,
-    shuffled,
+    make_laboratory,
+    preference_pairs,
     standardised,
 )
+from sophia_jax.recipes.frontier.learnt_rewards import (
+    all_rewards,
+    learn_rewards,
+    pair_accuracy,
+    reward_correlation,
+    with_end,
+)
+from sophia_jax.recipes.frontier.reference import fresh_model, prompt_ids
+from sophia_jax.recipes.frontier.samples import draw_samples, sampler, shuffled
 from sophia_jax.recipes.frontier.task import (
     CUT_OFF,
     LONGEST,
@@ -39,10 +47,12 @@ from sophia_jax.recipes.frontier.task import (
     raw_rewards,
     usual_words,
 )
+from sophia_jax.training.reward_model import answer_rewards
 
 TINY = sizes.FrontierConfig(
     seeds=(0,),
     divergences=("reverse KL",),
+    told_divergences=("reverse KL",),
     betas=(0.3,),
     reference_updates=4,
     updates=4,
@@ -110,7 +120,7 @@ def log_probs(model):
 
 def test_the_sampler_gives_answers_as_often_as_is_computed(model, log_probs):
     np.testing.assert_allclose(np.exp(log_probs).sum(1), 1, rtol=1e-5)
-    samples = draw_samples(model, 250, 0, "test")
+    samples = draw_samples(sampler(model), 250, 0, "test")
     told = [each.sum() for each in samples.log_probs]
     np.testing.assert_allclose(
         told, log_probs[samples.prompts, samples.answers], atol=1e-4
@@ -149,7 +159,8 @@ def test_what_a_policy_gave_up_costs_all_that_it_can():
 @pytest.mark.parametrize("divergence", [REVERSE_KL, JENSEN_SHANNON, FORWARD_KL])
 def test_nobody_is_above_the_optimum(log_probs, divergence):
     rewards = standardised(raw_rewards(draw_task(0)), log_probs)
-    assert exact_reward(log_probs, rewards) == pytest.approx(0, abs=1e-6)
+    np.testing.assert_allclose(np.sum(np.exp(log_probs) * rewards, 1), 0, atol=1e-6)
+    assert reward_correlation(rewards, rewards, log_probs) == pytest.approx(1)
     curve = optimum_curve(log_probs, rewards, divergence, np.array([0.1, 1.0, 10.0]))
     assert curve[0]["reward"] > curve[1]["reward"] > curve[2]["reward"] > 0
     assert curve[0]["divergence"] > curve[1]["divergence"] > curve[2]["divergence"]
@@ -171,7 +182,9 @@ def test_nobody_is_above_the_optimum(log_probs, divergence):
 
 
 def test_neighbours_stay_neighbours(model):
-    samples = shuffled(draw_samples(model, 8, 0, "pairs"), np.random.default_rng(0))
+    samples = shuffled(
+        draw_samples(sampler(model), 8, 0, "pairs"), np.random.default_rng(0)
+    )
     first, second = samples.prompts.reshape(-1, 2).T
     np.testing.assert_array_equal(first, second)
     assert len(np.unique(first)) == len(PROMPTS)
@@ -196,6 +209,7 @@ def test_pairs_are_learnt_from_as_often_as_samples():
     ("changes", "error"),
     [
         ({"divergences": ("chi",)}, "divergences: expected some of reverse KL, "),
+        ({"told_divergences": ("forward KL",)}, "told_divergences: expected some of r"),
         ({"betas": (0.0,)}, "betas: expected > 0, got 0.0"),
         ({"checkpoints": (2,)}, r"checkpoints: expected in \[1, 4\] and its end"),
         ({"warmup_steps": 4}, r"warmup_steps: expected in \[0, updates=4\)"),
@@ -208,6 +222,71 @@ def test_pairs_are_learnt_from_as_often_as_samples():
 def test_sizes_that_cannot_be_are_refused(changes, error):
     with pytest.raises(ValueError, match=error):
         dataclasses.replace(TINY, **changes)
+
+
+# --- what is known of the reward ---
+
+
+@pytest.fixture(scope="module")
+def laboratory(tmp_path_factory):
+    return make_laboratory(TINY, 0, tmp_path_factory.mktemp("laboratory"))
+
+
+def first_policy(laboratory, method):
+    """The weights after one round of updates."""
+    arm = arms.Arm(method, "reverse KL", 0.3)
+    steps = {"SFT on the best": arms.imitate, **arms.LEARNERS}[method](
+        laboratory, arm, TINY
+    )
+    found = [jax.device_get(next(steps)) for _ in range(TINY.updates_per_round)]
+    return found[-1]["decoder"]["lm_head"]["kernel"]
+
+
+@pytest.mark.parametrize("method", ["SFT on the best", *sizes.METHODS])
+def test_only_one_method_is_told_the_true_reward(laboratory, method):
+    lied_to = dataclasses.replace(laboratory, rewards=-laboratory.rewards)
+    same = np.array_equal(
+        first_policy(laboratory, method), first_policy(lied_to, method)
+    )
+    assert same == (method != sizes.TOLD)
+
+
+@pytest.mark.parametrize("method", ["PPO", "GRPO"])
+def test_the_others_follow_what_was_learnt(laboratory, method):
+    lied_to = dataclasses.replace(laboratory, learnt_rewards=-laboratory.learnt_rewards)
+    changed = first_policy(laboratory, method) - first_policy(lied_to, method)
+    assert np.abs(changed).max() > 1e-4
+
+
+def test_a_reward_model_learns_which_answers_are_preferred(laboratory):
+    # Whatever ends at once wins, and what is preferred is all that it is told.
+    pool = laboratory.pool
+    lengths = np.array([len(each) for each in pool.token_ids]).reshape(-1, 2)
+    wins = lengths[:, 0] <= lengths[:, 1]
+    pairs = preference_pairs(laboratory.prompt_ids, pool, wins)
+    longer = dataclasses.replace(TINY, updates=40, checkpoints=(40,), reward_rate=1e-2)
+    model = learn_rewards(laboratory.reference, pairs, longer, 0)
+    rewards = all_rewards(model, laboratory.prompt_ids)
+    differ = np.repeat(lengths[:, 0] != lengths[:, 1], 2)
+    places = pool.prompts[differ], pool.answers[differ]
+    assert pair_accuracy(rewards, places, wins[differ[::2]]) > 0.9
+    # The table says what the model says of packed answers.
+    examples = [with_end(answer) for pair in pairs[:4] for answer in pair]
+    batch = pack(examples, laboratory.reference.config, longest=LONGEST + 1)
+    chosen = np.where(wins[:, None], [0, 1], [1, 0])[:4]
+    order = (2 * np.arange(4)[:, None] + chosen).ravel()
+    np.testing.assert_allclose(
+        answer_rewards(model, batch),
+        rewards[pool.prompts[order], pool.answers[order]],
+        atol=1e-4,
+    )
+
+
+def test_half_of_the_ties_are_told_right():
+    rewards = np.array([[0.0, 0.0, 1.0]])
+    places = np.zeros(4, int), np.array([0, 1, 2, 0])
+    assert pair_accuracy(rewards, places, np.array([True, True])) == 0.75
+    assert pair_accuracy(rewards, places, np.array([True, False])) == 0.25
 
 
 # --- the run ---
@@ -240,7 +319,7 @@ def killed(tmp_path_factory):
 def test_a_killed_run_goes_on_to_the_same_end(killed):
     folder, codes, left = killed
     assert codes == (1, 0)
-    assert left == 3  # two arms, and the optimum's curve
+    assert left == 4  # two arms, the optimum's curve, what the reward model knows
     for path in (folder / "whole" / "seed-0").glob("*.json"):
         assert (
             path.read_bytes() == (folder / "killed" / "seed-0" / path.name).read_bytes()
@@ -250,20 +329,23 @@ def test_a_killed_run_goes_on_to_the_same_end(killed):
         for n in ("killed", "whole")
     ]
     assert ends[0]["points"] == ends[1]["points"]
-    assert len(ends[0]["points"]) == 4 * 2
+    assert len(ends[0]["points"]) == 5 * 2
 
 
 def test_every_arm_leaves_the_reference_and_is_measured(killed):
     summary = json.loads((killed[0] / "whole" / "summary.json").read_text())
     methods = {point["method"] for point in summary["points"]}
-    assert methods == {"SFT on the best", "f-DPO", "PPO", "GRPO"}
+    assert methods == {"SFT on the best", "f-DPO", "PPO", "GRPO", "PPO, true reward"}
     for point in summary["points"]:
         assert point["divergences"]["reverse KL"] > 0
         assert point["divergences"]["forward KL"] > 0
         assert (point["held_out"] is None) == (point["method"] == "SFT on the best")
     compared = [(each["first"], each["second"]) for each in summary["comparisons"]]
-    assert compared == [("f-DPO", "PPO"), ("f-DPO", "GRPO"), ("PPO", "GRPO")]
+    assert compared == list(sizes.COMPARED)
     assert {each["verdict"] for each in summary["comparisons"]} == {"not decided"}
+    told = summary["reward_models"]["0"]
+    assert told["num_pairs"] == 32 and told["num_held_out"] == 32
+    assert 0 < told["accuracy"] < 1 and -1 < told["correlation"] < 1
 
 
 def test_its_page_shows_a_panel_and_says_what_it_is_not(killed):
@@ -271,6 +353,8 @@ def test_its_page_shows_a_panel_and_says_what_it_is_not(killed):
     assert page.count("<svg ") == 1
     assert "Reward against reverse KL" in page
     assert "too small to rank anything" in page
+    assert "the same 32 preferences" in page
+    assert "What the reward model knows" in page
     assert "<script" not in page
 
 

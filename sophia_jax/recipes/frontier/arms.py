@@ -73,7 +73,7 @@ def all_arms(config: FrontierConfig) -> list[Arm]:
     return [Arm(IMITATION)] + [
         Arm(method, divergence, beta)
         for divergence in config.divergences
-        for method in LEARNERS
+        for method in config.methods(divergence)
         for beta in config.betas
     ]
 
@@ -147,9 +147,8 @@ def grpo(laboratory: Laboratory, arm: Arm, config: FrontierConfig) -> Iterator[d
         engine.renew(state.params)
         batch = sampled_batch(laboratory, engine, arm, config, round)
         groups = batch.reward.reshape(len(PROMPTS), -1)
-        batch = with_signals(
-            batch, {objectives.ADVANTAGE: group_advantages(groups).ravel()}
-        )
+        advantages = jax.jit(group_advantages)(groups).ravel()
+        batch = with_signals(batch, {objectives.ADVANTAGE: advantages})
         for _ in range(config.updates_per_round):
             state, _ = train_step(state, batch)
             yield state.params

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -53,11 +52,10 @@ def pack(
     return pack_examples(examples, config, row_length=ROW_LENGTH, buckets=buckets)
 
 
-@functools.cache
 def optimizer(
     learning_rate: float, num_steps: int, warmup_steps: int
 ) -> optax.GradientTransformation:
-    """AdamW at a constant rate: one object, and so one program, for all arms."""
+    """AdamW at a constant rate."""
     return make_optimizer(
         OptimizerConfig(
             num_steps,

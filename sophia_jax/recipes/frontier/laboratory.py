@@ -15,7 +15,7 @@ from sophia_jax.models.model import Model
 from sophia_jax.paths import is_whole
 from sophia_jax.recipes.frontier.batches import batches_of, pack
 from sophia_jax.recipes.frontier.exact import answer_log_probs
-from sophia_jax.recipes.frontier.learnt_rewards import learn_rewards
+from sophia_jax.recipes.frontier.learnt_rewards import all_rewards, learn_rewards
 from sophia_jax.recipes.frontier.reference import make_reference, prompt_ids
 from sophia_jax.recipes.frontier.samples import (
     Samples,
@@ -78,7 +78,7 @@ def make_laboratory(config: FrontierConfig, seed: int, folder: Path) -> Laborato
     chances = 1 / (1 + np.exp(second - first))
     wins = np.random.default_rng((seed, 3)).random(len(chances)) < chances
     pairs = preference_pairs(prompts, pool, wins)[: config.num_pairs]
-    learnt = learn_rewards(reference, prompts, pairs, config, seed)
+    learnt = all_rewards(learn_rewards(reference, pairs, config, seed), prompts)
     return Laboratory(
         seed=seed,
         reference=reference,

@@ -19,16 +19,21 @@ from sophia_jax.training.critic import Critic, init_critic
 from sophia_jax.training.reward_model import preference_step
 from sophia_jax.types import Array, Float, typed
 
-__all__ = ["learn_rewards", "pair_accuracy", "reward_correlation"]
+__all__ = [
+    "all_rewards",
+    "learn_rewards",
+    "pair_accuracy",
+    "reward_correlation",
+    "with_end",
+]
 
 
 def learn_rewards(
     reference: Model,
-    prompt_ids: np.ndarray,
     pairs: Sequence[tuple[Example, Example]],
     config: FrontierConfig,
     seed: int,
-) -> Float[np.ndarray, "prompt answer"]:
+) -> Critic:
     """Learn from pairs what answers are worth, up to a constant for each prompt.
 
     The reward model is the reference with a number in the place of its next token, and
@@ -36,26 +41,37 @@ def learn_rewards(
 
     Args:
       reference: whose weights it starts from.
-      prompt_ids: Int[prompt token]
       pairs: (chosen, rejected).
       config: of all sizes.
       seed: of the order of the pairs.
     """
     adamw = optimizer(config.reward_rate, config.updates, config.warmup_steps)
     model = init_critic(reference, adamw)
-    read = [tuple(map(_read_whole, pair)) for pair in pairs]
+    read = [tuple(map(with_end, pair)) for pair in pairs]
     rng = np.random.default_rng((seed, 5))
     batches = batches_of(read, config.batch_size // 2, rng)
     for _, chosen in zip(range(config.updates), batches, strict=False):
         packed = pack(chosen, reference.config, longest=LONGEST + 1)
         model, _ = preference_step(model, packed)
-    return np.asarray(jnp.stack([_of_prompt(model, p) for p in prompt_ids]), np.float64)
+    return model
 
 
-def _read_whole(answer: Example) -> Example:
+def with_end(answer: Example) -> Example:
     """With one more token, before which all of the answer has been read."""
     token_ids = np.append(answer.target_ids, np.int32(END_ID))
     return dataclasses.replace(answer, target_ids=token_ids, signals={})
+
+
+def all_rewards(
+    model: Critic, prompt_ids: np.ndarray
+) -> Float[np.ndarray, "prompt answer"]:
+    """r(x, y) of all answers, float64.
+
+    Args:
+      model: of `learn_rewards`.
+      prompt_ids: Int[prompt token], as `encode_prompt` gives them.
+    """
+    return np.asarray(jnp.stack([_of_prompt(model, p) for p in prompt_ids]), np.float64)
 
 
 @jax.jit

@@ -49,6 +49,7 @@ class FrontierConfig:
     Attributes:
       seeds: each draws a task, a reference, pairs and samples of its own.
       divergences: by their names in `DIVERGENCES`.
+      told_divergences: under which there is PPO of the true reward, too.
       betas: prices of divergence; the reward has deviation 1 under the reference.
       reference_updates: of supervised learning of usual words.
       updates: of each arm, of `batch_size` answers.
@@ -70,10 +71,11 @@ class FrontierConfig:
 
     seeds: tuple[int, ...] = (0, 1, 2)
     divergences: tuple[str, ...] = tuple(DIVERGENCES)
+    told_divergences: tuple[str, ...] = ("reverse KL", "forward KL")
     betas: tuple[float, ...] = (0.1, 0.3, 1.0)
     reference_updates: int = 400
     updates: int = 160
-    checkpoints: tuple[int, ...] = (10, 20, 40, 80, 160)
+    checkpoints: tuple[int, ...] = (20, 40, 80, 160)
     batch_size: int = 128
     num_held_out: int = 1024
     updates_per_round: int = 2
@@ -85,6 +87,11 @@ class FrontierConfig:
     warmup_steps: int = 10
     decay: float = 0.95
     num_samples: int = 128
+
+    def methods(self, divergence: str) -> tuple[str, ...]:
+        """Those that have arms under a divergence."""
+        told = divergence in self.told_divergences
+        return tuple(each for each in METHODS if told or each != TOLD)
 
     @property
     def num_pairs(self) -> int:
@@ -99,6 +106,9 @@ class FrontierConfig:
         unknown = sorted(set(self.divergences) - set(DIVERGENCES))
         known = f"some of {', '.join(DIVERGENCES)}"
         _require(not unknown, "divergences", known, ", ".join(unknown))
+        unknown = sorted(set(self.told_divergences) - set(self.divergences))
+        known = f"some of {', '.join(self.divergences)}"
+        _require(not unknown, "told_divergences", known, ", ".join(unknown))
         _require(min(self.betas) > 0, "betas", "> 0", min(self.betas))
         whole = f"a multiple of updates_per_round={self.updates_per_round}"
         _require(
@@ -129,12 +139,12 @@ def full_size(num_seeds: int) -> FrontierConfig:
 
 
 def quick_size(num_seeds: int) -> FrontierConfig:
-    """Every kind of arm, but one beta of two divergences, and half as many updates."""
+    """Every kind of arm, but one beta of two divergences, and fewer updates."""
     return dataclasses.replace(
         full_size(num_seeds),
         divergences=("reverse KL", "forward KL"),
         betas=(0.3,),
         reference_updates=200,
         updates=60,
-        checkpoints=(10, 20, 40, 60),
+        checkpoints=(20, 40, 60),
     )
