@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sophia_jax.cli.main import main
+from sophia_jax.data.examples import Example
 from sophia_jax.losses import (
     FORWARD_KL,
     JENSEN_SHANNON,
@@ -59,6 +60,7 @@ TINY = sizes.FrontierConfig(
     checkpoints=(2, 4),
     batch_size=16,
     warmup_steps=1,
+    reward_rate=1e-2,
     num_held_out=32,
     num_samples=8,
     best_of=4,
@@ -258,28 +260,22 @@ def test_the_others_follow_what_was_learnt(laboratory, method):
     assert np.abs(changed).max() > 1e-4
 
 
-def test_a_reward_model_learns_which_answers_are_preferred(laboratory):
-    # Whatever ends at once wins, and what is preferred is all that it is told.
+def test_all_rewards_are_those_of_packed_answers(laboratory):
     pool = laboratory.pool
-    lengths = np.array([len(each) for each in pool.token_ids]).reshape(-1, 2)
-    wins = lengths[:, 0] <= lengths[:, 1]
-    pairs = preference_pairs(laboratory.prompt_ids, pool, wins)
-    longer = dataclasses.replace(TINY, updates=40, checkpoints=(40,), reward_rate=1e-2)
-    model = learn_rewards(laboratory.reference, pairs, longer, 0)
+    pairs = preference_pairs(laboratory.prompt_ids, pool, laboratory.first_wins)
+    model = learn_rewards(laboratory.reference, pairs[: TINY.num_pairs], TINY, 0)
     rewards = all_rewards(model, laboratory.prompt_ids)
-    differ = np.repeat(lengths[:, 0] != lengths[:, 1], 2)
-    places = pool.prompts[differ], pool.answers[differ]
-    assert pair_accuracy(rewards, places, wins[differ[::2]]) > 0.9
-    # The table says what the model says of packed answers.
-    examples = [with_end(answer) for pair in pairs[:4] for answer in pair]
-    batch = pack(examples, laboratory.reference.config, longest=LONGEST + 1)
-    chosen = np.where(wins[:, None], [0, 1], [1, 0])[:4]
-    order = (2 * np.arange(4)[:, None] + chosen).ravel()
     np.testing.assert_allclose(
-        answer_rewards(model, batch),
-        rewards[pool.prompts[order], pool.answers[order]],
-        atol=1e-4,
+        standardised(rewards, laboratory.log_probs), laboratory.learnt_rewards
     )
+    examples = [
+        with_end(Example(laboratory.prompt_ids[prompt], token_ids))
+        for prompt, token_ids in zip(pool.prompts[:16], pool.token_ids, strict=False)
+    ]
+    batch = pack(examples, laboratory.reference.config, longest=LONGEST + 1)
+    found = rewards[pool.prompts[:16], pool.answers[:16]]
+    assert np.std(found) > 1e-3
+    np.testing.assert_allclose(answer_rewards(model, batch), found, atol=1e-5)
 
 
 def test_half_of_the_ties_are_told_right():
@@ -344,7 +340,7 @@ def test_every_arm_leaves_the_reference_and_is_measured(killed):
     assert compared == list(sizes.COMPARED)
     assert {each["verdict"] for each in summary["comparisons"]} == {"not decided"}
     told = summary["reward_models"]["0"]
-    assert told["num_pairs"] == 32 and told["num_held_out"] == 32
+    assert (told["num_pairs"], told["num_held_out"]) == (16, 32)
     assert 0 < told["accuracy"] < 1 and -1 < told["correlation"] < 1
 
 
@@ -353,7 +349,7 @@ def test_its_page_shows_a_panel_and_says_what_it_is_not(killed):
     assert page.count("<svg ") == 1
     assert "Reward against reverse KL" in page
     assert "too small to rank anything" in page
-    assert "the same 32 preferences" in page
+    assert "the same 16 preferences" in page
     assert "What the reward model knows" in page
     assert "<script" not in page
 
