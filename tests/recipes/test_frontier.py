@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from sophia_jax.cli.frontier import verdict_lines
 from sophia_jax.cli.main import main
 from sophia_jax.data.examples import Example
 from sophia_jax.losses import (
@@ -352,6 +353,17 @@ def test_its_page_shows_a_panel_and_says_what_it_is_not(killed):
     assert "the same 16 preferences" in page
     assert "What the reward model knows" in page
     assert "<script" not in page
+
+
+def test_what_each_side_knows_is_printed(killed):
+    summary = json.loads((killed[0] / "whole" / "summary.json").read_text())
+    claim, rewards, *shares = verdict_lines(summary)
+    assert claim.endswith("0 ahead, 0 behind, 1 not decided")
+    told = summary["reward_models"]["0"]
+    assert f"tells {told['accuracy']:.1%} of 32 held-out pairs right" in rewards
+    assert [line.split(" under")[0].split("    ")[1] for line in shares] == list(
+        sizes.METHODS
+    )
 
 
 def test_a_damaged_summary_is_one_line(killed, capsys):
