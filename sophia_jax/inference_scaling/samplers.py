@@ -33,8 +33,8 @@ def reward_weighted_probs(
 
     A constant added to all rewards changes nothing. At T = 0 the best is taken, and
     equally good ones share evenly, as do infinite rewards at any T < inf; at T = inf
-    every answer whose reward is not missing is as likely. A reward of -inf has probability 0
-    at T < inf where another is larger.
+    every answer whose reward is not missing is as likely. A reward of -inf has
+    probability 0 at T < inf where another is larger.
 
     Args:
       rewards: r, larger is better; nan is missing, and has probability 0.
