@@ -142,6 +142,17 @@ def test_a_line_that_was_cut_off_is_asked_for_again_and_a_damaged_one_refused(
             JudgeLedger(path)
 
 
+def test_of_two_processes_the_one_that_read_a_value_counts(tmp_path):
+    paths = [tmp_path / "one", tmp_path / "other"]
+    for path, value in zip(paths, (4.0, None), strict=True):
+        JudgeLedger(path).write("key", value, outcome="read" if value else "unreadable")
+    for order in (paths, paths[::-1]):
+        ledger = JudgeLedger(earlier=order)
+        assert ledger.tries("key").value == 4.0
+        assert ledger.counts()["calls"] == 2
+        assert ledger.counts()["missing"] == 0
+
+
 def test_no_file_holds_more_than_numbers_and_digests(speaker, tmp_path):
     path = tmp_path / "judge.jsonl"
     score_judge(speaker(lambda r: "5"), ledger=JudgeLedger(path))(PAIRS[:1])

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from sophia_jax.rewards import judge_prompts
 from sophia_jax.rewards.judge_prompts import (
     JUDGE_PROMPTS,
     SHORT_JUDGE_PROMPTS,
@@ -96,6 +97,14 @@ def test_no_text_holds_the_mark_around_it():
     inside = prompt.split(f"{own} answer begins\n")[1].split(f"\n{own} answer ends")[0]
     assert inside == forged[1]
     assert prompt.endswith("Reply with the number alone.")
+
+
+def test_a_mark_that_stands_in_a_text_is_not_taken(monkeypatch):
+    monkeypatch.setattr(judge_prompts, "MARK_LENGTH", 1)
+    for number in range(20):
+        texts = (f"why {number}?", "0123456789abcd")
+        assert mark_for(texts) in "ef"
+        assert mark_for(texts) not in texts[0]
 
 
 @pytest.mark.parametrize("prompts", [JUDGE_PROMPTS, SHORT_JUDGE_PROMPTS])
