@@ -26,6 +26,7 @@ from sophia_jax.data.prompts import Prompts, encode_prompt, encode_target
 from sophia_jax.generation.pictured import PicturedExamples
 from sophia_jax.models.model import Model
 from sophia_jax.rollouts.captions import write_captions
+from sophia_jax.rollouts.choice import Choose, check_choice, shortest
 from sophia_jax.rollouts.reasoning import write_reasonings
 from sophia_jax.rollouts.selection import select_trajectories
 from sophia_jax.rollouts.tables import RolloutTables
@@ -54,6 +55,7 @@ def collect_rollouts(
     prompts: Prompts,
     config: SophiaConfig,
     *,
+    choose: Choose = shortest,
     track: Track = untracked,
 ) -> None:
     """Captions, reasonings and the selection for all of the tables' questions.
@@ -71,15 +73,18 @@ def collect_rollouts(
       tables: where everything is stored; shards that exist are kept.
       prompts: for captions and for the reasoner.
       config: K, N, alpha and the seeds.
+      choose: which right reasoning is kept, such as `reward_weighted`.
       track: shows how far each stage is, in shards.
 
     Raises:
       InputError: the stored tables are of other questions or other settings.
+      ValueError: another choice than the shortest, and early stopping.
       RuntimeError: the policy or the reasoner loses a completion.
 
     Reference:
       SOPHIA, 2025, https://arxiv.org/abs/2507.16814, algorithm 1.
     """
+    check_choice(choose, config)
     caption_pictures(policy, tables, prompts, config, track=track)
     reason_from_captions(
         reasoner,
@@ -90,7 +95,7 @@ def collect_rollouts(
         counts_tokens=count_tokens is None,
         track=track,
     )
-    select_and_store(count_tokens, tables, config)
+    select_and_store(count_tokens, tables, config, choose=choose)
     wait_for_all("the collection")
 
 
@@ -147,6 +152,8 @@ def select_and_store(
     count_tokens: Callable[[Sequence[str]], Sequence[int]] | None,
     tables: RolloutTables,
     config: SophiaConfig,
+    *,
+    choose: Choose = shortest,
 ) -> None:
     """Rewards back to the captions, and one reasoning kept for each question, or none.
 
@@ -155,7 +162,9 @@ def select_and_store(
     """
     for shard in my_shards(tables.selection.missing()):
         items, reasonings = tables.questions(shard), tables.reasonings.read(shard)
-        rows = select_trajectories(items, reasonings, count_tokens, config)
+        rows = select_trajectories(
+            items, reasonings, count_tokens, config, choose=choose
+        )
         tables.selection.write(shard, rows)
 
 

@@ -111,6 +111,8 @@ class Completion:
       finish_reason: "stop" at the end token, "length" when cut off, "cancelled" when
         its group was stopped before it had ended, or had begun, "too_long" when the
         prompt left no room for an answer, "refused" when a server would not give one.
+      first_token: what the answer could have begun with, as (text of the token, log-
+        probability in nats); None where nobody asked, or a server gives none.
     """
 
     group: str
@@ -120,6 +122,7 @@ class Completion:
     behavior_log_probs: np.ndarray | None
     policy_log_probs: np.ndarray | None
     finish_reason: FinishReason
+    first_token: tuple[tuple[str, float], ...] | None = None
 
 
 class Completions(Protocol):
@@ -147,7 +150,9 @@ RewardFn = Callable[[Sequence[tuple[str, str]]], Sequence]
 its `value` names it ("right", "wrong", "undecided")."""
 
 JudgeFn = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
-"""(question, response) pairs -> scores, larger is better, in order."""
+"""(question, response) pairs -> scores, larger is better, in order; nan where there is
+none, as of a judge whose replies cannot be read. Scores of one question's responses can
+be compared; of different questions only where the judge says so."""
 
 
 class Track(Protocol):

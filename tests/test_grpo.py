@@ -330,6 +330,26 @@ def test_answers_come_in_equal_updates_and_in_each_pass(policy, monkeypatch):
     assert seen[:3] != seen[3:]
 
 
+def test_batches_that_keep_a_varying_part_of_their_answers_have_few_shapes(policy):
+    """A step's questions are dropped by chance; each new shape is compiled."""
+    config = TrainingConfig(OptimizerConfig(1), batch_size=128, row_length=208)
+    rng, shapes, filled = np.random.default_rng(0), set(), []
+    for _ in range(60):
+        kept = 8 * rng.integers(1, 17)
+        lengths = rng.integers(12, 40, size=kept)
+        examples = [
+            Example(np.full(40, 9), np.full(length, 10), reward=1.0)
+            for length in lengths
+        ]
+        batch = passes._batch(examples, policy, config)
+        shapes.add(str(jax.tree.map(np.shape, batch)))
+        filled.append((batch.token_ids.size, kept))
+    assert len(shapes) <= 10
+    full = max(size for size, _ in filled)
+    spare = [size / full - kept / 128 for size, kept in filled]
+    assert max(spare) < 0.3  # of a full batch, that a smaller one computes in vain
+
+
 @pytest.mark.parametrize(
     ("change", "error", "match"),
     [

@@ -95,6 +95,10 @@ class Align:
     """Share of the questions, in [0, 1), whose pairs are only looked at."""
     evaluate_every: int | None = None
     """Updates between looks at the held-out pairs; None for ten looks."""
+    own_answers: int = 64
+    """Answers that the policy samples at each look, to questions of held-out pairs:
+    they tell divergences, entropy and distinct n-grams. 0 for none, which saves the
+    memory of the reference's weights."""
     seed: int = 0
     """Of the mined pairs, of what is held out, and of the order."""
     dtype: Dtype = "float32"
@@ -139,6 +143,7 @@ class Align:
                 reference=None if reference is None else model_path(reference),
                 held_out=self.held_out,
                 evaluate_every=self.evaluate_every,
+                own_answers=self.own_answers,
                 limit=self.limit,
                 exclude=tuple(map(resolve_source, self.exclude)),
             )

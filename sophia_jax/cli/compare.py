@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from rich import box
 from rich.table import Table
 
 from sophia_jax.cli.options import AnyPath, TraceOptions, leave_page
@@ -87,14 +88,14 @@ class Compare:
 
 
 def arm_table(arms: Mapping[str, Mapping]) -> Table:
-    """pass@1 of each arm with its interval, against SOPHIA, and what else was measured.
+    """pass@1 of each arm, its gain over SOPHIA, captions right and hallucinations.
 
     Args:
       arms: of the comparison's summary.
     """
-    table = Table()
-    table.add_column("arm", no_wrap=True)
-    for name in ("pass@1", "95 %", "- SOPHIA", "95 %", "captions", "tokens", "halluc."):
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("arm, %", no_wrap=True)
+    for name in ("pass@1", "95 %", "gain", "95 %", "capt.", "hall."):
         table.add_column(name, justify="right", no_wrap=True)
     for name, arm in arms.items():
         score = arm["pass@1"]
@@ -102,13 +103,12 @@ def arm_table(arms: Mapping[str, Mapping]) -> Table:
         named = arm["names_numbers"]["mean"]
         table.add_row(
             name,
-            f"{score['mean']:.1%}",
-            _interval(score, ".1f"),
+            f"{100 * score['mean']:.1f}",
+            "–".join(f"{100 * end:.1f}" for end in score["interval"]),
             f"{100 * difference['mean']:+.1f}" if difference else "-",
             _interval(difference, "+.1f") if difference else "-",
-            f"{arm['caption_accuracy']['mean']:.1%}",
-            f"{arm['mean_tokens']['mean']:.1f}",
-            f"{arm['hallucination']['mean']:.1%}" if named else "-",
+            f"{100 * arm['caption_accuracy']['mean']:.1f}",
+            f"{100 * arm['hallucination']['mean']:.1f}" if named else "-",
         )
     return table
 
@@ -119,8 +119,8 @@ def claim_table(claims: list[Mapping]) -> Table:
     Args:
       claims: of the comparison's summary.
     """
-    table = Table()
-    table.add_column("claim")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("claim, %")
     for name in ("paper", "here", "95 %", "verdict"):
         table.add_column(name, justify="right", no_wrap=True)
     for claim in claims:
@@ -136,4 +136,4 @@ def claim_table(claims: list[Mapping]) -> Table:
 
 
 def _interval(estimate: Mapping, form: str) -> str:
-    return " to ".join(f"{100 * end:{form}}" for end in estimate["interval"])
+    return ", ".join(f"{100 * end:{form}}" for end in estimate["interval"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from sophia_jax.cli.judges import JudgeOptions
 from sophia_jax.cli.meshes import PolicyMesh, roles_of
 from sophia_jax.cli.options import (
     AnyPath,
@@ -19,13 +20,13 @@ from sophia_jax.cli.options import (
     model_path,
     prompt_set,
 )
-from sophia_jax.cli.tables import answers_line, evaluation_table
+from sophia_jax.cli.tables import answers_line, evaluation_table, judge_line
 from sophia_jax.config import Dtype
 from sophia_jax.rewards.rules import RuleName
 
 if TYPE_CHECKING:
     from sophia_jax.cli.progress import Display
-    from sophia_jax.recipes.evaluate import EvaluateConfig
+    from sophia_jax.recipes.evaluate_config import EvaluateConfig
 
 __all__ = ["Evaluate"]
 
@@ -41,11 +42,11 @@ class Evaluate:
     VLMEvalKit, or tfds:NAME/SPLIT; each row with question, answer and image."""
     out: AnyPath
     """Folder of the results; must not exist, or see --resume and --force."""
-    num_samples: int = 1
+    num_samples: Annotated[int, tyro.conf.arg(aliases=["--samples"])] = 1
     """N, answers to each question; the paper's is 1."""
     pass_k: tuple[int, ...] = ()
-    """Each k, 1 to N, of pass@k (one of k answers is right) and majority@k (their vote
-    is); without, 1, 2, 4, ... and N."""
+    """Each k, 1 to N, of pass@k (one of k answers is right), majority@k (their vote is)
+    and of what is chosen by a judge; without, 1, 2, 4, ... and N."""
     rule: RuleName = "math"
     """How answers are judged: with units and algebra, or by MATH-Vision's own rule."""
     limit: int | None = None
@@ -77,6 +78,7 @@ class Evaluate:
     """Of all samples, and of the resamples of the intervals."""
     dtype: Dtype = "float32"
     """Of the model's weights; bfloat16 takes half the memory."""
+    judging: Annotated[JudgeOptions, tyro.conf.OmitArgPrefixes] = JudgeOptions()
     restart: Annotated[RunOptions, tyro.conf.OmitArgPrefixes] = RunOptions()
     trace: Annotated[TraceOptions, tyro.conf.OmitArgPrefixes] = TraceOptions()
     meshes: Annotated[PolicyMesh, tyro.conf.OmitArgPrefixes] = PolicyMesh()
@@ -98,6 +100,8 @@ class Evaluate:
         )
         display.say(evaluation_table(Path(self.model).name, summary))
         display.say(answers_line(summary, self.max_new_tokens))
+        if "judge" in summary:
+            display.say(judge_line(summary["judge"]))
         if summary["skipped"]:
             display.say(
                 f"{summary['skipped']} rows skipped, see {self.out / 'skipped.txt'}"
@@ -108,7 +112,7 @@ class Evaluate:
         from sophia_jax.config import SamplingConfig
         from sophia_jax.data.sources import resolve_source
         from sophia_jax.evaluation.summary import usual_pass_k
-        from sophia_jax.recipes.evaluate import EvaluateConfig
+        from sophia_jax.recipes.evaluate_config import EvaluateConfig
 
         prompts = prompt_set(self.prompts)
         system = prompts.system if self.system_prompt is None else self.system_prompt
@@ -134,4 +138,5 @@ class Evaluate:
                 slots=self.slots,
                 cache_gib=self.cache_gib,
                 mesh=roles_of(self.meshes).policy,
+                **self.judging.config(self.seed),
             )

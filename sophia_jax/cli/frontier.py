@@ -20,17 +20,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Frontier"]
 
-SEEDS, QUICK_SEEDS = 3, 1
+SEEDS, QUICK_SEEDS = 5, 1
 
 
 @dataclass(frozen=True)
 class Frontier:
-    """Reward against divergence: f-DPO, PPO and GRPO, where the best is known."""
+    """Reward against divergence: f-DPO, PPO and GRPO, where the best is known.
+
+    All learn from the same preferences: f-DPO from the pairs, PPO and GRPO by way of a
+    reward model. The true reward is what is measured; one more arm, PPO, is told it.
+    """
 
     out: AnyPath = Path("runs/frontier")
     """Folder of the run; must not exist, or see --resume and --force."""
     seeds: int | None = None
-    """Tasks, each with a reference, rewards and samples of its own; None for 3, or for
+    """Tasks, each with a reference, rewards and samples of its own; None for 5, or for
     1 of a quick run."""
     quick: bool = False
     """Every kind of arm, but two divergences, one price and fewer updates: a look at
@@ -93,7 +97,8 @@ def comparison_table(summary: Mapping) -> Table:
 
 
 def verdict_lines(summary: Mapping) -> list[str]:
-    """How the paper's claim fares, and how near to the best each method comes."""
+    """How the paper's claim fares, what the reward models know, and how near to the
+    best each method comes."""
     claims = [
         each["verdict"]
         for each in summary["comparisons"]
@@ -104,6 +109,12 @@ def verdict_lines(summary: Mapping) -> list[str]:
         for verdict in ("ahead", "behind", "not decided")
     )
     lines = [f"claim      f-DPO ahead of PPO at equal divergence: {counts}"]
+    for seed, each in summary["reward_models"].items():
+        lines.append(
+            f"rewards    seed {seed}: the reward model tells {each['accuracy']:.1%} of "
+            f"{each['num_held_out']} held-out pairs right, the true reward "
+            f"{each['accuracy_of_truth']:.1%}"
+        )
     for each in summary["shares_of_optimum"]:
         lines.append(
             f"optimum    {each['method']} under {each['divergence']}: "

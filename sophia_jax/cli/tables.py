@@ -12,6 +12,7 @@ __all__ = [
     "answers_line",
     "changed_lines",
     "evaluation_table",
+    "judge_line",
     "on_policy_line",
     "rollout_line",
     "score_table",
@@ -100,6 +101,20 @@ def answers_line(summary: Mapping, max_new_tokens: int) -> str:
         f"answers    {total}: {summary['parsed']:.1%} with an answer to judge, "
         f"{summary['cut_off']} cut off at {max_new_tokens} tokens, "
         f"{summary['undecided']} undecided; {summary['mean_tokens']:.1f} tokens each"
+    )
+
+
+def judge_line(judge: Mapping) -> str:
+    """What a judge said, how well, and what it cost."""
+    found = judge["concordance"]
+    quality = "" if found is None else f"; a right answer beats a wrong one {found:.1%}"
+    bias = judge.get("position_bias", {}).get("first")
+    bias = "" if bias is None else f"; the first of two preferred {bias:.1%}"
+    return (
+        f"judge      {judge['scored']} answers scored, {judge['missing']} without a "
+        f"score, {judge['not_asked']} cut off{quality}{bias}; {judge['calls']} calls, "
+        f"{judge['retries']} of them again, {judge['prompt_tokens']} + "
+        f"{judge['completion_tokens']} tokens"
     )
 
 

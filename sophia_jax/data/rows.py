@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sophia_jax.types import InputError
 
-__all__ = ["Place", "assign_rows", "bucket_size", "choose_rows", "deal"]
+__all__ = ["Place", "assign_rows", "bucket_size", "choose_rows", "deal", "power_of_two"]
 
 Place = tuple[int, int]  # an example's row, and its first token there
 
@@ -20,7 +20,7 @@ def bucket_size(number: int, step: int) -> int:
     two at or below `number`; so at most four sizes lie between two powers of two, and
     a size beyond 4 steps is padded by less than a quarter.
     """
-    step = max(step, _power_of_two(number) // 4)
+    step = max(step, power_of_two(number) // 4)
     return -(-number // step) * step
 
 
@@ -49,7 +49,7 @@ def choose_rows(
     num_rows = bucket_size(-(-tokens_needed // row_length), rows)
     length = max(longest, -(-tokens_needed // num_rows))
     while True:
-        step = max(tokens, _power_of_two(length) // FINEST)
+        step = max(tokens, power_of_two(length) // FINEST)
         length = min(-(-length // step) * step, row_length)
         places = [assign_rows(lengths, length) for lengths in parts]
         if all(row < num_rows for part in places for row, _ in part):
@@ -103,6 +103,6 @@ def deal(lengths: Sequence[int], num_parts: int) -> list[list[int]]:
     return parts
 
 
-def _power_of_two(number: int) -> int:
-    """The one at or below a number."""
+def power_of_two(number: int) -> int:
+    """The one at or below a number, 1 at least."""
     return 1 << max(number.bit_length() - 1, 0)

@@ -105,6 +105,7 @@ def _prediction(item: Item, completion: Completion, verdict: str) -> dict:
         "caption_right": None,
         "num_tokens": len(completion.token_ids),
         "finish_reason": completion.finish_reason,
+        "score": None,
     }
 
 

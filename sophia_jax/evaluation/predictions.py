@@ -41,11 +41,15 @@ PREDICTIONS = pa.schema(
         pa.field("caption_right", pa.bool_()),
         _required("num_tokens", pa.int32()),
         _required("finish_reason", pa.string()),
+        pa.field("score", pa.float64()),
     ]
 )
 """One row per answer, the samples of a question side by side; a caption stands in the
 row of the first. `extracted` is null where no answer was found; `verdict` is right,
-wrong or undecided; `finish_reason` is "length" for an answer that was cut off."""
+wrong or undecided; `finish_reason` is "length" for an answer that was cut off; `score`
+is a judge's, null where there is none."""
+
+ADDED = ("score",)  # which tables of earlier versions lack
 
 
 def write_predictions(path: Path, parts: Iterable[Sequence[dict]]) -> None:
@@ -83,7 +87,8 @@ def read_predictions(
         # ParquetFile, since read_table takes folders named `seed=1` for columns.
         with open_for_library(path) as readable, pq.ParquetFile(readable) as file:
             _check_columns(path, file.schema_arrow, columns)
-            table = file.read(columns=list(columns))
+            known = [name for name in columns if name in file.schema_arrow.names]
+            table = file.read(columns=known)
     except FileNotFoundError:
         raise InputError(
             f"{path}: expected the answers of an evaluation, got no file"
@@ -91,17 +96,20 @@ def read_predictions(
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: expected a whole table, got {reason}") from error
-    for name in columns:
+    for name in known:
         if table[name].null_count and not PREDICTIONS.field(name).nullable:
             row = table[name].is_null().to_pylist().index(True)
             raise InputError(f"{path}: {name}: expected no null, got one in row {row}")
-    return table.to_pylist()
+    lacking = dict.fromkeys(columns)
+    return [lacking | row for row in table.to_pylist()]
 
 
 def _check_columns(path: Path, schema: pa.Schema, columns: Sequence[str]) -> None:
     for name in columns:
         wanted = PREDICTIONS.field(name).type
         place = schema.get_field_index(name)
+        if place < 0 and name in ADDED:
+            continue
         found = "no such column" if place < 0 else str(schema.field(place).type)
         if found != str(wanted):
             raise InputError(f"{path}: {name}: expected {wanted}, got {found}")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sophia_jax.evaluation.answers import answer_type, number_answers
+from sophia_jax.evaluation.judged import Selection, judge_measures, selection_scores
 from sophia_jax.evaluation.metrics import (
     bootstrap_interval,
     majority_at_k,
@@ -28,19 +29,26 @@ __all__ = [
 
 SUMMARY_COLUMNS = (
     *("question_id", "sample", "kind", "level", "answer", "extracted", "verdict"),
-    *("caption_right", "num_tokens", "finish_reason"),
+    *("caption_right", "num_tokens", "finish_reason", "score"),
 )
 """The columns of `PREDICTIONS` that `summarize` looks at."""
 
 Rows = Sequence[Mapping[str, Any]]
 
 
-def summarize(rows: Rows, *, pass_k: Sequence[int] = (1,), seed: int = 0) -> dict:
+def summarize(
+    rows: Rows,
+    *,
+    pass_k: Sequence[int] = (1,),
+    seed: int = 0,
+    selection: Selection | None = None,
+) -> dict:
     """Scores with their 95 % intervals, over all questions and for parts of them.
 
     Scores are means over the questions: pass@1, the share of right answers; for each k
     above 1 pass@k, as of `pass_at_k`, and majority@k, as of `majority_at_k`, where
-    answers are equal as `number_answers` says. Intervals are Wilson's where each
+    answers are equal as `number_answers` says; and those of `selection_scores`, where
+    there is a judge. Intervals are Wilson's where each
     question scores 0 or 1, as with one answer each, and `bootstrap_interval` over the
     questions elsewhere. An undecided answer and one that was cut off are not right.
 
@@ -48,14 +56,17 @@ def summarize(rows: Rows, *, pass_k: Sequence[int] = (1,), seed: int = 0) -> dic
       rows: of `answer_questions` or `read_captions`, or their `SUMMARY_COLUMNS`.
       pass_k: each k, in [1, number of samples]; 1 is always reported.
       seed: of the bootstrap.
+      selection: how one of k answers is chosen by the scores of a judge; None where
+        there is none.
 
     Returns:
       `num_questions`, `num_samples` (of each question), each score by its name, its
       interval in `intervals` and by what method in `interval_methods`, `interval` (of
       pass@1); shares of answers in [0, 1] (`parsed`, and `caption_accuracy`, None where
       no true caption is known); `mean_tokens` of an answer; counts of answers
-      (`cut_off`, `undecided`); and the scores of parts: `by_kind`, `by_answer_type`,
-      and `by_level` where there are levels.
+      (`cut_off`, `undecided`); the scores of parts: `by_kind`, `by_answer_type`, and
+      `by_level` where there are levels; and `judge`, where there is one, as of
+      `judge_measures`.
 
     Raises:
       InputError: there is no row, a sample is missing or comes twice, or a k is out of
@@ -65,6 +76,10 @@ def summarize(rows: Rows, *, pass_k: Sequence[int] = (1,), seed: int = 0) -> dic
     questions = list(grouped.values())
     check_pass_k(pass_k, len(questions[0]))
     scores = question_scores(questions, pass_k)
+    judged = selection is not None and selection.needs_judge
+    ks = sorted({*pass_k, 1})
+    if judged:
+        scores |= selection_scores(questions, ks[1:], selection)
     captions = [
         row["caption_right"] for row in rows if row["caption_right"] is not None
     ]
@@ -85,6 +100,7 @@ def summarize(rows: Rows, *, pass_k: Sequence[int] = (1,), seed: int = 0) -> dic
         "by_kind": by(lambda row: row["kind"]),
         **({"by_level": levels} if set(levels) != {""} else {}),
         "by_answer_type": by(lambda row: answer_type(row["answer"])),
+        **({"judge": judge_measures(questions, ks)} if judged else {}),
     }
 
 

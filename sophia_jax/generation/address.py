@@ -27,11 +27,12 @@ class Address:
     model: str
 
 
-def parse_address(text: str) -> Address | None:
+def parse_address(text: str, *, field: str = "reasoner") -> Address | None:
     """Read `openai:URL#MODEL`.
 
     Args:
       text: as given; anything else names no server.
+      field: whose address it is, for messages.
 
     Returns:
       The address, or None for what does not begin with `openai:`.
@@ -44,7 +45,7 @@ def parse_address(text: str) -> Address | None:
     url, _, model = text.removeprefix(PREFIX).partition("#")
     if "@" in url or "?" in url:
         raise InputError(
-            "reasoner: expected a URL without user, password and query; a key is read "
+            f"{field}: expected a URL without user, password and query; a key is read "
             "from the environment"
         )
     try:
@@ -53,9 +54,9 @@ def parse_address(text: str) -> Address | None:
     except ValueError:
         parts, port_is_good = urlsplit(""), False
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_good:
-        raise InputError(f"reasoner: expected {PREFIX}http://HOST/v1#MODEL, got {text}")
+        raise InputError(f"{field}: expected {PREFIX}http://HOST/v1#MODEL, got {text}")
     if not model.strip():
-        raise InputError(f"reasoner: expected a #MODEL behind the URL, got {text}")
+        raise InputError(f"{field}: expected a #MODEL behind the URL, got {text}")
     return Address(url.rstrip("/"), model)
 
 

@@ -126,12 +126,13 @@ class Journal:
             counts.update(row["counts"])
             if row.get("key") is None:
                 return None, None
-            log_probs = row["log_probs"]
+            log_probs, first = row["log_probs"], row.get("first_token")
             return row["key"], Reply(
                 row["text"],
                 row["finish_reason"],
                 None if log_probs is None else tuple(log_probs),
                 row["counts"],
+                None if first is None else tuple((t, float(p)) for t, p in first),
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(
@@ -157,4 +158,6 @@ def _line(counts: Mapping[str, float], key: str | None, reply: Reply | None) -> 
             "finish_reason": reply.finish_reason,
             "log_probs": reply.log_probs,
         }
+        if reply.first_token is not None:
+            row["first_token"] = reply.first_token
     return json.dumps(row) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import jax
@@ -57,8 +58,7 @@ class Place:
         self.model: Model | None = model
         self.layers = None
         if model.config.text.num_layers <= MOST_UNSTACKED:
-            decoder = nnx.merge(model.graphdef, model.params).decoder
-            self.layers = decoder.unstacked_layers()
+            self.layers = _unstacked(model.graphdef, model.params)
 
     def let_go(self) -> None:
         """Hold no weights, until there are others."""
@@ -104,6 +104,12 @@ class Place:
         return jax.tree.map(
             lambda x: jax.device_put(x, cache_sharding(partition, x.ndim)), cache
         )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _unstacked(graphdef: nnx.GraphDef, params: dict) -> list[nnx.State]:
+    """One program rather than one for each slice: weights may change at each step."""
+    return nnx.merge(graphdef, params).decoder.unstacked_layers()
 
 
 class Lane:

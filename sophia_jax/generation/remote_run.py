@@ -205,4 +205,5 @@ def _completion(sample: Sample, reply: Reply) -> Completion:
         behavior_log_probs=log_probs,
         policy_log_probs=log_probs,
         finish_reason=reply.finish_reason,
+        first_token=reply.first_token,
     )

@@ -31,12 +31,15 @@ class Reply:
       finish_reason: "stop", "length" or "refused".
       log_probs: Float[token] in nats, in the server's own tokens, or None.
       counts: tokens that it claims, and what it lacks.
+      first_token: what the answer could have begun with, as (token's text, nats), or
+        None.
     """
 
     text: str
     finish_reason: FinishReason
     log_probs: tuple[float, ...] | None
     counts: Mapping[str, int]
+    first_token: tuple[tuple[str, float], ...] | None = None
 
 
 def load_object(text: str | bytes) -> dict[str, Any]:
@@ -89,8 +92,14 @@ def read_reply(reply: Mapping[str, Any]) -> Reply:
             f"choices[0].finish_reason: expected stop or length, got {said!r:.80}"
         )
     reason: FinishReason = "refused" if said in REFUSALS else said
-    log_probs = _log_probs(choice.get("logprobs"))
-    return Reply(_text(message, reason), reason, log_probs, counts)
+    logprobs = choice.get("logprobs")
+    return Reply(
+        _text(message, reason),
+        reason,
+        _log_probs(logprobs),
+        counts,
+        _first_token(logprobs),
+    )
 
 
 class StreamedReply:
@@ -191,12 +200,35 @@ def _log_probs(logprobs: Any) -> tuple[float, ...] | None:
     values = [
         token.get("logprob") if isinstance(token, dict) else None for token in content
     ]
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return None
-        if not math.isfinite(value) or value > ROUNDING:
-            return None
+    if not all(map(_is_log_prob, values)):
+        return None
     return tuple(map(float, values))
+
+
+def _first_token(logprobs: Any) -> tuple[tuple[str, float], ...] | None:
+    """The likeliest first tokens; None where any of them is no text with its number."""
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    first = content[0] if isinstance(content, list) and content else None
+    listed = first.get("top_logprobs") if isinstance(first, dict) else None
+    if not isinstance(listed, list) or not listed:
+        return None
+    found = []
+    for each in listed:
+        token, value = (
+            (each.get("token"), each.get("logprob"))
+            if isinstance(each, dict)
+            else (None, None)
+        )
+        if not isinstance(token, str) or not _is_log_prob(value):
+            return None
+        found.append((token, float(value)))
+    return tuple(found)
+
+
+def _is_log_prob(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and value <= ROUNDING
 
 
 def _tokens(usage: Any) -> Counter[str]:

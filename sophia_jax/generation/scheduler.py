@@ -116,12 +116,13 @@ class Scheduler:
         """Take in what the chunk drew."""
         self._place += self._layout.chunk
         num_steps = int(drawn.num_steps)
+        is_end = np.isin(drawn.token_ids, self._end_ids)
         for slot, sample in enumerate(self._slots):
             if sample is None:
                 continue
             left = sample.group.limits[sample.number] - sample.num_tokens
             ids = drawn.token_ids[: min(num_steps, left), slot]
-            ends = np.flatnonzero(np.isin(ids, self._end_ids))
+            ends = np.flatnonzero(is_end[: len(ids), slot])
             num_tokens = ends[0] + 1 if ends.size else len(ids)
             sample.num_tokens += num_tokens
             sample.drawn.append(

@@ -34,6 +34,7 @@ from sophia_jax.losses.ppo import (
     value_loss,
     whitened,
 )
+from sophia_jax.losses.preferences import preference_loss
 from sophia_jax.losses.sft import sft_loss
 from sophia_jax.losses.sophia import sophia_loss
 
@@ -59,6 +60,7 @@ __all__ = [
     "optimal_policy",
     "penalized_rewards",
     "ppo_token_loss",
+    "preference_loss",
     "sequence_log_ratio",
     "sequence_mean",
     "sequence_weights",

@@ -12,6 +12,7 @@ from sophia_jax.paths import as_path, is_whole
 from sophia_jax.recipes.align_config import AlignConfig, MinedFrom
 from sophia_jax.recipes.align_task import Task, learn, make_task, prepare
 from sophia_jax.recipes.machine import machine, versions
+from sophia_jax.recipes.own_answers import intervals, without_ends
 from sophia_jax.recipes.pair_scores import pair_intervals
 from sophia_jax.recipes.pair_tables import write_pairs
 from sophia_jax.recipes.preferences import (
@@ -164,7 +165,8 @@ def _summary(task: Task, pairs: Pairs) -> dict:
 def _held_out(task: Task, pairs: Pairs) -> dict:
     """Held-out pairs before and after, and intervals of the latter; if there are any.
 
-    The intervals are over questions, of which some have more pairs than others.
+    The intervals are over questions, of which some have more pairs than others; those
+    of divergences are over the policy's own answers.
     """
     looks = read_metrics(task.looks / "metrics.jsonl")
     if not looks:
@@ -172,8 +174,9 @@ def _held_out(task: Task, pairs: Pairs) -> dict:
     rows = open_table(task.out / "held_out").read_all()
     names = question_names([pairs.preferences[n] for n in task.held_out_pairs])
     margins = [row["reward_margin"] for row in rows]
+    before, after = (without_ends(look) for look in (looks[0], looks[-1]))
     return {
-        "before": looks[0],
-        "after": looks[-1],
-        "intervals_after": pair_intervals(margins, names),
+        "before": before,
+        "after": after,
+        "intervals_after": pair_intervals(margins, names) | intervals(looks[-1]),
     }

@@ -59,6 +59,8 @@ class AlignConfig:
       reference: folder or repository of π_ref; None for the policy at its start.
       held_out: share of the questions that are never learnt from, in [0, 1).
       evaluate_every: updates between looks at these; None for ten looks.
+      own_answers: of the policy, about as many at each look, to questions of held-out
+        pairs; 0 for none.
       limit: the most rows of a source; None for all.
       exclude: benchmarks, whose rows a source is cleared of.
     """
@@ -72,6 +74,7 @@ class AlignConfig:
     reference: str | None = None
     held_out: float = 0.1
     evaluate_every: int | None = None
+    own_answers: int = 64
     limit: int | None = None
     exclude: tuple[str, ...] = ()
 
@@ -85,6 +88,8 @@ class AlignConfig:
             raise ValueError(
                 f"evaluate_every: expected >= 1, got {self.evaluate_every}"
             )
+        if self.own_answers < 0:
+            raise ValueError(f"own_answers: expected >= 0, got {self.own_answers}")
         if self.phase.mix:
             raise ValueError("mix: expected nothing beside preferences, got a source")
 

@@ -20,6 +20,7 @@ from sophia_jax.models.model import Model
 from sophia_jax.models.tokenizer import token_counter
 from sophia_jax.recipes.align_config import AlignConfig, divergence_of
 from sophia_jax.recipes.meshes import load_for_sampling, moved_to_learn
+from sophia_jax.recipes.own_answers import OwnAnswers, asked
 from sophia_jax.recipes.pair_scores import (
     ReferencedPairs,
     SomeExamples,
@@ -34,12 +35,13 @@ from sophia_jax.recipes.phases import with_what_learns
 from sophia_jax.recipes.preferences import plain_examples
 from sophia_jax.recipes.run_folder import write_json
 from sophia_jax.recipes.update import save_learnt
+from sophia_jax.sharding.roles import sampling_partition
 from sophia_jax.training import objectives
 from sophia_jax.training.fingerprint import fingerprint
 from sophia_jax.training.loop import TrainingConfig, train
 from sophia_jax.training.metrics import MetricsWriter
 from sophia_jax.training.scoring import score_examples
-from sophia_jax.types import InputError, Track
+from sophia_jax.types import InputError, Request, Track
 
 __all__ = ["Task", "learn", "make_task", "prepare"]
 
@@ -56,6 +58,7 @@ class Task:
       out: folder of the run.
       divergence: that its name means.
       training: sizes of the updates.
+      requests: questions of held-out pairs, that the policy answers at each look.
       evaluate_every: updates between looks at held-out pairs.
       ids: of all pairs.
       plain: their members, chosen and rejected in turn, without pictures.
@@ -67,6 +70,7 @@ class Task:
     out: Path
     divergence: Divergence
     training: TrainingConfig
+    requests: Sequence[Request]
     evaluate_every: int
     ids: tuple[str, ...]
     plain: Sequence[Example]
@@ -125,6 +129,11 @@ def make_task(
         out=out,
         divergence=divergence_of(config.divergence, config.alpha),
         training=training,
+        requests=asked(
+            [each for each, out in zip(preferences, held_out, strict=True) if out],
+            config.own_answers,
+            seed=config.phase.seed,
+        ),
         evaluate_every=config.evaluate_every
         or max(1, training.optimizer.num_steps // LOOKS),
         ids=tuple(each.id for each in preferences),
@@ -168,7 +177,8 @@ def learn(task: Task, policy: Model, examples: Sequence[Example], track: Track) 
     lengths = [len(example.target_ids) for example in task.plain]
     reference = read_scores(task.out / "reference", task.ids, lengths)
     options = {"beta": config.beta}
-    with contextlib.closing(_Looks(task, examples, reference)) as looks:
+    answers = _own_answers(task, policy, track)
+    with contextlib.closing(_Looks(task, examples, reference, answers)) as looks:
         policy = train(
             with_what_learns(policy, config.phase),
             ReferencedPairs(examples, reference, task.training_pairs),
@@ -184,16 +194,42 @@ def learn(task: Task, policy: Model, examples: Sequence[Example], track: Track) 
     save_learnt(policy, task.model, task.out / "adapters", base=config.policy)
 
 
+def _own_answers(task: Task, policy: Model, track: Track) -> OwnAnswers | None:
+    """How the policy's own answers are measured, if any are asked for."""
+    if not task.requests:
+        return None
+    config = task.config
+    if config.reference is not None:
+        reference, _ = _load(task, config.reference, track)
+    else:
+        reference = policy
+    return OwnAnswers(
+        reference=reference,
+        requests=task.requests,
+        longest=max(len(example.target_ids) for example in task.plain),
+        partition=sampling_partition(
+            config.phase.roles.policy,
+            num_kv_heads=lambda: policy.config.text.num_kv_heads,
+        ),
+        scoring=task.scoring,
+    )
+
+
 class _Looks:
     """Looks at held-out pairs every so many updates, and writes what it sees."""
 
     def __init__(
-        self, task: Task, examples: Sequence[Example], reference: Sequence[np.ndarray]
+        self,
+        task: Task,
+        examples: Sequence[Example],
+        reference: Sequence[np.ndarray],
+        answers: OwnAnswers | None,
     ):
         members = [2 * n + side for n in task.held_out_pairs for side in (0, 1)]
         self._task = task
         self._examples = SomeExamples(examples, members)
         self._reference = [reference[number] for number in members]
+        self._answers = answers
         self._writer: MetricsWriter | None = None
 
     def __call__(self, step: int, policy: Model) -> None:
@@ -209,7 +245,8 @@ class _Looks:
         values = pair_values(
             scores, self._reference, task.divergence, beta=task.config.beta
         )
-        self._writer.write(step, measure_pairs(values, scores))
+        own = {} if self._answers is None else self._answers(policy)
+        self._writer.write(step, measure_pairs(values, scores) | own)
         self._writer.flush()
         if last:
             ids = [task.ids[number] for number in task.held_out_pairs]

@@ -6,18 +6,26 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
-from sophia_jax.config import Dtype, SamplingConfig
+import jax
+
 from sophia_jax.evaluation.evaluate import answer_questions, read_captions, summarize
 from sophia_jax.evaluation.predictions import read_predictions, write_predictions
-from sophia_jax.evaluation.summary import SUMMARY_COLUMNS, check_pass_k
+from sophia_jax.evaluation.summary import SUMMARY_COLUMNS
 from sophia_jax.evaluation.vlmevalkit import write_vlmevalkit
 from sophia_jax.generation.engine import Engine
 from sophia_jax.models.model import Model
 from sophia_jax.paths import remove_tree
 from sophia_jax.recipes.answer_shards import AnswerShards
+from sophia_jax.recipes.evaluate_config import EvaluateConfig
+from sophia_jax.recipes.judging import (
+    OpenJudge,
+    judge_counts,
+    judge_shards,
+    open_judge,
+)
 from sophia_jax.recipes.machine import machine, versions
 from sophia_jax.recipes.questions import (
     Check,
@@ -36,76 +44,13 @@ from sophia_jax.recipes.run_folder import (
     write_skipped,
 )
 from sophia_jax.rewards import AnswerVerifier
-from sophia_jax.rewards.rules import RuleName
-from sophia_jax.sharding import MeshConfig
 from sophia_jax.sharding.together import is_first, my_shards, wait_for_all
 from sophia_jax.types import Completion, GenerateFn, Request, Track, untracked
 
 __all__ = ["EvaluateConfig", "evaluate"]
 
-FILLS_OF_SLOTS = 4  # by a shard: when its last answers end, slots are left empty
-FEWEST_QUESTIONS = 128  # of a shard
-MOST_SAMPLES = 1000  # as in `majority_at_k`
 SUMMARY, SHARDS = "summary.json", "shards"  # the one appears when all is done
-
-
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """Everything that an evaluation depends on.
-
-    Attributes:
-      model: folder or repository.
-      data: a source of questions, as of `read_source`.
-      answer: how answers are sampled.
-      caption: how captions are sampled, where the true ones are known.
-      system: the system prompt of the answers, or None.
-      caption_prompt: asks for a caption.
-      num_samples: answers to each question, in [1, 1000].
-      pass_k: each k of pass@k and majority@k, in [1, num_samples].
-      rule: by which answers are judged, as of `AnswerVerifier`.
-      seed: of the samples, and of the resamples of intervals.
-      dtype: of the model's weights.
-      limit: how many questions are taken at most; None for all.
-      questions_per_shard: what is sampled between two savings; None for as many as
-        fill the slots four times, and 128 at least.
-      slots: sequences that are sampled together.
-      cache_gib: memory for keys and values, as in `Engine`.
-      mesh: the model's devices, as of `Roles.policy`.
-    """
-
-    model: str
-    data: str
-    answer: SamplingConfig
-    caption: SamplingConfig
-    system: str | None
-    caption_prompt: str
-    num_samples: int = 1
-    pass_k: tuple[int, ...] = (1,)
-    rule: RuleName = "math"
-    seed: int = 0
-    dtype: Dtype = "float32"
-    limit: int | None = None
-    questions_per_shard: int | None = None
-    slots: int = 256
-    cache_gib: float | None = None
-    mesh: MeshConfig | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("slots", "questions_per_shard"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}: expected >= 1, got {value}")
-        if not 1 <= self.num_samples <= MOST_SAMPLES:
-            raise ValueError(
-                f"num_samples: expected 1 to {MOST_SAMPLES}, got {self.num_samples}"
-            )
-        check_pass_k(self.pass_k, self.num_samples)
-
-    @property
-    def shard_size(self) -> int:
-        """Questions in a shard."""
-        enough = -(-FILLS_OF_SLOTS * self.slots // self.num_samples)
-        return self.questions_per_shard or max(FEWEST_QUESTIONS, enough)
+JUDGE = "judge"  # of its replies, among the shards
 
 
 def evaluate(
@@ -121,7 +66,7 @@ def evaluate(
     """Ask every question, judge the answers, and score them.
 
     Leaves `predictions.parquet`, `vlmevalkit.tsv`, `summary.json`, and `skipped.txt`
-    where rows were. Until then answers are kept in `shards`.
+    where rows were. Until then answers, and a judge's replies, are kept in `shards`.
 
     Args:
       folder: of the results.
@@ -145,13 +90,13 @@ def evaluate(
         track=track,
         say=say,
     )
-    settings = asdict(config) | {"questions": digest(questions.items)}
-    del settings["mesh"]  # where it runs is no matter of results
+    settings = config.settings() | {"questions": digest(questions.items)}
     check_run_folder(folder, settings, resume=resume, force=force)
     if resume and (folder / SUMMARY).exists():
         if is_first():
             remove_tree(folder / SHARDS)
         return json.loads((folder / SUMMARY).read_text())
+    judge = _open_judge(config, folder, track)
     model = load_vision_model(
         config.model, config.mesh, dtype=config.dtype, track=track
     )
@@ -161,19 +106,59 @@ def evaluate(
     open_run_folder(folder, settings, resume=resume, force=force)
     write_skipped(folder, questions.skipped)
     shards = AnswerShards(
-        folder / SHARDS, questions.items, config.num_samples, config.shard_size
+        folder / SHARDS,
+        questions.items,
+        config.num_samples,
+        config.shard_size,
+        has_scores=judge is not None,
     )
     _answer(model, shards, config, track)
     _caption(model, shards, config, track)
+    if judge is not None:
+        wait_for_all("what is judged")
+        judge_shards(
+            judge,
+            shards,
+            folder / SHARDS / JUDGE,
+            make_room=partial(_give_up, model),
+            track=track,
+        )
     wait_for_all("the answers")
     if is_first():
-        _leave_results(folder, shards, config, questions.skipped)
+        _leave_results(folder, shards, config, questions.skipped, judge)
     wait_for_all("the results")
     return json.loads((folder / SUMMARY).read_text())
 
 
+def _open_judge(config: EvaluateConfig, folder: Path, track: Track) -> OpenJudge | None:
+    """The judge, if there is one, and if it can be asked."""
+    if config.judge is None:
+        return None
+    judge = open_judge(
+        config.judge,
+        folder / SHARDS / JUDGE,
+        dtype=config.dtype,
+        mesh=config.mesh,
+        slots=config.slots,
+        cache_gib=config.cache_gib,
+        track=track,
+    )
+    judge.check_server()
+    return judge
+
+
+def _give_up(model: Model) -> None:
+    """Delete its weights, so that there is room for others."""
+    for array in jax.tree.leaves(model.params):
+        array.delete()
+
+
 def _leave_results(
-    folder: Path, shards: AnswerShards, config: EvaluateConfig, skipped: Sequence[str]
+    folder: Path,
+    shards: AnswerShards,
+    config: EvaluateConfig,
+    skipped: Sequence[str],
+    judge: OpenJudge | None,
 ) -> None:
     """Predictions and their summary in the stead of the shards."""
     write_predictions(folder / "predictions.parquet", shards.predictions())
@@ -181,7 +166,12 @@ def _leave_results(
         folder / "vlmevalkit.tsv", itertools.chain.from_iterable(shards.predictions())
     )
     rows = read_predictions(folder / "predictions.parquet", SUMMARY_COLUMNS)
-    summary = summarize(rows, pass_k=config.pass_k, seed=config.seed) | {
+    summary = summarize(
+        rows, pass_k=config.pass_k, seed=config.seed, selection=config.selection
+    )
+    if judge is not None:
+        summary["judge"] |= judge_counts(judge, folder / SHARDS / JUDGE)
+    summary |= {
         "skipped": len(skipped),
         "skipped_by_reason": count_reasons(skipped),
         "versions": versions(),

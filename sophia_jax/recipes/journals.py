@@ -15,7 +15,7 @@ from jax import process_count, process_index
 from sophia_jax.generation.journal import Journal
 from sophia_jax.sharding.together import are_several
 
-__all__ = ["count_all", "earlier_journals", "my_journal"]
+__all__ = ["all_journals", "count_all", "earlier_journals", "my_journal"]
 
 
 def my_journal(folder: Path, name: str) -> Path:
@@ -38,7 +38,7 @@ def earlier_journals(folder: Path, name: str) -> list[Path]:
       name: of the server's role in the run.
     """
     mine = _processes(my_journal(folder, name))
-    return [path for path in _journals(folder, name) if _processes(path) != mine]
+    return [path for path in all_journals(folder, name) if _processes(path) != mine]
 
 
 def count_all(folder: Path, name: str) -> Counter[str]:
@@ -52,12 +52,18 @@ def count_all(folder: Path, name: str) -> Counter[str]:
       InputError: a journal is damaged.
     """
     counts: Counter[str] = Counter()
-    for path in _journals(folder, name):
+    for path in all_journals(folder, name):
         counts.update(Journal(path).counts())
     return counts
 
 
-def _journals(folder: Path, name: str) -> list[Path]:
+def all_journals(folder: Path, name: str) -> list[Path]:
+    """Those of all processes of the run, however many there were.
+
+    Args:
+      folder: of a run's journals.
+      name: of the server's role in the run.
+    """
     if not folder.is_dir():
         return []
     of_several = sorted(path for path in folder.iterdir() if "-of-" in path.name)

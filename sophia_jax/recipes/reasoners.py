@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sophia_jax.data.prompts import encode_prompt
 from sophia_jax.generation.address import parse_address
 from sophia_jax.generation.engine import Engine
 from sophia_jax.generation.remote import RemoteModel
@@ -21,21 +19,14 @@ from sophia_jax.generation.usage import usage_summary
 from sophia_jax.models.folder import describe_model
 from sophia_jax.models.model import Model
 from sophia_jax.models.tokenizer import token_counter
+from sophia_jax.recipes.fitting import FittingRun, fits_in
 from sophia_jax.recipes.journals import count_all, earlier_journals, my_journal
 from sophia_jax.recipes.meshes import load_for_sampling
 from sophia_jax.recipes.questions import Check, room_for
 from sophia_jax.rollouts.routing import EASY, HARD, routed, write_routes
 from sophia_jax.rollouts.tables import RolloutTables
 from sophia_jax.sharding.together import my_shards, wait_for_all
-from sophia_jax.types import (
-    Completion,
-    GenerateFn,
-    InputError,
-    Request,
-    RewardFn,
-    Track,
-    untracked,
-)
+from sophia_jax.types import GenerateFn, Request, RewardFn, Track, untracked
 
 if TYPE_CHECKING:
     from sophia_jax.recipes.own_data import CollectConfig
@@ -221,64 +212,7 @@ def _when_asked(
             load(), config.answer, slots=config.slots, cache_gib=config.cache_gib
         )
 
-    def fits(request: Request) -> bool:
-        length = config.answer.max_new_tokens
-        try:
-            encode_prompt(
-                described.tokenizer,
-                described.config,
-                request.text,
-                max_new_tokens=length,
-            )
-        except InputError:
-            return False
-        return True
-
-    def generate(requests: Iterable[Request]) -> _FittingRun:
-        return _FittingRun(engine(), requests, fits)
+    def generate(requests: Iterable[Request]) -> FittingRun:
+        return FittingRun(engine(), requests, fits_in(described, config.answer))
 
     return generate
-
-
-class _FittingRun:
-    """The completions of an engine, after those that are too long for it."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        requests: Iterable[Request],
-        fits: Callable[[Request], bool],
-    ):
-        requests = list(requests)
-        asked = {request.group: fits(request) for request in requests}
-        self._run = engine(each for each in requests if asked[each.group])
-        self._completions = itertools.chain(
-            (
-                _unsaid(request, number)
-                for request in requests
-                if not asked[request.group]
-                for number in range(request.num_samples)
-            ),
-            self._run,
-        )
-        self.cancel = self._run.cancel
-        self.close = self._run.close
-
-    def __iter__(self) -> Iterator[Completion]:
-        return self
-
-    def __next__(self) -> Completion:
-        return next(self._completions)
-
-
-def _unsaid(request: Request, number: int) -> Completion:
-    nothing = np.zeros(0, np.float32)
-    return Completion(
-        group=request.group,
-        sample=number,
-        text="",
-        token_ids=np.zeros(0, np.int32),
-        behavior_log_probs=nothing,
-        policy_log_probs=nothing,
-        finish_reason="too_long",
-    )

@@ -90,11 +90,33 @@ def select_trajectory(
         raise ValueError(
             f"lengths: expected > 0 where the outcome is right, got {shortest}"
         )
-    kept = right & passing_captions(right, threshold)[:, None]
+    kept = qualifying_trajectories(right, threshold)
     if not kept.any():
         return None
     caption, reasoning = np.argwhere(kept)[np.argmin(lengths[kept])]
     return int(caption), int(reasoning)
+
+
+@typed
+def qualifying_trajectories(
+    right: Bool[np.ndarray, "caption reasoning"], threshold: float
+) -> Bool[np.ndarray, "caption reasoning"]:
+    """Right reasonings under captions that pass: R(y) = 1 and R(c) > α.
+
+    With α = 0 every right reasoning is one, since it is its caption's own reward: there
+    is no caption reward then.
+
+    Args:
+      right: R(y) = 1, of each reasoning of a question.
+      threshold: α, in [0, 1].
+
+    Raises:
+      ValueError: threshold is outside [0, 1].
+
+    Reference:
+      SOPHIA, 2025, https://arxiv.org/abs/2507.16814, eq. (5) and (6).
+    """
+    return right & passing_captions(right, threshold)[:, None]
 
 
 def passing_captions(right: np.ndarray, threshold: float) -> np.ndarray:

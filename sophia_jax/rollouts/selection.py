@@ -8,15 +8,23 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from sophia_jax.config import SophiaConfig
-from sophia_jax.rewards import reward_bounds, select_trajectory
+from sophia_jax.rewards import qualifying_trajectories, reward_bounds
+from sophia_jax.rollouts.choice import Candidates, Choose, check_choice, shortest
 from sophia_jax.rollouts.tables import check_rows
 from sophia_jax.types import Item
 
-__all__ = ["KEPT", "NO_GOOD_CAPTION", "NO_RIGHT_ANSWER", "select_trajectories"]
+__all__ = [
+    "KEPT",
+    "NO_GOOD_CAPTION",
+    "NO_RIGHT_ANSWER",
+    "NO_SCORE",
+    "select_trajectories",
+]
 
 KEPT = "kept"
 NO_RIGHT_ANSWER = "no right answer"
 NO_GOOD_CAPTION = "no caption above the threshold"
+NO_SCORE = "no score of a right answer"
 
 
 def select_trajectories(
@@ -24,6 +32,8 @@ def select_trajectories(
     reasonings: Sequence[dict],
     count_tokens: Callable[[Sequence[str]], Sequence[int]] | None,
     config: SophiaConfig,
+    *,
+    choose: Choose = shortest,
 ) -> list[dict]:
     """The shortest right reasoning under a good caption, for each question.
 
@@ -36,16 +46,20 @@ def select_trajectories(
         None where the reasoner's tokens are the policy's, which are then counted as
         they were sampled.
       config: K, N and α.
+      choose: among those over which the argmin is taken; another choice needs
+        reasonings of which none was stopped for being longer than another.
 
     Returns:
       Rows of the selection table, one for each item.
 
     Raises:
       InputError: the reasonings are not those of these items, K N of each.
+      ValueError: reasonings are stopped early, and the choice is another.
 
     Reference:
       SOPHIA, 2025, https://arxiv.org/abs/2507.16814, eq. (5) and (6).
     """
+    check_choice(choose, config)
     sizes = {"caption": config.num_captions, "reasoning": config.num_reasonings}
     check_rows(reasonings, "reasonings", items, **sizes)
     shape = (len(items), *sizes.values())
@@ -58,7 +72,12 @@ def select_trajectories(
     if count_tokens is not None:
         lengths[right] = count_tokens(list(texts[right]))
     rows = [
-        _select(item, right[index], wrong[index], lengths[index], texts[index], config)
+        _select(
+            item,
+            *(table[index] for table in (right, wrong, lengths, texts)),
+            config.threshold,
+            choose,
+        )
         for index, item in enumerate(items)
     ]
     sampled = np.array(list(reasonings), object).reshape(shape)
@@ -75,7 +94,8 @@ def _select(
     wrong: np.ndarray,
     lengths: np.ndarray,
     texts: np.ndarray,
-    config: SophiaConfig,
+    threshold: float,
+    choose: Choose,
 ) -> dict:
     least, most = reward_bounds(right, wrong).T
     row = {
@@ -84,13 +104,21 @@ def _select(
         "most_caption_rewards": most.tolist(),
     }
     # What was stopped counts as not right: it could not have changed what is kept.
-    chosen = select_trajectory(right, lengths, threshold=config.threshold)
-    if chosen is None:
+    kept = qualifying_trajectories(right, threshold)
+    places = np.argwhere(kept)
+    index = None
+    if len(places):
+        captions = places[:, 0]
+        index = choose(
+            Candidates(item, tuple(texts[kept]), lengths[kept], least[captions])
+        )
+    if index is None:
         missing = "caption", "reasoning", "text", "num_tokens", "behavior_log_prob"
-        nothing = dict.fromkeys(missing)
         reason = NO_GOOD_CAPTION if right.any() else NO_RIGHT_ANSWER
+        reason = NO_SCORE if len(places) else reason
+        nothing = dict.fromkeys(missing)
         return {**row, "kept": False, "reason": reason, **nothing, "reward": 0.0}
-    caption, reasoning = chosen
+    caption, reasoning = chosen = tuple(places[index].tolist())
     return {
         **row,
         "kept": True,

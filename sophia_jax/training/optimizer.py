@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import optax
 
@@ -87,8 +89,12 @@ def _clipped(
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
 
 
+@functools.cache
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """The optimizer that the configuration names, on master copies if it says so."""
+    """The optimizer that the configuration names, on master copies if it says so.
+
+    Equal configurations give one object, and so one program for all who train with it.
+    """
     algorithms = {"adamw": adamw, "muon": muon, "adafactor": adafactor}
     optimizer = algorithms[config.algorithm](config)
     return with_master(optimizer) if config.master else optimizer

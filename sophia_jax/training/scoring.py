@@ -17,7 +17,7 @@ from sophia_jax.training.layout import place_batch
 from sophia_jax.training.step import policy_log_probs
 from sophia_jax.types import Array, Track, untracked
 
-__all__ = ["score_examples", "score_signal"]
+__all__ = ["NUMBER", "pack_numbered", "score_examples", "score_signal"]
 
 NUMBER = "number"  # a signal: which of a batch's examples a sequence is, from 1
 
@@ -90,11 +90,7 @@ def _score(
     model: Model, examples: Sequence[Example], row_length: int, num_sequences: int
 ) -> list[np.ndarray]:
     """Of one batch; what packing puts elsewhere is found by its number."""
-    numbered = [
-        dataclasses.replace(example, signals={NUMBER: float(number)})
-        for number, example in enumerate(examples, start=1)
-    ]
-    batch = _pack(model, numbered, row_length, num_sequences)
+    batch = pack_numbered(model, examples, row_length, num_sequences)
     with in_order(model.partition):
         scored = _log_probs(
             model.graphdef, model.params, place_batch(batch, model.partition)
@@ -107,10 +103,18 @@ def _score(
     return [found[number] for number in range(1, len(examples) + 1)]
 
 
-def _pack(
-    model: Model, examples: list[Example], row_length: int, num_sequences: int
+def pack_numbered(
+    model: Model, examples: Sequence[Example], row_length: int, num_sequences: int
 ) -> PackedBatch:
-    """On a mesh, enough of them for each of its shares."""
+    """A batch of examples whose signal `NUMBER` says which a sequence is, from 1.
+
+    On a mesh there are enough of them for each of its shares; those that come again
+    have the last one's number.
+    """
+    examples = [
+        dataclasses.replace(example, signals={NUMBER: float(number)})
+        for number, example in enumerate(examples, start=1)
+    ]
     if model.partition is None:
         return pack_examples(
             examples, model.config, row_length=row_length, num_sequences=num_sequences

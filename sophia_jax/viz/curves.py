@@ -18,6 +18,7 @@ from sophia_jax.viz.printable import printable
 from sophia_jax.viz.summary import MODELS, Score
 
 __all__ = [
+    "BASE",
     "INK",
     "MAX_KINDS",
     "SOFT",
@@ -74,7 +75,8 @@ def metric_curve(
     Args:
       rows: one mapping per step, with `step` and the metric; a missing or infinite
         value leaves a gap.
-      metric: its name in the rows.
+      metric: its name in the rows; between those of the names METRIC_low and
+        METRIC_high, an interval, a band is drawn.
       label: what it is called, with its unit.
       phase: what was trained.
 
@@ -82,7 +84,10 @@ def metric_curve(
       The SVG element; empty where no row has a finite value.
     """
     steps = np.array([float(row["step"]) for row in rows])
-    values = np.array([_finite(row.get(metric)) for row in rows])
+    values, low, high = (
+        np.array([_finite(row.get(name)) for row in rows])
+        for name in (metric, f"{metric}_low", f"{metric}_high")
+    )
     if np.isnan(values).all():
         return ""
     with matplotlib.rc_context(STYLE):
@@ -90,6 +95,7 @@ def metric_curve(
         axes.grid(axis="y")
         marker = "o" if len(rows) == 1 else ""
         axes.plot(steps, values, color=SOPHIA, linewidth=1.6, marker=marker)
+        axes.fill_between(steps, low, high, color=SOPHIA, alpha=0.18, linewidth=0)
         axes.set(xlabel="step", ylabel=label)
         axes.xaxis.get_major_locator().set_params(integer=True)
         last = values[~np.isnan(values)][-1]

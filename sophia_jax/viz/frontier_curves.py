@@ -24,6 +24,7 @@ __all__ = ["divergence_panel"]
 THIRD = "#050505"  # stands in for a colour of this page
 PAGE_COLORS[THIRD] = "var(--third, #b7791f)"
 MARKS = {"f-DPO": (SOPHIA, "o"), "PPO": (THIRD, "s"), "GRPO": (BASE, "^")}
+TOLD = "PPO, true reward"  # an upper bound, and so a line without points
 NUM_PLACES = 60
 
 
@@ -55,6 +56,11 @@ def divergence_panel(summary: Mapping, divergence: str) -> str:
             of_seeds = [[p for p in points if str(p["seed"]) == s] for s in seeds]
             corners = [_corners(o, "divergences", divergence) for o in of_seeds]
             _line(axes, corners, color, method)
+        told = [point for point in own if point["method"] == TOLD]
+        if told:
+            of_seeds = [[p for p in told if str(p["seed"]) == s] for s in seeds]
+            corners = [_corners(o, "divergences", divergence) for o in of_seeds]
+            _line(axes, corners, THIRD, TOLD, dashes="--")
         rest = [point for point in summary["points"] if not point["divergence"]]
         _cloud(axes, rest, divergence, INK, "x")
         axes.plot([], [], color=INK, marker="x", linestyle="", label="SFT on the best")
@@ -77,12 +83,25 @@ def _cloud(
         axes.plot(place, height, marker, color=color, markersize=3, alpha=0.6)
 
 
-def _line(axes: Axes, frontiers: Sequence[np.ndarray], color: str, label: str) -> None:
+def _line(
+    axes: Axes,
+    frontiers: Sequence[np.ndarray],
+    color: str,
+    label: str,
+    dashes: str = "-",
+) -> None:
     """The mean over seeds, as far as all of them reach; wide where they are apart."""
     end = min(corners[-1, 0] for corners in frontiers)
     places = np.linspace(0, end, NUM_PLACES)
     heights = np.array([reward_at(corners, places) for corners in frontiers])
-    axes.plot(places, heights.mean(0), color=color, linewidth=1.8, label=label)
+    axes.plot(
+        places,
+        heights.mean(0),
+        color=color,
+        linewidth=1.8,
+        linestyle=dashes,
+        label=label,
+    )
     axes.fill_between(
         places, heights.min(0), heights.max(0), color=color, alpha=0.08, linewidth=0
     )

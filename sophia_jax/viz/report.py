@@ -51,6 +51,12 @@ METRICS = {
     "chosen_log_ratio": "log-ratio of chosen, nats",
     "rejected_log_ratio": "log-ratio of rejected, nats",
     "preference_calibration_error": "calibration error",
+    "divergence_reverse_kl": "reverse KL, nats",
+    "divergence_js": "Jensen-Shannon divergence, nats",
+    "divergence_alpha_half": "alpha divergence, alpha 0.5",
+    "divergence_forward_kl": "forward KL, nats",
+    "token_entropy": "entropy of own answers, nats per token",
+    "distinct_2": "distinct pairs of tokens, share",
 }
 
 

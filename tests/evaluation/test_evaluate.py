@@ -87,6 +87,7 @@ def test_rows_hold_what_was_asked_said_and_judged(rows):
         "caption_right": True,
         "num_tokens": 1,
         "finish_reason": "stop",
+        "score": None,
     }
     assert rows[0] == first
     verdicts = [row["verdict"] for row in rows]

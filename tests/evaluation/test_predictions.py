@@ -29,6 +29,7 @@ def make_row(question_id="q1", sample=0, **fields):
         "caption_right": None,
         "num_tokens": 3,
         "finish_reason": "stop",
+        "score": None,
     }
     return row | fields
 
@@ -125,3 +126,14 @@ def test_samples_come_in_order_whatever_the_rows_do():
 def test_samples_that_are_not_whole_are_refused(samples, message):
     with pytest.raises(InputError, match=message):
         by_question([make_row(*each) for each in samples], "here")
+
+
+def test_a_table_of_before_there_were_judges_is_read_without_scores(tmp_path):
+    old = PREDICTIONS.remove(PREDICTIONS.get_field_index("score"))
+    row = {field.name: "x" for field in old if field.type == pa.string()}
+    row |= {"sample": 0, "caption_right": None, "num_tokens": 3}
+    pq.write_table(pa.Table.from_pylist([row], old), tmp_path / "old.parquet")
+    assert read_predictions(tmp_path / "old.parquet") == [row | {"score": None}]
+    columns = ("score", "verdict")
+    [read] = read_predictions(tmp_path / "old.parquet", columns)
+    assert read == {"score": None, "verdict": "x"}

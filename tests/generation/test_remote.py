@@ -694,3 +694,37 @@ def test_a_request_that_cannot_be_sent_is_refused(request_, remote):
 def test_a_group_asked_for_twice_is_refused(remote):
     with pytest.raises(ValueError, match="expected each group once"):
         remote()([REQUESTS[0], REQUESTS[0]])
+
+
+def first_tokens(*listed):
+    """Fields of a choice: the likeliest first tokens, and one more token."""
+    top = [{"token": text, "logprob": value} for text, value in listed]
+    content = [{"token": "Yes", "logprob": -0.1, "top_logprobs": top}]
+    return {"logprobs": {"content": [*content, {"token": ".", "logprob": -1.0}]}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_an_answer_could_have_begun_with_comes_and_is_kept(
+    remote, chat_server, tmp_path, stream
+):
+    listed = (("Yes", -0.1), (" no", -3.0))
+    chat_server.faults = [answers(text="Yes.", **first_tokens(*listed))]
+    options = {"log_probs": True, "fields": {"top_logprobs": 20}, "stream": stream}
+    journal = tmp_path / "journal.jsonl"
+    [answer] = ask(remote(journal, **options), [Request("g", "q")])
+    assert answer.first_token == listed
+    assert chat_server.asked[0]["top_logprobs"] == 20
+    [known] = ask(remote(journal, **options), [Request("g", "q")])
+    assert known.first_token == listed
+    assert len(chat_server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [[("Yes", 0.5)], [("Yes", -0.1), (3, -2.0)], [("Yes", None)], [("no", True)], []],
+)
+def test_a_list_with_anything_strange_in_it_is_none(remote, chat_server, strange):
+    chat_server.faults = [answers(text="Yes.", **first_tokens(*strange))]
+    [answer] = ask(remote(), [Request("g", "q")])
+    assert answer.first_token is None
+    assert answer.policy_log_probs.tolist() == pytest.approx([-0.1, -1.0])

@@ -51,6 +51,7 @@ def config(folder):
         phase=PHASE,
         held_out=0.25,
         evaluate_every=4,
+        own_answers=8,
     )
 
 
@@ -82,13 +83,34 @@ def test_held_out_pairs_are_looked_at_before_meanwhile_and_after(aligned):
     looks = read_metrics(out / "training" / "f_dpo" / "held_out" / "metrics.jsonl")
     assert [look["step"] for look in looks] == [0, 4, 8]
     found = summary["held_out_pairs"]
-    assert (found["before"], found["after"]) == (looks[0], looks[-1])
+    assert found["before"].items() <= looks[0].items()
+    assert found["after"].items() <= looks[-1].items()
     margins = pq.read_table(out / "held_out")["reward_margin"].to_numpy()
     assert np.mean(margins) == pytest.approx(looks[-1]["reward_margin"])
     low, high = found["intervals_after"]["reward_margin"]
     assert low < np.mean(margins) < high
     rows = read_metrics(out / "training" / "f_dpo" / "metrics.jsonl")
     assert rows[-1]["reward_margin"] > rows[0]["reward_margin"]
+
+
+def test_own_answers_tell_at_each_look_how_far_the_policy_has_gone(aligned):
+    out, summary = aligned
+    looks = read_metrics(out / "training" / "f_dpo" / "held_out" / "metrics.jsonl")
+    kl = [look["divergence_reverse_kl"] for look in looks]
+    assert kl[0] == 0 < min(kl[1:])
+    assert all(look["token_entropy"] > 0 and look["distinct_2"] > 0 for look in looks)
+    found = summary["held_out_pairs"]
+    low, high = found["intervals_after"]["divergence_reverse_kl"]
+    assert low < found["after"]["divergence_reverse_kl"] == kl[-1] < high
+    assert "divergence_reverse_kl_low" not in found["after"]
+
+
+def test_no_own_answers_are_asked_where_none_are_wanted(folder, config):
+    phase = dataclasses.replace(PHASE, num_steps=1)
+    without = dataclasses.replace(config, phase=phase, own_answers=0)
+    summary = align(folder / "without", without, say=quiet)
+    assert "reward_margin" in summary["held_out_pairs"]["after"]
+    assert "token_entropy" not in summary["held_out_pairs"]["after"]
 
 
 def test_the_pairs_and_the_references_scores_are_tables(aligned, text_model):
@@ -280,6 +302,7 @@ def test_scores_of_other_weights_are_not_taken_for_the_references(
         ({"divergence": "tv"}, "divergence: expected one of reverse-kl, forward-kl"),
         ({"beta": 0}, "beta: expected > 0, got 0"),
         ({"held_out": 1}, r"held_out: expected in \[0, 1\), got 1"),
+        ({"own_answers": -1}, "own_answers: expected >= 0, got -1"),
         ({"evaluate_every": 0}, "evaluate_every: expected >= 1, got 0"),
     ],
 )

@@ -17,11 +17,11 @@ from sophia_jax.recipes.compare.outcomes import (
     read_outcomes,
     same_questions,
 )
-from sophia_jax.recipes.compare.rules import at_random, of_first, qualifying, shortest
+from sophia_jax.recipes.compare.rules import at_random, of_first, shortest
 from sophia_jax.recipes.compare.run import chosen_arms, in_pairs
 from sophia_jax.recipes.compare.scoring import MEASURES
 from sophia_jax.recipes.compare.summary import summarize_arms
-from sophia_jax.rewards import select_trajectory
+from sophia_jax.rewards import qualifying_trajectories, select_trajectory
 from sophia_jax.types import InputError, Item
 
 # Three captions with 1, 3 and 4 right reasonings of 4.
@@ -69,7 +69,9 @@ def test_at_random_each_that_qualifies_has_the_same_chance():
     rng = np.random.default_rng(0)
     drawn = [at_random(0.5)(rng, RIGHT, LENGTHS)[0] for _ in range(7000)]
     counts = {pair: drawn.count(pair) for pair in drawn}
-    assert sorted(counts) == [tuple(p) for p in np.argwhere(qualifying(RIGHT, 0.5))]
+    assert sorted(counts) == [
+        tuple(p) for p in np.argwhere(qualifying_trajectories(RIGHT, 0.5))
+    ]
     assert all(abs(count - 1000) < 5 * 30 for count in counts.values())  # sd 29
     assert (0, 0) in {at_random(0.0)(rng, RIGHT, LENGTHS)[0] for _ in range(200)}
     assert at_random(1.0)(rng, RIGHT, LENGTHS) == []

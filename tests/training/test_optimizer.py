@@ -249,3 +249,8 @@ def test_adafactor_moves_and_decays_as_adamw_does():
 def test_adapters_decay():
     adapters = {"adapters": {"up": {"a": np.ones((1, 2, 3)), "b": np.ones((1, 3, 2))}}}
     assert all(jax.tree.leaves(decays(adapters)))
+
+
+def test_equal_settings_are_one_object_and_so_one_program():
+    assert make_optimizer(config()) is make_optimizer(config())
+    assert make_optimizer(config()) is not make_optimizer(config(num_steps=101))

@@ -11,36 +11,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sophia_jax.rewards.propagate import COUNT_SLACK
-from sophia_jax.types import Bool, typed
+from sophia_jax.rewards import qualifying_trajectories
 
-__all__ = ["Rule", "at_random", "of_first", "qualifying", "shortest"]
+__all__ = ["Rule", "at_random", "of_first", "shortest"]
 
 Picks = list[tuple[int, int]]
 Rule = Callable[[np.random.Generator, np.ndarray, np.ndarray], Picks]
 """(generator, right[caption reasoning], lengths[caption reasoning]) -> what is kept."""
-
-
-@typed
-def qualifying(
-    right: Bool[np.ndarray, "caption reasoning"], threshold: float
-) -> Bool[np.ndarray, "caption reasoning"]:
-    """Right reasonings under captions that pass: R(y) = 1 and R(c) > α.
-
-    With α = 0 every right reasoning is one, since it is its caption's own reward: there
-    is no caption reward then.
-
-    Args:
-      right: R(y) = 1, of each reasoning of a question.
-      threshold: α, in [0, 1].
-
-    Reference:
-      SOPHIA, 2025, https://arxiv.org/abs/2507.16814, eq. (5) and (6).
-    """
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold: expected in [0, 1], got {threshold}")
-    num_right = right.sum(axis=1, keepdims=True)
-    return right & (num_right > threshold * right.shape[1] + COUNT_SLACK)
 
 
 @functools.cache
@@ -57,7 +34,7 @@ def shortest(threshold: float, *, most: int = 1) -> Rule:
     """
 
     def rule(rng: np.random.Generator, right: np.ndarray, lengths: np.ndarray) -> Picks:
-        kept = qualifying(right, threshold)
+        kept = qualifying_trajectories(right, threshold)
         order = np.argsort(lengths[kept], kind="stable")[:most]
         return _pairs(np.argwhere(kept)[order])
 
@@ -76,7 +53,7 @@ def at_random(threshold: float) -> Rule:
     """
 
     def rule(rng: np.random.Generator, right: np.ndarray, lengths: np.ndarray) -> Picks:
-        kept = np.argwhere(qualifying(right, threshold))
+        kept = np.argwhere(qualifying_trajectories(right, threshold))
         return _pairs(kept[rng.integers(len(kept), size=1)]) if len(kept) else []
 
     return rule

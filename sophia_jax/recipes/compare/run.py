@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from sophia_jax.recipes.compare.scoring import (
 from sophia_jax.recipes.compare.sizes import CompareConfig
 from sophia_jax.recipes.compare.summary import summarize_arms
 from sophia_jax.recipes.machine import machine, versions
+from sophia_jax.recipes.program_memory import forget_programs
 from sophia_jax.recipes.run_folder import read_seconds, stopwatch, write_json
 from sophia_jax.recipes.side_by_side import side_by_side
 from sophia_jax.rewards import AnswerVerifier
@@ -126,7 +128,9 @@ def _run_seed(
 ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, dict]]:
     """Measures of each arm's answers, and what each has learnt from."""
     captioners = sorted({arm.captions for arm in arms if arm.rule is not None})
-    lab = prepare(folder, config, seed, captioners, verify, track=track)
+    with clock.shared(seed):
+        lab = prepare(folder, config, seed, captioners, verify, track=track)
+    forget_programs()
     kept, yields = shares(lab, arms)
     found: dict[str, dict[str, np.ndarray]] = {}
     for pair in in_pairs(arms):
@@ -139,6 +143,7 @@ def _run_seed(
         found |= {arm.name: each for arm, each in zip(pair, results, strict=True)}
         for arm in pair:
             clock.tick(seed, arm.name, found[arm.name])
+        forget_programs()
     learnt = {
         name: {
             "kept": yields[name],
@@ -180,7 +185,15 @@ class _Clock:
             if not is_scored(folder / f"seed-{seed}" / "arms" / name)
         }
         self._total, self._say = len(self._missing), say
+        self._shared: dict[int, float] = {}
         self._start = time.monotonic()
+
+    @contextlib.contextmanager
+    def shared(self, seed: int) -> Iterator[None]:
+        """What the arms of a seed share is being made."""
+        start = time.monotonic()
+        yield
+        self._shared[seed] = time.monotonic() - start
 
     def tick(self, seed: int, name: str, found: Mapping[str, np.ndarray]) -> None:
         line = (
@@ -189,10 +202,16 @@ class _Clock:
         )
         if (seed, name) in self._missing:
             self._missing.remove((seed, name))
-            elapsed = time.monotonic() - self._start
-            left = elapsed * len(self._missing) / (self._total - len(self._missing))
-            line += f"; {len(self._missing)} to come, about {left / 60:.0f} min"
+            line += f"; {len(self._missing)} to come, about {self._left() / 60:.0f} min"
         self._say(line)
+
+    def _left(self) -> float:
+        """Seconds: of the missing arms, and of what those of later seeds share."""
+        shared = sum(self._shared.values())
+        arms = time.monotonic() - self._start - shared
+        seeds = {seed for seed, _ in self._missing} - self._shared.keys()
+        each = arms / (self._total - len(self._missing))
+        return each * len(self._missing) + shared / len(self._shared) * len(seeds)
 
 
 def _seconds(folder: Path, seeds: Sequence[int]) -> dict[str, float]:

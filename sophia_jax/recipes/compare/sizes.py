@@ -157,19 +157,23 @@ def _reading(num_steps: int) -> TrainingConfig:
 def _further(
     *, grpo_steps: int, pair_steps: int, num_questions: int = 16, num_answers: int = 8
 ) -> dict[str, Any]:
-    """What follows an update; rates are a tenth of the update's, for small changes."""
+    """What follows an update, at rates far below its own.
+
+    The update's tenth makes f-DPO forget to answer, and GRPO lose what it gains. These
+    rates are the highest of a few that did not, for seed 0, on training questions.
+    """
     updates = {"row_length": 208}
     return {
         "grpo": GrpoConfig(
             num_steps=grpo_steps, num_questions=num_questions, num_answers=num_answers
         ),
         "grpo_training": TrainingConfig(
-            OptimizerConfig(grpo_steps, learning_rate=2e-4),
+            OptimizerConfig(grpo_steps, learning_rate=1e-4),
             batch_size=num_questions * num_answers,
             **updates,
         ),
         "pair_training": TrainingConfig(
-            OptimizerConfig(pair_steps, learning_rate=2e-4), batch_size=16, **updates
+            OptimizerConfig(pair_steps, learning_rate=3e-5), batch_size=16, **updates
         ),
     }
 

@@ -1,13 +1,15 @@
 """The ways to a better policy: f-DPO from pairs, PPO and GRPO from samples of its own.
 
-Every arm starts at the reference and makes as many updates, of as many answers, by the
-same optimizer; it is measured at the same updates.
+Every arm starts at the reference and makes as many updates, of as many answers; it is
+measured at the same updates, by the true reward. All that an arm learns of this reward
+are the preferences of the same pairs: f-DPO learns from the pairs themselves, the
+others from what a reward model made of them. Only the arm `TOLD` is told the truth.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import jax
@@ -16,22 +18,19 @@ import numpy as np
 
 from sophia_jax.data.examples import Example
 from sophia_jax.data.packing import PackedBatch
+from sophia_jax.generation.engine import Engine
 from sophia_jax.losses import (
+    Divergence,
     generalized_advantages,
     group_advantages,
     penalized_rewards,
     whitened,
 )
-from sophia_jax.recipes.frontier.laboratory import (
-    Laboratory,
-    Samples,
-    batches_of,
-    draw_samples,
-    optimizer,
-    pack,
-)
+from sophia_jax.recipes.frontier.batches import batches_of, optimizer, pack
+from sophia_jax.recipes.frontier.laboratory import Laboratory
 from sophia_jax.recipes.frontier.points import measure
-from sophia_jax.recipes.frontier.sizes import DIVERGENCES, FrontierConfig
+from sophia_jax.recipes.frontier.samples import draw_samples, sampler
+from sophia_jax.recipes.frontier.sizes import DIVERGENCES, TOLD, FrontierConfig
 from sophia_jax.recipes.frontier.task import LONGEST, PROMPTS
 from sophia_jax.training import objectives
 from sophia_jax.training.critic import (
@@ -74,7 +73,7 @@ def all_arms(config: FrontierConfig) -> list[Arm]:
     return [Arm(IMITATION)] + [
         Arm(method, divergence, beta)
         for divergence in config.divergences
-        for method in LEARNERS
+        for method in config.methods(divergence)
         for beta in config.betas
     ]
 
@@ -101,7 +100,7 @@ def run_arm(laboratory: Laboratory, arm: Arm, config: FrontierConfig) -> dict:
 def imitate(laboratory: Laboratory, arm: Arm, config: FrontierConfig) -> Iterator[dict]:
     """Supervised learning of the best of every few answers of the reference."""
     pool, best = laboratory.pool, []
-    rewards = laboratory.rewards[pool.prompts, pool.answers]
+    rewards = known_rewards(laboratory, arm)[pool.prompts, pool.answers]
     for prompt in range(len(PROMPTS)):
         places = np.flatnonzero(pool.prompts == prompt)
         groups = places[: len(places) // config.best_of * config.best_of]
@@ -109,48 +108,47 @@ def imitate(laboratory: Laboratory, arm: Arm, config: FrontierConfig) -> Iterato
         best += list(
             np.take_along_axis(groups, rewards[groups].argmax(1)[:, None], axis=1)[:, 0]
         )
-    examples = [answer_of(laboratory, pool, place) for place in best]
-    yield from offline(laboratory, examples, config.batch_size, objectives.sft, config)
+    examples = [
+        Example(laboratory.prompt_ids[pool.prompts[place]], pool.token_ids[place])
+        for place in best
+    ]
+    rng = np.random.default_rng((laboratory.seed, 6))
+    batches = (
+        pack(chosen, laboratory.reference.config)
+        for chosen in batches_of(examples, config.batch_size, rng)
+    )
+    yield from offline(laboratory, batches, objectives.sft, config)
 
 
 def f_dpo(laboratory: Laboratory, arm: Arm, config: FrontierConfig) -> Iterator[dict]:
-    """f-DPO on pairs of the reference's answers, by a known reward's preferences."""
-    pairs = []
-    for number, first_wins in enumerate(laboratory.first_wins[: config.num_pairs]):
-        pair = [
-            answer_of(laboratory, laboratory.pool, 2 * number + second)
-            for second in (0, 1)
-        ]
-        pairs.append(tuple(pair if first_wins else pair[::-1]))
+    """f-DPO on pairs of the reference's answers."""
     objective = objectives.f_dpo(DIVERGENCES[arm.divergence], beta=arm.beta)
-    yield from offline(laboratory, pairs, config.batch_size // 2, objective, config)
+    yield from offline(laboratory, laboratory.pair_batches, objective, config)
 
 
 def offline(
     laboratory: Laboratory,
-    examples: list,
-    size: int,
+    batches: Iterable[PackedBatch],
     objective: Callable,
     config: FrontierConfig,
 ) -> Iterator[dict]:
     """The weights after each update on what was there before."""
-    rng = np.random.default_rng((laboratory.seed, 4))
-    state = start(laboratory, objective, config)
-    batches = batches_of(examples, size, rng)
-    for _, chosen in zip(range(config.updates), batches, strict=False):
-        state, _ = train_step(state, pack(chosen, laboratory.reference))
+    state = start(laboratory, objective, config.pairs_rate, config)
+    for _, batch in zip(range(config.updates), batches, strict=False):
+        state, _ = train_step(state, batch)
         yield state.params
 
 
 def grpo(laboratory: Laboratory, arm: Arm, config: FrontierConfig) -> Iterator[dict]:
     """GRPO: an answer's advantage is over the others to its prompt."""
-    state = start(laboratory, objectives.grpo(reduce=OVER_ANSWER), config)
+    engine = sampler(laboratory.reference)
+    state = start(laboratory, CLIPPED, config.policy_rate, config)
     for round in range(config.updates // config.updates_per_round):
-        batch = sampled_batch(laboratory, state, arm, config, round)
+        engine.renew(state.params)
+        batch = sampled_batch(laboratory, engine, arm, config, round)
         groups = batch.reward.reshape(len(PROMPTS), -1)
-        batch = with_signals(
-            batch, {objectives.ADVANTAGE: group_advantages(groups).ravel()}
-        )
+        advantages = jax.jit(group_advantages)(groups).ravel()
+        batch = with_signals(batch, {objectives.ADVANTAGE: advantages})
         for _ in range(config.updates_per_round):
             state, _ = train_step(state, batch)
             yield state.params
@@ -158,13 +156,15 @@ def grpo(laboratory: Laboratory, arm: Arm, config: FrontierConfig) -> Iterator[d
 
 def ppo(laboratory: Laboratory, arm: Arm, config: FrontierConfig) -> Iterator[dict]:
     """PPO: each token's advantage is over what a critic thought before it."""
-    state = start(laboratory, objectives.grpo(reduce=OVER_ANSWER), config)
+    engine = sampler(laboratory.reference)
+    state = start(laboratory, CLIPPED, config.policy_rate, config)
     critic = init_critic(
         laboratory.reference,
         optimizer(config.critic_rate, config.updates, config.warmup_steps),
     )
     for round in range(config.updates // config.updates_per_round):
-        batch = sampled_batch(laboratory, state, arm, config, round)
+        engine.renew(state.params)
+        batch = sampled_batch(laboratory, engine, arm, config, round)
         batch = with_signals(batch, judged(critic, batch, config.decay))
         for _ in range(config.updates_per_round):
             state, _ = train_step(state, batch)
@@ -172,30 +172,26 @@ def ppo(laboratory: Laboratory, arm: Arm, config: FrontierConfig) -> Iterator[di
             yield state.params
 
 
-LEARNERS = {"f-DPO": f_dpo, "PPO": ppo, "GRPO": grpo}
-OVER_ANSWER = objectives.over_length(LONGEST)
+LEARNERS = {"f-DPO": f_dpo, "PPO": ppo, "GRPO": grpo, TOLD: ppo}
+CLIPPED = objectives.grpo(reduce=objectives.over_length(LONGEST))
 
 
 def start(
-    laboratory: Laboratory, objective: Callable, config: FrontierConfig
+    laboratory: Laboratory, objective: Callable, rate: float, config: FrontierConfig
 ) -> TrainState:
     """The reference, before its first update."""
-    adamw = optimizer(config.learning_rate, config.updates, config.warmup_steps)
+    adamw = optimizer(rate, config.updates, config.warmup_steps)
     return init_state(laboratory.reference, adamw, objective=objective)
 
 
-def answer_of(laboratory: Laboratory, samples: Samples, place: int) -> Example:
-    """One of the reference's own answers, so that its log-probabilities are known."""
-    return Example(
-        prompt_ids=laboratory.prompt_ids[samples.prompts[place]],
-        target_ids=samples.token_ids[place],
-        signals={objectives.REFERENCE: samples.log_probs[place]},
-    )
+def known_rewards(laboratory: Laboratory, arm: Arm) -> np.ndarray:
+    """Float[prompt answer], what an arm takes for the reward."""
+    return laboratory.rewards if arm.method == TOLD else laboratory.learnt_rewards
 
 
 def sampled_batch(
     laboratory: Laboratory,
-    state: TrainState,
+    engine: Engine,
     arm: Arm,
     config: FrontierConfig,
     round: int,
@@ -204,27 +200,34 @@ def sampled_batch(
 
     r - β f'(u), u = π / π_ref of the whole answer.
     """
-    policy = dataclasses.replace(laboratory.reference, params=state.params)
     each = config.batch_size // len(PROMPTS)
-    samples = draw_samples(policy, each, laboratory.seed, f"round {round}")
+    samples = draw_samples(engine, each, laboratory.seed, f"round {round}")
     places = samples.prompts, samples.answers
     own = np.array([log_probs.sum() for log_probs in samples.log_probs])
-    rewards = penalized_rewards(
-        laboratory.rewards[places].astype(np.float32),
+    rewards = priced(
+        known_rewards(laboratory, arm)[places].astype(np.float32),
         (own - laboratory.log_probs[places]).astype(np.float32),
         DIVERGENCES[arm.divergence],
-        beta=arm.beta,
+        arm.beta,
     )
     examples = [
         Example(
             prompt_ids=laboratory.prompt_ids[samples.prompts[place]],
             target_ids=samples.token_ids[place],
-            reward=float(reward),
+            reward=reward,
             signals={objectives.BEHAVIOR: samples.log_probs[place]},
         )
-        for place, reward in enumerate(rewards)
+        for place, reward in enumerate(np.asarray(rewards).tolist())
     ]
-    return pack(examples, policy)
+    return pack(examples, laboratory.reference.config)
+
+
+@jax.jit
+def priced(
+    rewards: jax.Array, log_ratio: jax.Array, divergence: Divergence, beta: float
+) -> jax.Array:
+    """`penalized_rewards`, one program for all divergences of a family."""
+    return penalized_rewards(rewards, log_ratio, divergence, beta=beta)
 
 
 @jax.jit

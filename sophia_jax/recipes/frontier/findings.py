@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +13,7 @@ from sophia_jax.evaluation.frontier import (
     reward_at,
     reward_differences,
 )
-from sophia_jax.recipes.frontier.sizes import METHODS, FrontierConfig
+from sophia_jax.recipes.frontier.sizes import COMPARED, FrontierConfig
 
 __all__ = ["all_points", "compare_methods", "coverage", "shares_of_optimum"]
 
@@ -48,7 +47,7 @@ def _row(arm: dict, point: dict) -> dict:
 
 
 def compare_methods(points: Sequence[dict], config: FrontierConfig) -> list[dict]:
-    """Each two methods under each divergence, over the seeds.
+    """Methods, two by two, under each divergence, over the seeds.
 
     Returns:
       Of each pair the reward of `first` less that of `second` at equal divergence: its
@@ -57,7 +56,10 @@ def compare_methods(points: Sequence[dict], config: FrontierConfig) -> list[dict
     """
     found = []
     for divergence in config.divergences:
-        for first, second in itertools.combinations(METHODS, 2):
+        methods = config.methods(divergence)
+        for first, second in COMPARED:
+            if not {first, second} <= set(methods):
+                continue
             apart = [
                 reward_differences(
                     _frontier(points, seed, first, divergence),
@@ -104,10 +106,10 @@ def shares_of_optimum(
     found = []
     for divergence in config.divergences:
         shares = [
-            _shares(points, seed, divergence, optimum[divergence][str(seed)])
+            _shares(points, seed, divergence, optimum[divergence][str(seed)], config)
             for seed in config.seeds
         ]
-        for method in METHODS:
+        for method in config.methods(divergence):
             mean, interval = mean_with_interval([each[method] for each in shares])
             found.append(
                 {
@@ -121,15 +123,20 @@ def shares_of_optimum(
 
 
 def _shares(
-    points: Sequence[dict], seed: int, divergence: str, curve: Sequence[dict]
+    points: Sequence[dict],
+    seed: int,
+    divergence: str,
+    curve: Sequence[dict],
+    config: FrontierConfig,
 ) -> dict[str, float]:
     """Of one seed."""
-    own = {each: _frontier(points, seed, each, divergence) for each in METHODS}
+    methods = config.methods(divergence)
+    own = {each: _frontier(points, seed, each, divergence) for each in methods}
     largest = min(corners[-1, 0] for corners in own.values())
     places = np.linspace(0, largest, NUM_PLACES + 1)[1:]
     best = reward_at(curve_frontier(curve), places)
     if not largest > 0:  # one of them never left the reference for the better
-        return dict.fromkeys(METHODS, 0.0)
+        return dict.fromkeys(methods, 0.0)
     return {
         method: float(np.mean(reward_at(corners, places) / best))
         for method, corners in own.items()

@@ -22,7 +22,8 @@ from sophia_jax.recipes.frontier.exact import (
     exact_divergence,
     exact_reward,
 )
-from sophia_jax.recipes.frontier.laboratory import Laboratory, Samples, draw_samples
+from sophia_jax.recipes.frontier.laboratory import Laboratory
+from sophia_jax.recipes.frontier.samples import Samples, draw_samples, sampler
 from sophia_jax.recipes.frontier.sizes import DIVERGENCES, FrontierConfig
 from sophia_jax.recipes.frontier.task import PROMPTS, all_answers
 
@@ -55,7 +56,9 @@ def measure(
       preferences that it has not seen; None without `implied`.
     """
     log_probs = answer_log_probs(model, laboratory.prompt_ids)
-    samples = draw_samples(model, config.num_samples, laboratory.seed, f"point {step}")
+    samples = draw_samples(
+        sampler(model), config.num_samples, laboratory.seed, f"point {step}"
+    )
     return {
         "step": step,
         "exact": _exact(laboratory, log_probs),

@@ -20,6 +20,10 @@ from sophia_jax.recipes.frontier.findings import (
     shares_of_optimum,
 )
 from sophia_jax.recipes.frontier.laboratory import Laboratory, make_laboratory
+from sophia_jax.recipes.frontier.learnt_rewards import (
+    pair_accuracy,
+    reward_correlation,
+)
 from sophia_jax.recipes.frontier.sizes import DIVERGENCES, FrontierConfig
 from sophia_jax.recipes.machine import machine, versions
 from sophia_jax.recipes.run_folder import read_seconds, stopwatch, write_json
@@ -54,29 +58,35 @@ def run_frontier(
       Preempted: it was told to stop; arms that were done are kept.
     """
     optimum: dict = {name: {} for name in config.divergences}
-    arms = []
+    reward_models, arms = {}, []
     for seed in config.seeds:
         of_seed = folder / f"seed-{seed}"
-        curves = of_seed / "optimum.json"
+        curves, told = of_seed / "optimum.json", of_seed / "reward_model.json"
         missing = [a for a in all_arms(config) if not _path(of_seed, a).exists()]
-        if missing or not curves.exists():
+        if missing or not curves.exists() or not told.exists():
             with stopwatch(folder, "references"):
                 laboratory = make_laboratory(config, seed, of_seed)
                 write_json(curves, _optimum(laboratory, config))
+                write_json(told, _reward_model(laboratory, config))
             with stopwatch(folder, "arms"):
                 _run_arms(laboratory, missing, config, of_seed, track)
         for name, curve in json.loads(curves.read_text()).items():
             optimum[name][str(seed)] = curve
+        reward_models[str(seed)] = json.loads(told.read_text())
         done = [json.loads(_path(of_seed, a).read_text()) for a in all_arms(config)]
         say(f"seed {seed}     {len(done)} arms, {len(missing)} of them run now")
         arms += done
-    summary = _summary(folder, arms, optimum, config)
+    summary = {
+        **_summary(folder, arms, optimum, config),
+        "reward_models": reward_models,
+        "optimum": optimum,
+    }
     write_json(folder / "summary.json", summary)
     return summary
 
 
 def _path(folder: Path, arm: Arm) -> Path:
-    return folder / f"{arm.name.replace(' ', '-')}.json"
+    return folder / f"{arm.name.replace(',', '').replace(' ', '-')}.json"
 
 
 def _run_arms(
@@ -106,6 +116,22 @@ def _optimum(laboratory: Laboratory, config: FrontierConfig) -> dict:
     }
 
 
+def _reward_model(laboratory: Laboratory, config: FrontierConfig) -> dict:
+    """How well it knows the rewards, on pairs that nobody has seen and over all."""
+    pool, first = laboratory.pool, 2 * config.num_pairs
+    places = pool.prompts[first:], pool.answers[first:]
+    held_out = places, laboratory.first_wins[config.num_pairs :]
+    return {
+        "num_pairs": config.num_pairs,
+        "num_held_out": config.num_held_out,
+        "accuracy": pair_accuracy(laboratory.learnt_rewards, *held_out),
+        "accuracy_of_truth": pair_accuracy(laboratory.rewards, *held_out),
+        "correlation": reward_correlation(
+            laboratory.learnt_rewards, laboratory.rewards, laboratory.log_probs
+        ),
+    }
+
+
 def _summary(
     folder: Path, arms: list[dict], optimum: dict, config: FrontierConfig
 ) -> dict:
@@ -116,7 +142,6 @@ def _summary(
         "shares_of_optimum": shares_of_optimum(points, optimum, config),
         "coverage": coverage(points, config),
         "points": points,
-        "optimum": optimum,
         "seconds": read_seconds(folder),
         "versions": versions(),
         "machine": machine(),

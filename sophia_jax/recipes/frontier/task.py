@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sophia_jax.models.tokenizer import END
-from sophia_jax.types import Float, Int, typed
+from sophia_jax.types import Float, Int
 
 __all__ = [
     "LONGEST",
@@ -107,8 +107,7 @@ def words_of(length: int) -> Int[np.ndarray, "word letter"]:
     return letters.reshape(length, len(LETTERS) ** length).T
 
 
-@typed
-def answer_number(token_ids: Int[np.ndarray, " token"]) -> int:
+def answer_number(token_ids: np.ndarray) -> int:
     """Where an answer stands in `all_answers`.
 
     Raises:

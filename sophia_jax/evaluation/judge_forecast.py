@@ -1,0 +1,204 @@
+"""What a judge would do among many answers, foretold on one half of the questions.
+
+The other half says how far that is true.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sophia_jax.evaluation.judge_fit import Answers, fit_judge, refit
+from sophia_jax.evaluation.judge_model import (
+    JudgeModel,
+    best_num_samples,
+    best_temperature,
+    predict_accuracy,
+)
+from sophia_jax.evaluation.judged import within_question_concordance
+from sophia_jax.evaluation.selection import reward_weighted_accuracy
+
+__all__ = ["answers_of", "forecast"]
+
+CONFIDENCE = 0.95
+
+
+def answers_of(questions: Sequence[Sequence[Mapping[str, Any]]]) -> list[Answers]:
+    """The scores and outcomes of questions whose rows are of `PREDICTIONS`."""
+    return [
+        (
+            np.array([math.nan if r["score"] is None else r["score"] for r in rows]),
+            np.array([row["verdict"] == "right" for row in rows]),
+        )
+        for rows in questions
+    ]
+
+
+def forecast(
+    questions: Sequence[Answers],
+    *,
+    ks: Sequence[int],
+    temperatures: Sequence[float],
+    fit_samples: int = 8,
+    num_resamples: int = 200,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Fit a judge on some answers to half of the questions; foretell the other half.
+
+    Args:
+      questions: scored answers, equally many to each of four questions or more.
+      ks: each k, in [1, answers to a question].
+      temperatures: each T of the choice, >= 0, in units of the scores.
+      fit_samples: how many answers to a question of the first half are looked at.
+      num_resamples: how often the questions of both halves are drawn anew, with
+        return, for the 95 % intervals; the model is fitted to each.
+      seed: of the halves and of the draws.
+
+    Returns:
+      `curves`, one for each T: `temperature`, and lists over `k` of what is
+      `predicted` and `measured`, their `predicted_interval` and `measured_interval`,
+      and the interval of their `difference`, which holds 0 where the forecast is true;
+      `best_num_samples`, the k after which accuracy falls, foretold and with an
+      interval (null for a k that is never reached), and that of the measured curve;
+      `best_temperature`, the same at the largest k, the measured one of those given
+      (inf is a float, for which JSON has no word);
+      and `pass@1`, `concordance` of both halves, and the model's `classes`.
+
+    Raises:
+      ValueError: a number is out of its range, or as of `fit_judge`.
+    """
+    _check(questions, fit_samples, num_resamples)
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(questions))
+    first = [
+        tuple(each[:fit_samples] for each in questions[place])
+        for place in order[: len(order) // 2]
+    ]
+    rest = [questions[place] for place in order[len(order) // 2 :]]
+    model = fit_judge(first)
+    fits = refit(model, first, _draws(random, num_resamples, len(first)))
+    draws = _draws(random, num_resamples, len(rest)) / len(rest)
+    curves = [_curve(model, fits, rest, draws, ks, each) for each in temperatures]
+    return {
+        "curves": curves,
+        "best_num_samples": [
+            _best_k(model, fits, curve, temperature)
+            for curve, temperature in zip(curves, temperatures, strict=True)
+        ],
+        "best_temperature": _best_t(model, fits[:50], curves, ks),
+        "pass@1": _both(model.accuracy, rest, lambda scores, right: right.mean()),
+        "concordance": _both(model.concordance, rest, within_question_concordance),
+        "classes": len(model.shares),
+        "num_questions": [len(first), len(rest)],
+        "fit_samples": len(first[0][0]),
+    }
+
+
+def _check(questions: Sequence[Answers], fit_samples: int, num_resamples: int) -> None:
+    sizes = {len(scores) for scores, _ in questions}
+    if len(questions) < 4 or len(sizes) != 1:
+        raise ValueError(
+            "questions: expected four or more, with equally many answers, got "
+            f"{len(questions)} with {sorted(sizes)}"
+        )
+    for name, value in (("fit_samples", fit_samples), ("num_resamples", num_resamples)):
+        if value < 1:
+            raise ValueError(f"{name}: expected >= 1, got {value}")
+
+
+def _draws(random: np.random.Generator, times: int, number: int) -> np.ndarray:
+    """Float[resample question]: how often each is drawn, when as many are."""
+    shares = np.full(number, 1 / number)
+    return random.multinomial(number, shares, times).astype(np.float64)
+
+
+def _curve(
+    model: JudgeModel,
+    fits: Sequence[JudgeModel],
+    rest: Sequence[Answers],
+    draws: np.ndarray,
+    ks: Sequence[int],
+    temperature: float,
+) -> dict[str, Any]:
+    predicted = predict_accuracy(model, ks, temperature=temperature)
+    again = np.array([predict_accuracy(f, ks, temperature=temperature) for f in fits])
+    values = np.array(
+        [reward_weighted_accuracy(*each, ks, temperature=temperature) for each in rest]
+    )
+    means = draws @ values
+    return {
+        "temperature": temperature,
+        "k": list(ks),
+        "predicted": predicted.tolist(),
+        "predicted_interval": _interval(again),
+        "measured": values.mean(axis=0).tolist(),
+        "measured_interval": _interval(means),
+        "difference": _interval(again - means),
+    }
+
+
+def _best_k(
+    model: JudgeModel,
+    fits: Sequence[JudgeModel],
+    curve: Mapping[str, Any],
+    temperature: float,
+) -> dict[str, Any]:
+    measured = curve["k"][int(np.argmax(curve["measured"]))]
+    found = [best_num_samples(fit, temperature=temperature) for fit in fits]
+    never = [math.inf if each is None else float(each) for each in found]
+    low, high = np.quantile(never, _tails(), method="inverted_cdf")
+    return {
+        "temperature": temperature,
+        "predicted": best_num_samples(model, temperature=temperature),
+        "interval": [_finite(low), _finite(high)],
+        "measured": measured if measured < max(curve["k"]) else None,
+    }
+
+
+def _best_t(
+    model: JudgeModel,
+    fits: Sequence[JudgeModel],
+    curves: Sequence[Mapping[str, Any]],
+    ks: Sequence[int],
+) -> dict[str, Any]:
+    most = max(ks)
+    place = list(ks).index(most)
+    found = [best_temperature(fit, num_samples=most) for fit in fits]
+    low, high = np.quantile(found, _tails(), method="inverted_cdf")
+    measured = max(curves, key=lambda curve: curve["measured"][place])
+    return {
+        "k": most,
+        "predicted": best_temperature(model, num_samples=most),
+        "interval": [float(low), float(high)],
+        "measured": measured["temperature"],
+    }
+
+
+def _both(
+    predicted: float,
+    rest: Sequence[Answers],
+    measure: Callable[[np.ndarray, np.ndarray], float],
+) -> dict[str, float | None]:
+    """Of the model, and a mean over the other questions that have any."""
+    values = np.array([measure(*each) for each in rest], np.float64)
+    known = values[~np.isnan(values)]
+    return {
+        "predicted": None if math.isnan(predicted) else predicted,
+        "measured": float(known.mean()) if len(known) else None,
+    }
+
+
+def _tails() -> list[float]:
+    return [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+
+
+def _interval(draws: np.ndarray) -> list[list[float]]:
+    """[lower, upper] for each column."""
+    return np.quantile(draws, _tails(), axis=0).T.tolist()
+
+
+def _finite(value: float) -> int | None:
+    return int(value) if math.isfinite(value) else None
