@@ -35,10 +35,14 @@ from sophia_jax.average_reward.hypotheses import (
     perturbed_models,
     value_class,
 )
-from sophia_jax.average_reward.likelihood_tabular import loop_likelihood_tabular
+from sophia_jax.average_reward.likelihood_tabular import (
+    loop_likelihood_tabular,
+    row_radius,
+)
 from sophia_jax.average_reward.loop import (
     confidence_radius,
     confidence_set,
+    ellipsoid_radius,
     optimistic_choice,
     switching_is_due,
 )
@@ -72,12 +76,18 @@ from sophia_jax.average_reward.solvers import (
     relative_value_iteration,
     solve,
 )
-from sophia_jax.average_reward.trace import EmptyConfidenceSet, Trace
+from sophia_jax.average_reward.trace import (
+    ContradictedOptimism,
+    EmptyConfidenceSet,
+    Trace,
+    contradicted,
+)
 from sophia_jax.average_reward.ucrl2 import ucrl2
 
 __all__ = [
     "Agent",
     "AverageRewardMDP",
+    "ContradictedOptimism",
     "EmptyConfidenceSet",
     "Exploration",
     "ModelClass",
@@ -92,7 +102,9 @@ __all__ = [
     "classify",
     "confidence_radius",
     "confidence_set",
+    "contradicted",
     "diameter",
+    "ellipsoid_radius",
     "epsilon_greedy",
     "expected_discrepancies",
     "fixed_policy",
@@ -126,6 +138,7 @@ __all__ = [
     "random_ergodic",
     "relative_value_iteration",
     "river_swim",
+    "row_radius",
     "run",
     "solve",
     "span",

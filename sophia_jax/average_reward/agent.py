@@ -72,6 +72,8 @@ class Agent:
         gain that the agent believes in.
       covers: (state, truth) -> whether the agent's confidence set, as it was when it
         planned, holds the truth; None where there is no such set.
+      span_bound: sp(V*), as an agent was told it whose "optimistic_gain" is at least
+        the best gain wherever that, and its confidence sets, are right; or None.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Agent:
     plan: Callable[[Any], Any] = lambda state: state
     describe: Callable[[Any], dict[str, Array]] = lambda state: {}
     covers: Callable[[Any, Truth], Bool[Array, ""]] | None = None
+    span_bound: float | None = None
 
     def update(self, state: Any, transition: Transition) -> tuple[Any, dict]:
         """Learn from one step, and plan where that is due.
@@ -93,11 +96,11 @@ class Agent:
         return state, {**self.describe(state), "switched": due}
 
 
-def agent_of(name: str, learner: Any) -> Agent:
+def agent_of(name: str, learner: Any, *, span_bound: float | None = None) -> Agent:
     """The agent whose functions are an object's methods of the same names."""
     names = ("init", "act", "observe", "plan", "describe", "covers")
     present = {key: getattr(learner, key) for key in names if hasattr(learner, key)}
-    return Agent(name, **present)
+    return Agent(name, **present, span_bound=span_bound)
 
 
 def as_agent(agent: Any) -> Agent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass, replace
 
 import jax
@@ -15,7 +16,7 @@ from sophia_jax.average_reward.mdp import Spec
 from sophia_jax.average_reward.planning import Plan, value_iteration
 from sophia_jax.types import Array, Float
 
-__all__ = ["likeliest_best_row", "loop_likelihood_tabular"]
+__all__ = ["likeliest_best_row", "loop_likelihood_tabular", "row_radius"]
 
 HALVINGS = 40  # of the interval in which the multiplier's logarithm lies
 
@@ -84,6 +85,35 @@ def likeliest_best_row(
     return jnp.where(unseen, kept * row + (1 - kept) * best, row)
 
 
+def row_radius(
+    num_steps: int, num_states: int, num_actions: int, *, delta: float = 0.05
+) -> float:
+    """beta of `loop_likelihood_tabular`, in nats, for all pairs at all times.
+
+        beta = log(S A / delta) + (S - 1) log(e (1 + T / (S - 1)))
+
+    Raises:
+      ValueError: an argument out of range.
+
+    Reference:
+      Jonsson et al., Planning in Markov decision processes with gap-dependent sample
+      complexity, 2020, https://arxiv.org/abs/2006.05879, proposition 1 [recalled].
+    """
+    sizes = {
+        "num_steps": num_steps,
+        "num_states": num_states,
+        "num_actions": num_actions,
+    }
+    for name, value in sizes.items():
+        if value < 1:
+            raise ValueError(f"{name}: expected >= 1, got {value}")
+    if not 0 < delta < 1:
+        raise ValueError(f"delta: expected in (0, 1), got {delta}")
+    others = max(num_states - 1, 1)
+    of_rows = others * (1 + math.log1p(num_steps / others))
+    return math.log(num_states * num_actions / delta) + of_rows
+
+
 def loop_likelihood_tabular(
     *,
     beta: float,
@@ -99,8 +129,7 @@ def loop_likelihood_tabular(
     reward is believed to be 1 until it is paid; one that is less is a reason to plan.
 
     Args:
-      beta: radius, in nats; for chance delta of a failure, of order
-        S log(T) + log(S A / delta) for each pair.
+      beta: radius, in nats; see `row_radius`.
       span_bound: sp(V*), at which V is clipped.
       trigger: of how many sqrt(beta t) the policy is given up.
       tolerance: of value iteration, on the gain.
@@ -110,7 +139,11 @@ def loop_likelihood_tabular(
       ValueError: an option out of range.
     """
     check_options(beta=beta, trigger=trigger, span_bound=span_bound)
-    return agent_of(name, _Learner(beta, float(span_bound), trigger, tolerance))
+    return agent_of(
+        name,
+        _Learner(beta, float(span_bound), trigger, tolerance),
+        span_bound=span_bound,
+    )
 
 
 @dataclass(frozen=True, eq=False)

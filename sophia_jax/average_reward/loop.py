@@ -24,6 +24,7 @@ __all__ = [
     "check_options",
     "confidence_radius",
     "confidence_set",
+    "ellipsoid_radius",
     "optimistic_choice",
     "switching_is_due",
 ]
@@ -71,6 +72,62 @@ def confidence_radius(
         if not holds:
             raise ValueError(f"{name}: expected {rule}, got {value}")
     return scale * (span + 1) ** 2 * (math.log(num_steps / delta) + 2 * log_covering)
+
+
+def ellipsoid_radius(
+    num_steps: int,
+    *,
+    dim: int,
+    span: float,
+    row_norm: float,
+    weight_norm: float,
+    ridge: float = 1.0,
+    delta: float = 0.05,
+    scale: float = 1.0,
+) -> float:
+    """beta of `loop_mixture` and `loop_tabular`, smaller than a covering's.
+
+        sqrt(beta) = sp / 2 sqrt(2 log(1 / delta) + d log(1 + T L^2 / (d ridge)))
+                     + sqrt(ridge) ||theta*||
+
+    V_{f_i}(s_{i+1}) lies in a range of sp, so its noise is sp / 2-sub-Gaussian, and the
+    self-normalized bound holds at all times at once; rows psi are known before their
+    noise is [derived from that bound].
+
+    Args:
+      num_steps: T.
+      dim: d, over all blocks.
+      span: sp, at which values are clipped.
+      row_norm: L, the most that ||psi|| can be.
+      weight_norm: ||theta*||, or a bound of it.
+      ridge: of the regression.
+      delta: chance of failure, in (0, 1).
+      scale: of beta; 1 for the theory.
+
+    Raises:
+      ValueError: an argument outside of its range.
+
+    Reference:
+      Abbasi-Yadkori, Pal, Szepesvari, Improved algorithms for linear stochastic
+      bandits, NeurIPS 2011, theorem 2.
+    """
+    for name, value, least in (
+        ("num_steps", num_steps, 1),
+        ("dim", dim, 1),
+        ("span", span, 0),
+        ("row_norm", row_norm, 0),
+        ("weight_norm", weight_norm, 0),
+    ):
+        if not least <= value < math.inf:
+            raise ValueError(f"{name}: expected finite and >= {least}, got {value}")
+    for name, value in (("ridge", ridge), ("scale", scale)):
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name}: expected finite and > 0, got {value}")
+    if not 0 < delta < 1:
+        raise ValueError(f"delta: expected in (0, 1), got {delta}")
+    grown = dim * math.log1p(num_steps * row_norm**2 / (dim * ridge))
+    root = span / 2 * math.sqrt(2 * math.log(1 / delta) + grown)
+    return scale * (root + math.sqrt(ridge) * weight_norm) ** 2
 
 
 def check_options(*, beta: float, trigger: float, span_bound: float = math.inf) -> None:

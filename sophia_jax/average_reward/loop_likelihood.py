@@ -98,7 +98,9 @@ def loop_likelihood(
     """
     check_options(beta=beta, trigger=trigger, span_bound=span_bound)
     believable = admissible(models, span_bound)
-    return agent_of(name, _Learner(models, believable, beta, trigger))
+    return agent_of(
+        name, _Learner(models, believable, beta, trigger), span_bound=span_bound
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,7 +58,8 @@ def loop_linear(
     def is_due(excess: Array, growth: Array) -> Array:
         return switching_is_due(excess, beta, trigger)
 
-    return agent_of(name, LinearLearner(features, *options, is_due))
+    learner = LinearLearner(features, *options, is_due)
+    return agent_of(name, learner, span_bound=span_bound)
 
 
 def fopo(
@@ -85,7 +86,8 @@ def fopo(
     def is_due(excess: Array, growth: Array) -> Array:
         return jnp.bool_(True)
 
-    return agent_of(name, LinearLearner(features, *options, is_due))
+    learner = LinearLearner(features, *options, is_due)
+    return agent_of(name, learner, span_bound=span_bound)
 
 
 def gamma_lscvi_ucb(

@@ -98,7 +98,7 @@ def loop_mixture(
     check_options(beta=beta, trigger=trigger, span_bound=span_bound)
     empty_design(1, 1, ridge)
     options = (beta, float(span_bound), reward, ridge, trigger, tolerance)
-    return agent_of(name, _Learner(features, blocks, *options))
+    return agent_of(name, _Learner(features, blocks, *options), span_bound=span_bound)
 
 
 def loop_tabular(
@@ -125,7 +125,7 @@ def loop_tabular(
     check_options(beta=beta, trigger=trigger, span_bound=span_bound)
     empty_design(1, 1, ridge)
     options = (beta, float(span_bound), None, ridge, trigger, tolerance)
-    return agent_of(name, _Learner(features, blocks, *options))
+    return agent_of(name, _Learner(features, blocks, *options), span_bound=span_bound)
 
 
 @dataclass(frozen=True, eq=False)

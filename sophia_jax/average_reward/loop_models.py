@@ -77,7 +77,9 @@ def loop_models(
     """
     check_options(beta=beta, trigger=trigger, span_bound=span_bound)
     believable = admissible(models, span_bound)
-    return agent_of(name, _Learner(models, believable, beta, trigger))
+    return agent_of(
+        name, _Learner(models, believable, beta, trigger), span_bound=span_bound
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -83,7 +83,9 @@ def loop_values(
     """
     check_options(beta=beta, trigger=trigger, span_bound=span_bound)
     believable = admissible(values, span_bound)
-    return agent_of(name, _Learner(values, believable, beta, trigger))
+    return agent_of(
+        name, _Learner(values, believable, beta, trigger), span_bound=span_bound
+    )
 
 
 @dataclass(frozen=True, eq=False)

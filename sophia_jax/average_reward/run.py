@@ -17,7 +17,12 @@ import numpy as np
 from sophia_jax.average_reward.agent import Agent, Transition, Truth, as_agent
 from sophia_jax.average_reward.mdp import AverageRewardMDP
 from sophia_jax.average_reward.solvers import solve
-from sophia_jax.average_reward.trace import Trace, first_seed, warn_of_empty_sets
+from sophia_jax.average_reward.trace import (
+    Trace,
+    first_seed,
+    warn_of_contradictions,
+    warn_of_empty_sets,
+)
 from sophia_jax.types import Array
 
 __all__ = ["run"]
@@ -57,6 +62,7 @@ def run(
 
     Warns:
       EmptyConfidenceSet: of a run in which the agent's confidence set became empty.
+      ContradictedOptimism: of one in which it was refuted; see `contradicted`.
     """
     for name, value in (
         ("num_steps", num_steps),
@@ -73,6 +79,7 @@ def run(
     end = jax.device_get(_simulate(seeds, world, truth, agent, options))
     trace = _trace(end, options)
     warn_of_empty_sets(agent.name, trace)
+    warn_of_contradictions(agent.name, trace, agent.span_bound, float(truth.gain))
     if keys.ndim == 0:
         trace = first_seed(trace)
     return trace

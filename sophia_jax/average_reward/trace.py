@@ -8,13 +8,30 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from sophia_jax.types import Float, Int
+from sophia_jax.types import Bool, Float, Int
 
-__all__ = ["EmptyConfidenceSet", "Trace", "first_seed", "warn_of_empty_sets"]
+__all__ = [
+    "ContradictedOptimism",
+    "EmptyConfidenceSet",
+    "Trace",
+    "contradicted",
+    "first_seed",
+    "warn_of_contradictions",
+    "warn_of_empty_sets",
+]
+
+SLACK = 2e-3  # of an optimistic gain: what value iteration leaves
 
 
 class EmptyConfidenceSet(UserWarning):
     """No hypothesis was left: the span bound, or beta, is too small."""
+
+
+class ContradictedOptimism(UserWarning):
+    """More was earned than was thought possible: the span bound, or beta, is too small.
+
+    Sets that are relaxed to each pair never become empty; this is how they are refuted.
+    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,3 +83,64 @@ def warn_of_empty_sets(name: str, trace: Trace) -> None:
         EmptyConfidenceSet,
         stacklevel=3,
     )
+
+
+def contradicted(
+    trace: Trace, span_bound: float | None, gain: float, *, delta: float = 1e-3
+) -> Bool[np.ndarray, "*seed"]:
+    """Whether an agent earned more than its confidence sets could let it.
+
+        sum_{i <= t} (r_i - J_{k(i)}) > sp (1 + sqrt(t / 2 log(2 t^2 / delta)))
+
+    where J_k is the optimistic gain of the policy in force. If sp is at least the span
+    of the truth, and the truth was in every set, J_k >= J*, and r_i - J* is at most a
+    martingale of range sp [derived]: then this happens, at any t, with chance at most
+    delta. It need not happen where sp is too small: a wide set, or a policy that earns
+    no more than it believes, refutes nothing.
+
+    Args:
+      trace: of one run or of several.
+      span_bound: sp, which the agent was told; None where it was told none.
+      gain: J*, with which rewards are had from the regret.
+      delta: chance of a false alarm.
+
+    Returns:
+      Of each run; up to the last switch that was noted.
+    """
+    believed = trace.notes.get("optimistic_gain")
+    if believed is None or span_bound is None or not np.isfinite(span_bound):
+        return np.zeros(trace.switches.shape, bool)
+    rows = trace.switch_step.shape[-1]
+    steps, found = trace.step.astype(float), []
+    log = np.log(2 * steps**2 / delta)
+    most = span_bound * (1 + np.sqrt(steps / 2 * log)) + SLACK * steps
+    for begins, gains, regret, switches in zip(
+        trace.switch_step.reshape(-1, rows),
+        believed.reshape(-1, rows).astype(float),
+        trace.regret.reshape(-1, len(steps)).astype(float),
+        trace.switches.reshape(-1),
+        strict=True,
+    ):
+        there = begins >= 0
+        begins, gains = begins[there].astype(float), gains[there]
+        lasted = np.clip(steps[:, None] - begins, 0, np.append(np.diff(begins), np.inf))
+        known = steps <= (begins[-1] if switches + 1 > len(begins) else np.inf)
+        earned = gain * steps - regret
+        found.append(bool((known & (earned - lasted @ gains > most)).any()))
+    return np.reshape(found, trace.switches.shape)
+
+
+def warn_of_contradictions(
+    name: str, trace: Trace, span_bound: float | None, gain: float
+) -> None:
+    """Say that an agent was refuted by what it earned."""
+    found = contradicted(trace, span_bound, gain)
+    if found.any():
+        warnings.warn(
+            f"{name}: more was earned than was believed possible, in "
+            f"{int(found.sum())} of {found.size} runs: expected a span bound that is "
+            "at least the span of the truth, and a beta that is large enough, got a "
+            f"bound of {span_bound:g}",
+            ContradictedOptimism,
+            stacklevel=3,
+        )

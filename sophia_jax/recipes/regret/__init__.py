@@ -1,0 +1,1 @@
+"""Regret of agents in MDPs that never end: curves, switches, and what was believed."""
