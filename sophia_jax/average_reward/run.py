@@ -116,10 +116,12 @@ def _world(mdp: AverageRewardMDP) -> tuple[dict[str, Array], Truth]:
     cumulative = np.cumsum(mdp.transition, -1)
     cumulative = cumulative / cumulative[..., -1:]
     float32 = functools.partial(jnp.asarray, dtype=jnp.float32)
+    gap = solution.gain - mdp.reward
+    cost = gap + solution.bias[:, None] - mdp.transition @ solution.bias
     world = {
         "cumulative": float32(cumulative[..., :-1]),
         "reward": float32(mdp.reward),
-        "gap": float32(solution.gain - mdp.reward),
+        "gap": float32(np.stack([gap, np.maximum(cost, 0)], -1)),
         "start": jnp.int32(mdp.start),
     }
     tables = (mdp.transition, mdp.reward, solution.gain, solution.bias)
@@ -176,10 +178,10 @@ def _beginning(state: Any, noted: dict, world: dict, options: _Options) -> dict:
         "place": jnp.full(seeds, world["start"]),
         "state": state,
         "due": jnp.zeros(seeds, bool),
-        "regret": jnp.zeros(seeds),
-        "lost": jnp.zeros(seeds),  # what rounding took from `regret`
-        "curve": jnp.zeros((len(options.steps), seeds)),
-        "visits": jnp.zeros((seeds, *world["gap"].shape), jnp.int32),
+        "regret": jnp.zeros((seeds, 2)),  # and pseudo-regret
+        "lost": jnp.zeros((seeds, 2)),  # what rounding took from `regret`
+        "curve": jnp.zeros((len(options.steps), seeds, 2)),
+        "visits": jnp.zeros((seeds, *world["reward"].shape), jnp.int32),
         "switches": jnp.zeros(seeds, jnp.int32),
         "notes": {name: room(value) for name, value in noted.items()},
     }
@@ -212,7 +214,7 @@ def _step(
         "regret": regret,
         "lost": lost,
         "curve": carry["curve"].at[now // options.every].set(regret),
-        "visits": carry["visits"] + _one_hot(place, action, world["gap"].shape),
+        "visits": carry["visits"] + _one_hot(place, action, world["reward"].shape),
     }
     if options.keep_path:
         new["path"] = carry["path"].at[now].set(jnp.stack([place, action]))
@@ -260,7 +262,8 @@ def _trace(end: dict[str, Any], options: _Options) -> Trace:
     path = end.get("path")
     return Trace(
         step=options.steps,
-        regret=np.ascontiguousarray(end["curve"].T),
+        regret=np.ascontiguousarray(end["curve"][..., 0].T),
+        pseudo_regret=np.ascontiguousarray(end["curve"][..., 1].T),
         switches=end["switches"],
         switch_step=notes.pop("step"),
         notes=notes,

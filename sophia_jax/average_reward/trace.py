@@ -41,6 +41,9 @@ class Trace:
     Attributes:
       step: after how many steps `regret` is told, Int[record]; without seeds.
       regret: sum of J* - r(s_t, a_t) until then, Float[record].
+      pseudo_regret: sum of J* + h(s_t) - r(s_t, a_t) - E[h(s')] until then, what the
+        choices cost: never less than before, and in the mean within sp(V*) of the
+        regret, without the noise of where the chain went, Float[record].
       switches: how often the policy was changed after the first, Int[].
       switch_step: after how many steps, Int[switch]; -1 where there was no such switch.
         The first is 0, when the first policy was chosen. No more than `max_noted` are
@@ -53,6 +56,7 @@ class Trace:
 
     step: Int[np.ndarray, " record"]
     regret: Float[np.ndarray, "*seed record"]
+    pseudo_regret: Float[np.ndarray, "*seed record"]
     switches: Int[np.ndarray, "*seed"]
     switch_step: Int[np.ndarray, "*seed switch"]
     notes: dict[str, np.ndarray]

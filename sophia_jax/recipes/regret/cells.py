@@ -25,7 +25,7 @@ def run_cell(cell: Cell, num_records: int) -> dict:
       num_records: points of the curves.
 
     Returns:
-      Curves of `regret` of each seed at `steps`; `switches`, and after how many steps
+      Curves of `regret` and `pseudo_regret` of each seed at `steps`; `switches`, and after how many steps
       each was, of those noted; whether the truth was in the confidence set at every
       one of them (`covered`), where there is a set; `empty` and `contradicted`: in how
       many runs the set was empty, or was refuted by what was earned; `believed`: the
@@ -54,6 +54,7 @@ def run_cell(cell: Cell, num_records: int) -> dict:
         "seconds": seconds,
         "steps": trace.step.tolist(),
         "regret": np.round(trace.regret.astype(float), 3).tolist(),
+        "pseudo_regret": np.round(trace.pseudo_regret.astype(float), 3).tolist(),
         "switches": trace.switches.tolist(),
         "switch_step": [
             steps[1 : count + 1].tolist()

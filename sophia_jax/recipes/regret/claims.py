@@ -52,7 +52,7 @@ def _claim(place: Mapping, claim: str, found: str, verdict: str, reason: str) ->
 def _slope(cell: Mapping) -> dict:
     claim = f"log-log slope of regret at most {MOST_SLOPE:g}, tuned scale"
     if cell["slope"] is None:
-        reason = "mean regret is not positive in the second half: it is noise about 0"
+        reason = "every choice was the best there is"
         return _claim(cell, claim, "no regret to fit", MET, reason)
     slope, interval = cell["slope"]
     verdict = MET if slope <= MOST_SLOPE else MISSED

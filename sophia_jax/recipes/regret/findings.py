@@ -39,15 +39,15 @@ def summarize_cell(cell: Mapping) -> dict:
       and coverage with Wilson's interval.
     """
     entry = AGENTS[cell["agent"]]
-    regret, steps = np.asarray(cell["regret"]), np.asarray(cell["steps"])
-    seeds, band = len(regret), regret_band(regret)
+    costs, steps = np.asarray(cell["pseudo_regret"]), np.asarray(cell["steps"])
+    seeds, band = len(costs), regret_band(costs)
+    paid = regret_band(np.asarray(cell["regret"]))
     switch_step = [np.asarray(each) for each in cell["switch_step"]]
     noted = all(
         len(steps) == count
         for steps, count in zip(switch_step, cell["switches"], strict=True)
     )
     fitted = (cell["num_steps"], switch_step)
-    slope = log_log_slope(steps, regret)
     return {
         **{name: cell[name] for name in ("agent", "bed", "num_steps", "steps")},
         **{name: cell[name] for name in ("seconds", "believed", "empty")},
@@ -56,9 +56,9 @@ def summarize_cell(cell: Mapping) -> dict:
         "scale_words": scale_words(cell["agent"]),
         "num_seeds": seeds,
         "curve": band,
-        "regret": band["mean"][-1],
-        "regret_interval": _ends(band["low"][-1], band["high"][-1], seeds),
-        "slope": slope,
+        "pseudo_regret": _end(band, seeds),
+        "regret": _end(paid, seeds),
+        "slope": log_log_slope(steps, costs),
         "switches": float(np.mean(cell["switches"])),
         "switches_per_decade": switches_per_decade(*fitted) if noted else None,
         "growth_of_switches": growth_of_switches(*fitted) if noted else None,
@@ -77,8 +77,10 @@ def scale_words(agent: str) -> str:
     return entry.why
 
 
-def _ends(low: float, high: float, seeds: int) -> tuple[float, float] | None:
-    return (low, high) if seeds > 1 else None
+def _end(band: Mapping, seeds: int) -> tuple[float, tuple[float, float] | None]:
+    """The last mean, with its interval if there is one."""
+    low, high = band["low"][-1], band["high"][-1]
+    return band["mean"][-1], (low, high) if seeds > 1 else None
 
 
 def _coverage(covered: Sequence[bool] | None) -> dict | None:
@@ -102,7 +104,7 @@ def compare_to_ucrl2(cells: Sequence[Mapping]) -> list[dict]:
 
     Returns:
       Of each LOOP in each bed where both had as many steps: the difference of mean
-      regret at the end, its interval, and the `verdict`.
+      pseudo-regret at the end, its interval, and the `verdict`.
     """
     by_place = {(each["bed"], each["agent"]): each for each in cells}
     found = []
@@ -130,7 +132,7 @@ def compare_to_ucrl2(cells: Sequence[Mapping]) -> list[dict]:
 
 
 def _last(cell: Mapping) -> np.ndarray:
-    return np.asarray(cell["regret"], float)[:, -1]
+    return np.asarray(cell["pseudo_regret"], float)[:, -1]
 
 
 def _verdict(interval: tuple[float, float] | None) -> str:
