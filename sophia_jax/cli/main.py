@@ -20,6 +20,7 @@ from sophia_jax.cli.grpo import Grpo
 from sophia_jax.cli.options import TraceOptions
 from sophia_jax.cli.plan import Plan
 from sophia_jax.cli.quickstart import Quickstart
+from sophia_jax.cli.regret import Regret
 from sophia_jax.cli.report import Report
 from sophia_jax.cli.settings import texts_of
 from sophia_jax.cli.train import Train
@@ -42,6 +43,7 @@ COMMANDS = {
     "versus": Versus,
     "frontier": Frontier,
     "compare": Compare,
+    "regret": Regret,
     "plan": Plan,
     "convert": Convert,
     "report": Report,

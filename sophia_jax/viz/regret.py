@@ -1,0 +1,110 @@
+"""The page of a comparison by regret: curves, fits, coverage, and what is asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from sophia_jax.paths import as_path, write_whole
+from sophia_jax.types import InputError
+from sophia_jax.viz.report import figures_of
+from sophia_jax.viz.templates import load_template
+
+__all__ = ["is_regret", "write_regret_page"]
+
+KIND = "regret"
+VERDICTS = ("met", "missed", "not told")
+SCALES = {
+    "tuned": "tuned scales, and agents without a set",
+    "theory": "theoretical scales",
+}
+
+
+def is_regret(run_folder: str | Path) -> bool:
+    """Whether a folder's summary is of `sophia-jax regret`."""
+    return _read(as_path(run_folder) / "summary.json").get("kind") == KIND
+
+
+def write_regret_page(run_folder: str | Path) -> Path:
+    """Write `report.html` into the folder of a comparison by regret.
+
+    The same summary gives the same bytes; a page that was there is replaced at once.
+
+    Args:
+      run_folder: as `sophia-jax regret` leaves it, whole.
+
+    Returns:
+      The path of the page.
+
+    Raises:
+      InputError: the summary is damaged, or the extra `viz` is not installed.
+    """
+    run_folder = as_path(run_folder)
+    path = run_folder / "summary.json"
+    figures = figures_of("regret_curves")
+    try:
+        shown = _shown(_read(path), figures)
+        page = load_template("regret.html.jinja").render(shown) + "\n"
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(
+            f"{path}: expected the summary of a comparison by regret, got {error!r}"
+        ) from error
+    write_whole(run_folder / "report.html", page)
+    return run_folder / "report.html"
+
+
+def _shown(summary: Mapping[str, Any], figures: ModuleType) -> dict[str, Any]:
+    """What the template shows."""
+    cells, claims = summary["cells"], summary["claims"]
+    verdicts = [each["verdict"] for each in claims]
+    longest = max(each["num_steps"] for each in cells)
+    return {
+        "summary": summary,
+        "panels": [
+            svg for bed in summary["beds"] for svg in _panels(cells, bed, figures)
+        ],
+        "coverage": figures.coverage_figure(cells),
+        "tables": {bed: _of(cells, bed) for bed in summary["beds"]},
+        "counts": {name: verdicts.count(name) for name in VERDICTS},
+        "shorter": sorted(
+            {(c["agent"], c["num_steps"]) for c in cells if c["num_steps"] < longest}
+        ),
+        "longest": longest,
+        "refuted": [c for c in cells if c["empty"] or c["contradicted"]],
+        "fitted": fitted,
+    }
+
+
+def _of(cells: Sequence[Mapping], bed: str) -> list[Mapping]:
+    return [each for each in cells if each["bed"] == bed]
+
+
+def _panels(cells: Sequence[Mapping], bed: str, figures: ModuleType) -> list[str]:
+    """Two of each bed: by the kind of the confidence scale."""
+    found = []
+    for scale, words in SCALES.items():
+        theory = scale == "theory"
+        shown = [c for c in _of(cells, bed) if (c["scale"] == "theory") == theory]
+        found.append(figures.regret_panel(shown, f"{bed}, {words}"))
+    return [svg for svg in found if svg]
+
+
+def fitted(value: Sequence | None, form: str) -> str:
+    """A number with its interval, or a dash for what could not be fitted."""
+    if value is None:
+        return "–"
+    number, interval = value
+    if interval is None:
+        return f"{number:{form}}"
+    return f"{number:{form}} ({interval[0]:{form}} to {interval[1]:{form}})"
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
