@@ -128,6 +128,9 @@ def loop_likelihood_tabular(
     all of beta is a relaxation [derived]. Planning is extended value iteration. A
     reward is believed to be 1 until it is paid; one that is less is a reason to plan.
 
+    The set, of each pair's own hypotheses, never becomes empty; a span bound that is
+    too small is told, where it can be, by what is earned: see `contradicted`.
+
     Args:
       beta: radius, in nats; see `row_radius`.
       span_bound: sp(V*), at which V is clipped.

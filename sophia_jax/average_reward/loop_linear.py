@@ -38,6 +38,9 @@ def loop_linear(
     has a larger gain [derived]. Its in-sample error starts at beta, where it may be at
     most, and is then kept with what it predicts at the pairs that are seen.
 
+    The set, of each pair's own hypotheses, never becomes empty; a span bound that is
+    too small is told, where it can be, by what is earned: see `contradicted`.
+
     Args:
       features: phi; the rows' norms should be at most of order 1.
       beta: see `confidence_radius`, with a log N of dim log T.

@@ -78,10 +78,12 @@ def loop_mixture(
 
         u(s) <- max_a r(s, a) + <psi_u, theta_hat> + sqrt(beta) ||psi_u||_{Lambda^-1}
 
+    The set, of each pair's own hypotheses, never becomes empty; a span bound that is
+    too small is told, where it can be, by what is earned: see `contradicted`.
+
     Args:
       features: phi.
-      beta: radius of the ellipsoid, squared; see `confidence_radius`, with a log N of
-        dim log T.
+      beta: radius of the ellipsoid, squared; see `ellipsoid_radius`.
       span_bound: sp(V*), at which u is clipped.
       reward: r, if it is known. Otherwise a pair's is believed to be the largest, 1,
         until it is paid; one that is less is a reason to plan at once.

@@ -96,7 +96,7 @@ def regret_table(summary: Mapping, bed: str) -> Table:
     from rich.table import Table
 
     table = Table(title=bed)
-    table.add_column("agent")
+    table.add_column("agent", no_wrap=True)
     for name in ("steps", "seeds", "pseudo-regret", "slope", "switches", "covered"):
         table.add_column(name, justify="right")
     for each in summary["cells"]:

@@ -58,7 +58,7 @@ def run_cell(cell: Cell, num_records: int) -> dict:
         "pseudo_regret": np.round(trace.pseudo_regret.astype(float), 3).tolist(),
         "switches": trace.switches.tolist(),
         "switch_step": [
-            steps[1 : count + 1].tolist()
+            steps[1:count].tolist()
             for steps, count in zip(trace.switch_step, there.sum(1), strict=True)
         ],
         "covered": _covered(trace, there),

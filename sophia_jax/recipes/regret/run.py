@@ -72,7 +72,7 @@ def shorter(cells: list[Cell], config: RegretConfig) -> list[str]:
     }.values()
     return [
         f"shorter    {cell.agent} plans at nearly every step: {cell.num_steps:,} steps "
-        f"of {cell.num_seeds} seeds, not {config.num_steps:,}"
+        f"of {cell.num_seeds} seed{'s'[: cell.num_seeds - 1]}, not {config.num_steps:,}"
         for cell in cut
     ]
 
