@@ -117,8 +117,8 @@ def loop_tabular(
     """`loop_mixture` with one-hot features: every row of P is a theta of its own.
 
     Args:
-      num_states, num_actions: of the MDP; the others as in `loop_mixture`, with a log N
-        of num_states num_actions for each state that can follow.
+      num_states, num_actions: of the MDP; the others as in `loop_mixture`, with a
+        dimension of num_states^2 num_actions, and rows of norm sp / 2 sqrt(num_states).
     """
     shape = (num_states, num_actions)
     one_hot = np.eye(num_states, dtype=np.float32)

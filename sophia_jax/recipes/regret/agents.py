@@ -1,4 +1,9 @@
-"""The agents that are compared, each with the confidence scale that it has."""
+"""The agents that are compared, each with the confidence scale that it has.
+
+Factors of tuned scales are those, about a factor of three apart, whose worst of ten
+seeds regretted least over riverswim-6 and linear-mixture, and whose confidence set was
+never empty; these seeds are none of those that are reported.
+"""
 
 from __future__ import annotations
 
@@ -156,7 +161,7 @@ def baseline(make: Maker, **more: object) -> Entry:
 based = functools.partial(both, family="baseline")
 NO_SET = "has no confidence set: "
 AGENTS: dict[str, Entry] = {
-    **both("loop-models", models, 0.003),
+    **both("loop-models", models, 0.01),
     **both("loop-values", values, 0.01),
     "loop-likelihood-theory": Entry(likelihood, THEORY),
     **both("loop-rows", rows, 0.1),
@@ -167,8 +172,8 @@ AGENTS: dict[str, Entry] = {
     "psrl": baseline(lambda *_: ar.psrl(), why=NO_SET + "it draws from a posterior"),
     **based("q-learning", q_learning, 0.003),
     **based("gamma-lscvi-ucb", lscvi, 0.001),
-    "fopo": baseline(fopo, scale=TUNED, factor=1e-4, pace="slow"),
-    "olsvi-fh": baseline(olsvi, scale=TUNED, factor=1e-4, pace="slow"),
+    "fopo": baseline(fopo, scale=TUNED, factor=0.001, pace="slow"),
+    "olsvi-fh": baseline(olsvi, scale=TUNED, factor=0.001, pace="slow"),
     "mdp-exp2": baseline(exp2, why=NO_SET + "it explores by a softmax"),
     "epsilon-greedy": baseline(
         lambda *_: ar.epsilon_greedy(), why=NO_SET + "one action in 20 is random"
