@@ -14,6 +14,7 @@ __all__ = [
     "log_log_slope",
     "regret_band",
     "regret_difference",
+    "switches_by_decade",
     "switches_per_decade",
 ]
 
@@ -81,6 +82,15 @@ def switches_per_decade(
     return _bootstrap(np.asarray(counts, float), fit, seed)
 
 
+def switches_by_decade(
+    num_steps: int, switch_step: list[np.ndarray]
+) -> Float[np.ndarray, "seed 2"]:
+    """How many switches each seed made in (T/100, T/10], and in (T/10, T]."""
+    edges = np.array([num_steps / 100, num_steps / 10, num_steps])
+    until = [np.searchsorted(np.sort(s), edges, side="right") for s in switch_step]
+    return np.diff(np.asarray(until, float), axis=1)
+
+
 def growth_of_switches(
     num_steps: int,
     switch_step: list[np.ndarray],
@@ -101,20 +111,13 @@ def growth_of_switches(
     """
     if num_steps < 100:
         return None
-    edges = num_steps / 100, num_steps / 10, num_steps
-    counts = [
-        [
-            ((s > low) & (s <= high)).sum()
-            for low, high in zip(edges, edges[1:], strict=False)
-        ]
-        for s in switch_step
-    ]
+    counts = switches_by_decade(num_steps, switch_step)
     half = 0.5 / len(counts)
 
     def exponents(means: np.ndarray) -> np.ndarray:
         return np.log10((means[..., 1] + half) / (means[..., 0] + half))
 
-    return _bootstrap(np.asarray(counts, float), exponents, seed)
+    return _bootstrap(counts, exponents, seed)
 
 
 def regret_band(

@@ -8,6 +8,7 @@ from sophia_jax.evaluation.regret import (
     log_log_slope,
     regret_band,
     regret_difference,
+    switches_by_decade,
     switches_per_decade,
 )
 
@@ -52,6 +53,7 @@ def test_switches_of_log_T_are_as_many_in_each_decade():
     assert low == pytest.approx(rate) and high == pytest.approx(rate)
     exponent, _ = growth_of_switches(100_000, steps)
     assert exponent == pytest.approx(0, abs=0.01)
+    np.testing.assert_array_equal(switches_by_decade(100_000, steps), [[20, 20]] * 3)
 
 
 def test_switches_of_a_power_of_T_have_its_exponent():

@@ -76,6 +76,7 @@ def cell(**changes):
         "num_steps": 100_000,
         "believed": 0.6,
         "slope": (0.4, (0.3, 0.5)),
+        "switches_by_decade": [4.0, 12.6],
         "growth_of_switches": (0.1, (-0.1, 0.3)),
         "coverage": coverage,
     } | changes
@@ -108,7 +109,9 @@ def test_what_is_missed_has_its_reason():
     assert "keep a policy that is not the best" in why_regret(cell(coverage=few))
     missed = verdicts(cell(growth_of_switches=(0.5, (0.4, 0.6))))["switches"]
     assert missed["verdict"] == "missed"
-    assert "3.2 times the switches" in missed["reason"]
+    assert missed["reason"].startswith(
+        "4.0 switches a run from T/100 to T/10, and 12.6"
+    )
 
 
 def test_too_small_a_run_tells_nothing():

@@ -35,7 +35,8 @@ def check_claims(cells: Sequence[Mapping], comparisons: Sequence[Mapping]) -> li
             found.append(_covers(each))
         found.append(_switches(each))
     by_place = {(each["bed"], each["agent"]): each for each in cells}
-    return found + [_below(each, by_place) for each in comparisons]
+    told = [each for each in comparisons if each["structure"]]
+    return found + [_below(each, by_place) for each in told]
 
 
 def _claim(place: Mapping, claim: str, found: str, verdict: str, reason: str) -> dict:
@@ -83,18 +84,21 @@ def _switches(cell: Mapping) -> dict:
         return _claim(cell, claim, "no fit", NOT_TOLD, reason)
     exponent, interval = growth
     verdict = MISSED if interval[0] > 0 else MET
+    before, last = cell["switches_by_decade"]
     reason = (
-        f"the last factor of ten of steps had {10**exponent:.1f} times the switches of "
-        "the one before: the set was still so wide that each of its in-sample errors "
-        "was fresh"
+        f"{before:.1f} switches a run from T/100 to T/10, and {last:.1f} after that: "
+        + (
+            "its set was so wide that it gave up next to no policy before"
+            if before < 1
+            else "its set is so wide that policies have only begun to fail"
+        )
     )
     found = f"exponent {with_interval(exponent, interval, '.2f')}"
     return _claim(cell, claim, found, verdict, reason)
 
 
 def _below(each: Mapping, by_place: Mapping) -> dict:
-    about = f" (it knows of {each['structure']})" if each["structure"] else ""
-    claim = f"regret below {each['rival']}, {each['scale']} scales{about}"
+    claim = f"regret below that of {each['rival']}, by knowing {each['structure']}"
     verdict = {BELOW: MET, "above": MISSED}.get(each["verdict"], NOT_TOLD)
     reason = "the interval of the difference holds 0, or there is a single seed"
     if verdict == MISSED:

@@ -12,6 +12,7 @@ from sophia_jax.evaluation.regret import (
     log_log_slope,
     regret_band,
     regret_difference,
+    switches_by_decade,
     switches_per_decade,
 )
 from sophia_jax.recipes.regret.agents import AGENTS, THEORY, TUNED
@@ -62,6 +63,7 @@ def summarize_cell(cell: Mapping) -> dict:
         "switches": float(np.mean(cell["switches"])),
         "switches_per_decade": switches_per_decade(*fitted) if noted else None,
         "growth_of_switches": growth_of_switches(*fitted) if noted else None,
+        "switches_by_decade": switches_by_decade(*fitted).mean(0).tolist(),
         "contradicted": int(np.sum(cell["contradicted"])),
         "coverage": _coverage(cell["covered"]),
     }
