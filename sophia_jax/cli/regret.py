@@ -108,7 +108,7 @@ def regret_table(summary: Mapping, bed: str) -> Table:
             f"{each['num_steps']:,}",
             str(each["num_seeds"]),
             _words(each["pseudo_regret"], ",.0f"),
-            _words(each["slope"], ".2f"),
+            _words(each["slope"], "z.2f"),
             f"{each['switches']:,.0f}",
             "-"
             if coverage is None

@@ -44,7 +44,7 @@ def regret_panel(cells: Sequence[Mapping], title: str) -> str:
     if not shown:
         return ""
     with matplotlib.rc_context(STYLE):
-        figure, axes = new_axes(3.8)
+        figure, axes = new_axes(4.6)
         axes.grid()
         others = 0
         for place, cell in enumerate(shown):
@@ -55,7 +55,10 @@ def regret_panel(cells: Sequence[Mapping], title: str) -> str:
             _curve(axes, cell, color, dashes)
         axes.set(xscale="log", yscale="log", xlabel="steps", ylabel="pseudo-regret")
         axes.set_title(title, fontsize=10, loc="left")
-        axes.legend(fontsize=7, loc="upper left")
+        for axis in (axes.xaxis, axes.yaxis):  # without the mathematics of 10^n
+            axis.set_major_formatter(lambda value, _: f"{value:,g}")
+            axis.set_minor_formatter(lambda value, _: "")
+        figure.legend(fontsize=8, loc="outside lower center", ncols=3)
         ends = [f"{c['agent']} {c['pseudo_regret'][0]:.0f}" for c in shown]
         return as_svg(figure, f"{title}: pseudo-regret at the end: {', '.join(ends)}")
 

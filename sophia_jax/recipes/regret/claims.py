@@ -61,7 +61,7 @@ def _slope(cell: Mapping) -> dict:
     if cell["num_steps"] < ENOUGH_STEPS:
         verdict = NOT_TOLD
         reason = f"{cell['num_steps']:,} steps, of {ENOUGH_STEPS:,} that are asked for"
-    return _claim(cell, claim, with_interval(slope, interval, ".2f"), verdict, reason)
+    return _claim(cell, claim, with_interval(slope, interval, "z.2f"), verdict, reason)
 
 
 def _covers(cell: Mapping) -> dict:
@@ -93,7 +93,7 @@ def _switches(cell: Mapping) -> dict:
             else "its set is so wide that policies have only begun to fail"
         )
     )
-    found = f"exponent {with_interval(exponent, interval, '.2f')}"
+    found = f"exponent {with_interval(exponent, interval, 'z.2f')}"
     return _claim(cell, claim, found, verdict, reason)
 
 
