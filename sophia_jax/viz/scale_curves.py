@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogFormatter
 
 from sophia_jax.viz.curves import BASE, INK, SOPHIA, STYLE, as_svg, new_axes
 from sophia_jax.viz.frontier_curves import THIRD
@@ -105,6 +106,9 @@ def _all(rows: Sequence[Mapping], name: str) -> list[float]:
 def _scale(axes: Axes, points: Sequence[Mapping], across: str) -> None:
     """Logarithmic axes, but for a straight piece next to a zero."""
     axes.set_yscale("log")
+    # As plain text, and between the powers of ten where there are few of them.
+    axes.yaxis.set_major_formatter(LogFormatter())
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.6)))
     places = sorted({point[across] for point in points})
     positive = [place for place in places if place > 0]
     if across == "k":

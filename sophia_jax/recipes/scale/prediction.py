@@ -54,9 +54,6 @@ def predicted_errors(
     found = equivalent_of(config, task)
     if not corrected:
         found = dataclasses.replace(found, v=found.q)
-    nodes, weights = np.polynomial.hermite_e.hermegauss(NUM_NODES)
-    grid = np.stack(np.meshgrid(nodes, nodes, indexing="ij")).reshape(2, -1)
-    shares = np.outer(weights, weights).ravel() / weights.sum() ** 2
     variance = float(found.s2)
     predicted = []
     with jax.enable_x64(True):
@@ -64,8 +61,7 @@ def predicted_errors(
             covariance = np.asarray(
                 gap_covariance(config.spectrum, task.teacher, judge, found)
             )
-            values, vectors = np.linalg.eigh(covariance)
-            gaps = (vectors * np.sqrt(np.maximum(values, 0))) @ grid
+            gaps, shares = _gaussian_rule(covariance)
             errors = expected_error(
                 teacher_gap=gaps[0][None, None],
                 reward_gap=gaps[1][None, None],
@@ -75,3 +71,22 @@ def predicted_errors(
             )
             predicted.append(np.asarray(errors) @ shares)
     return np.array(predicted)
+
+
+def _gaussian_rule(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of gaps, Float[2 node], and their weights: of N(0, C), in one half.
+
+    The error is the same for gaps of the other sign. A judge who knows what is right
+    has the teacher's gap, and one direction is enough.
+    """
+    nodes, weights = np.polynomial.hermite_e.hermegauss(NUM_NODES)
+    weights = weights / weights.sum()
+    values, vectors = np.linalg.eigh(covariance)
+    if values[0] < 1e-12 * values[1]:
+        gaps, shares = vectors[:, 1:] * np.sqrt(values[1]) * nodes, weights
+    else:
+        grid = np.stack(np.meshgrid(nodes, nodes, indexing="ij")).reshape(2, -1)
+        gaps = (vectors * np.sqrt(values)) @ grid
+        shares = np.outer(weights, weights).ravel()
+    half = len(shares) // 2
+    return gaps[:, :half], 2 * shares[:half]
