@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import LogFormatter, NullFormatter
 
 from sophia_jax.viz.curves import BASE, INK, SOPHIA, STYLE, as_svg, new_axes
 from sophia_jax.viz.frontier_curves import THIRD
@@ -104,11 +104,14 @@ def _all(rows: Sequence[Mapping], name: str) -> list[float]:
 
 
 def _scale(axes: Axes, points: Sequence[Mapping], across: str) -> None:
-    """Logarithmic axes, but for a straight piece next to a zero."""
-    axes.set_yscale("log")
-    # As plain text, and between the powers of ten where there are few of them.
-    axes.yaxis.set_major_formatter(LogFormatter())
-    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.6)))
+    """Logarithmic axes where numbers are far apart, straight next to a zero."""
+    errors = [
+        each for point in points for each in (point["theory"], *point["interval"])
+    ]
+    if max(errors) > 10 * min(errors) > 0:  # else a straight axis shows more
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(LogFormatter())  # as plain text
+        axes.yaxis.set_minor_formatter(NullFormatter())
     places = sorted({point[across] for point in points})
     positive = [place for place in places if place > 0]
     if across == "k":
