@@ -59,7 +59,7 @@ def direct_of_two(teacher_gap, reward_gap, spread, temperature):
     return 2 * np.sum(4 * np.tile(weights, 2) * norm.pdf(first) * error * chance)
 
 
-@pytest.mark.parametrize("t", [1, 2, 4, 6])
+@pytest.mark.parametrize("t", [1, 4])
 def test_two_answers_are_the_direct_double_sum(found, t):
     for case, row in zip(CASES, found, strict=True):
         expected = direct_of_two(*case, 2 * case[2] ** 2 * TS[t - 1])
