@@ -44,7 +44,7 @@ class Scale:
     judge_errors: tuple[float, ...] = (0.0, 0.05, 0.15, 0.3)
     """Of each judge: root mean square of what it takes for right, less what is right,
     in units of answers; 0 is a judge who knows."""
-    difficulties: tuple[float, ...] = (0.5, 1.0, 2.0)
+    difficulties: tuple[float, ...] = (1.0, 3.0, 6.0)
     """Of each teacher: root mean square of its weights, in units of --prior-std."""
     num_samples: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
     """Each k, answers to choose from, ascending."""

@@ -39,7 +39,7 @@ class ScaleConfig:
     exponent: float = 0.0
     eigenvalues: tuple[float, ...] = ()
     judge_errors: tuple[float, ...] = (0.0, 0.05, 0.15, 0.3)
-    difficulties: tuple[float, ...] = (0.5, 1.0, 2.0)
+    difficulties: tuple[float, ...] = (1.0, 3.0, 6.0)
     num_samples: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
     temperatures: tuple[float, ...] = (0.0, 0.1, 1.0, 10.0)
     draws: int = 500
