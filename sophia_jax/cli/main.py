@@ -21,6 +21,7 @@ from sophia_jax.cli.options import TraceOptions
 from sophia_jax.cli.plan import Plan
 from sophia_jax.cli.quickstart import Quickstart
 from sophia_jax.cli.report import Report
+from sophia_jax.cli.scale import Scale
 from sophia_jax.cli.settings import texts_of
 from sophia_jax.cli.train import Train
 from sophia_jax.cli.update import Update
@@ -42,6 +43,7 @@ COMMANDS = {
     "versus": Versus,
     "frontier": Frontier,
     "compare": Compare,
+    "scale": Scale,
     "plan": Plan,
     "convert": Convert,
     "report": Report,

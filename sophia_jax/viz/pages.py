@@ -7,12 +7,13 @@ from pathlib import Path
 from sophia_jax.viz.comparison_page import is_comparison, write_comparison_page
 from sophia_jax.viz.frontier import is_frontier, write_frontier_page
 from sophia_jax.viz.report import write_report
+from sophia_jax.viz.scale import is_scale, write_scale_page
 
 __all__ = ["write_page"]
 
 
 def write_page(run_folder: str | Path) -> Path:
-    """Write `report.html` into a folder: of a comparison, a frontier, or any other run.
+    """Write `report.html` into a folder, whichever command has left it.
 
     Args:
       run_folder: whole or not.
@@ -21,10 +22,13 @@ def write_page(run_folder: str | Path) -> Path:
       The path of the page.
 
     Raises:
-      InputError: as `write_report`, `write_comparison_page` and `write_frontier_page`.
+      InputError: as `write_report`, `write_comparison_page`, `write_frontier_page` and
+        `write_scale_page`.
     """
     if is_comparison(run_folder):
         return write_comparison_page(run_folder)
     if is_frontier(run_folder):
         return write_frontier_page(run_folder)
+    if is_scale(run_folder):
+        return write_scale_page(run_folder)
     return write_report(run_folder)
