@@ -65,7 +65,8 @@ def forecast(
       interval (null for a k that is never reached), and that of the measured curve;
       `best_temperature`, the same at the largest k, the measured one of those given
       (inf is a float, for which JSON has no word);
-      and `pass@1`, `concordance` of both halves, and the model's `classes`.
+      and `pass@1`, `concordance` of both halves, the model's `classes`, and which
+      questions it was `measured_on`.
 
     Raises:
       ValueError: a number is out of its range, or as of `fit_judge`.
@@ -93,6 +94,7 @@ def forecast(
         "concordance": _both(model.concordance, rest, within_question_concordance),
         "classes": len(model.shares),
         "num_questions": [len(first), len(rest)],
+        "measured_on": order[len(order) // 2 :].tolist(),
         "fit_samples": len(first[0][0]),
     }
 

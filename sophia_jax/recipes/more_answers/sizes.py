@@ -1,0 +1,118 @@
+"""Sizes of the experiment: the real ones, and those of a quick look."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from sophia_jax.config import OptimizerConfig, SamplingConfig
+from sophia_jax.training.loop import TrainingConfig
+from sophia_jax.types import InputError
+
+__all__ = ["FEWEST_QUESTIONS", "MoreAnswersConfig", "quick_size"]
+
+FEWEST_QUESTIONS = 8  # of which half are foretold
+
+
+def _lessons(num_steps: int) -> TrainingConfig:
+    """The judge's updates: a rate for weights that can read and calculate already."""
+    return TrainingConfig(
+        optimizer=OptimizerConfig(
+            num_steps,
+            learning_rate=1e-3,
+            final_fraction=0.02,
+            warmup_steps=num_steps // 10,
+        ),
+        batch_size=32,
+        row_length=256,
+    )
+
+
+@dataclass(frozen=True)
+class MoreAnswersConfig:
+    """How many answers there are, who judges them, and what is looked at.
+
+    Attributes:
+      questions: held-out ones that are asked; half of them are foretold.
+      num_answers: n, to each of these.
+      train_questions: that the judge learns from.
+      train_answers: to each of these.
+      sampling: of all answers: at temperature 1 from all tokens, which is what the
+        policy says, and gives more different answers than an evaluation's top-p.
+      lessons: the judge's updates.
+      noise: σ of the noisy judge, in units of the good one's deviation over all scores.
+      liking: λ of the misleading judge: nats for each token that an answer is shorter.
+      temperatures: each T of the choice, in nats; 0 is best-of-k.
+      fit_samples: answers to a question that the forecast looks at.
+      num_resamples: of the questions, for the 95 % intervals.
+      questions_per_shard: a killed run loses at most the answers to so many.
+      slots: sequences that are sampled together; few, for a CPU's cache to hold.
+      seed: of the questions, the answers, the lessons, the noise and the halves.
+    """
+
+    questions: int = 600
+    num_answers: int = 32
+    train_questions: int = 800
+    train_answers: int = 4
+    sampling: SamplingConfig = SamplingConfig(112)
+    lessons: TrainingConfig = dataclasses.field(default_factory=lambda: _lessons(600))
+    noise: float = 2.0
+    liking: float = 1.0
+    temperatures: tuple[float, ...] = (0.0, 1.0)
+    fit_samples: int = 8
+    num_resamples: int = 200
+    questions_per_shard: int = 50
+    slots: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {
+            "questions": FEWEST_QUESTIONS,
+            "num_answers": 2,
+            "train_questions": 1,
+            "train_answers": 1,
+            "fit_samples": 1,
+            "num_resamples": 2,
+            "questions_per_shard": 1,
+            "slots": 1,
+        }
+        for name, rule in least.items():
+            value = getattr(self, name)
+            _require(value >= rule, name, f">= {rule}", value)
+        rule = f"at most num_answers={self.num_answers}"
+        fits = self.fit_samples <= self.num_answers
+        _require(fits, "fit_samples", rule, self.fit_samples)
+        for name in ("noise", "liking"):
+            value = getattr(self, name)
+            _require(0 < value < math.inf, name, "> 0 and finite", value)
+        fits = bool(self.temperatures) and min(self.temperatures) >= 0
+        _require(fits, "temperatures", "at least one, each >= 0", self.temperatures)
+
+    @property
+    def ks(self) -> tuple[int, ...]:
+        """1, 2, 3, 4, 6, 8, 12, ... and n: each k that is looked at."""
+        doubled = [2**power for power in range(self.num_answers.bit_length())]
+        between = [3 * k for k in doubled]
+        most = self.num_answers
+        return tuple(sorted({k for k in (*doubled, *between) if k < most} | {most}))
+
+
+def _require(holds: bool, name: str, rule: str, value: object) -> None:
+    if not holds:
+        raise InputError(f"{name}: expected {rule}, got {value}")
+
+
+def quick_size(config: MoreAnswersConfig) -> MoreAnswersConfig:
+    """Fewer questions, answers and lessons: a look at the machinery."""
+    num_answers = min(config.num_answers, 8)
+    return dataclasses.replace(
+        config,
+        questions=min(config.questions, 40),
+        num_answers=num_answers,
+        train_questions=min(config.train_questions, 80),
+        lessons=_lessons(60),
+        fit_samples=min(config.fit_samples, num_answers // 2),
+        num_resamples=min(config.num_resamples, 40),
+        questions_per_shard=20,
+    )
