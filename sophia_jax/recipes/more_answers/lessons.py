@@ -78,7 +78,7 @@ def balanced(rows: Rows, *, seed: int) -> list[Mapping]:
 
 
 def _beside(few: Rows, many: Rows) -> list[Mapping]:
-    """For each of the few one of the many: to its question, or else any that is left."""
+    """For each of the few one of the many: to its question, or any that is left."""
     by_question: dict[str, list[Mapping]] = {}
     for row in many:
         by_question.setdefault(row["question_id"], []).append(row)
@@ -192,6 +192,7 @@ def _first_tokens(model: Model) -> list[int]:
     tokens = [int(encode_target(model.tokenizer, word)[0]) for word in (YES, NO)]
     if tokens[0] == tokens[1]:
         raise InputError(
-            f"model: expected yes and no to begin with different tokens, got {tokens[0]}"
+            f"model: expected yes and no to begin with different tokens, got "
+            f"{tokens[0]}"
         )
     return tokens

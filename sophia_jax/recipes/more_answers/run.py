@@ -16,7 +16,7 @@ from sophia_jax.evaluation.evaluate import (
     save_evaluation,
     summarize,
 )
-from sophia_jax.evaluation.judged import Selection, judge_measures
+from sophia_jax.evaluation.judged import Selection
 from sophia_jax.evaluation.predictions import by_question
 from sophia_jax.generation.engine import Engine
 from sophia_jax.models.folder import load_model, save_model
@@ -86,9 +86,7 @@ def run_more_answers(
     lessons, answers = _answers(folder, policy, taught, asked, config, track)
     say(f"answers    {len(lessons)} to train a judge, {len(answers)} held out")
     judge, learnt = _judge(folder, policy, taught, lessons, config, track)
-    say(
-        f"judge      learnt {learnt['right']} right and {learnt['wrong']} wrong answers"
-    )
+    say(f"judge      learnt from {learnt['right']} right, {learnt['wrong']} wrong ones")
     scored = _scored(folder, judge, asked, answers, config, track)
     judges = {}
     for name in JUDGES:
@@ -231,9 +229,7 @@ def _of_judge(
         )
         save_evaluation(folder, rows, summary)
     questions = list(by_question(rows, folder).values())
-    return judge_findings(questions, config) | {
-        "measures": judge_measures(questions, config.ks)
-    }
+    return judge_findings(questions, config)
 
 
 def _references(
@@ -247,9 +243,10 @@ def _references(
 def _line(found: dict) -> str:
     best = found["best_num_samples"][0]
     predicted = "none" if best["predicted"] is None else best["predicted"]
-    curve, turning = found["curves"][0], found["turning_points"][0]
+    measured = "none" if best["measured"] is None else best["measured"]
+    curve = found["curves"][0]
     return (
-        f"a right answer beats a wrong one {found['measures']['concordance']:.1%} of "
-        f"the time; best of {curve['k'][-1]}: {curve['measured'][-1]:.1%} right; best k "
-        f"foretold {predicted}, measured {turning['measured']}"
+        f"concordance {found['measures']['concordance']:.1%}; best of "
+        f"{curve['k'][-1]}: {curve['measured'][-1]:.1%} right; best k foretold "
+        f"{predicted}, measured {measured}"
     )
