@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sophia_jax.config import OptimizerConfig, SamplingConfig
@@ -88,6 +89,24 @@ class MoreAnswersConfig:
             _require(0 < value < math.inf, name, "> 0 and finite", value)
         fits = bool(self.temperatures) and min(self.temperatures) >= 0
         _require(fits, "temperatures", "at least one, each >= 0", self.temperatures)
+
+    def no_more_than(
+        self, num_train: int, num_held_out: int, asked_for: Collection[str]
+    ) -> MoreAnswersConfig:
+        """As many questions as a run has, where nobody asked for a number of them.
+
+        Args:
+          num_train: training questions of the run.
+          num_held_out: its held-out ones.
+          asked_for: fields whose values stay.
+        """
+        most = {"questions": num_held_out, "train_questions": num_train}
+        fewer = {
+            name: min(number, getattr(self, name))
+            for name, number in most.items()
+            if name not in asked_for
+        }
+        return dataclasses.replace(self, **fewer)
 
     @property
     def ks(self) -> tuple[int, ...]:
