@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
-from sophia_jax.cli.options import checked_options, leave_page
+import tyro
+
+from sophia_jax.cli.options import AnyPath, leave_page
 from sophia_jax.cli.tables import seconds_line
 
 if TYPE_CHECKING:
@@ -15,81 +17,149 @@ if TYPE_CHECKING:
 
     from sophia_jax.cli.progress import Display
 
-__all__ = ["fit_evaluation", "scale_run"]
+__all__ = ["RealOptions", "is_real", "scale_real"]
 
 
-def scale_run(
+@dataclass(frozen=True)
+class RealOptions:
+    """Real answers, in place of the regression."""
+
+    run_folder: Annotated[AnyPath | None, tyro.conf.arg(name="run")] = None
+    """Folder of a quickstart that has ended: its policy answers, a judge learns from
+    its training questions, and three judges choose."""
+    fit: AnyPath | None = None
+    """Folder that evaluate left, with a judge: foretell what it would do with more
+    answers."""
+    held_out: int | None = None
+    """With --run: held-out questions, at least 8; None for all, at most 600."""
+    answers: int | None = None
+    """With --run: answers to each of these; None for 32."""
+    train_answers: int | None = None
+    """With --run: answers to each training question, for the judge to learn from; None
+    for 8."""
+    score_temperatures: tuple[float, ...] | None = None
+    """Each T of the choice, >= 0, in units of the judge's scores, which are nats with
+    --run; 0 is best-of-k. None for 0 and 1."""
+    fit_samples: int | None = None
+    """Answers to a question that the forecast looks at; None for 8."""
+
+
+RUN_ALONE = ("held_out", "answers", "train_answers")
+
+
+def is_real(options: RealOptions, changed: Sequence[str]) -> bool:
+    """Whether real answers are asked for.
+
+    Args:
+      options: of the command.
+      changed: options of the regression that were given.
+
+    Raises:
+      InputError: options are given that do not go together.
+    """
+    from sophia_jax.types import InputError
+
+    given = [name for name, value in asdict(options).items() if value is not None]
+    if options.run_folder is not None and options.fit is not None:
+        raise InputError("--run, --fit: expected one of them, got both")
+    if options.run_folder is None and options.fit is None:
+        if given:
+            raise InputError(f"{_flag(given[0])}: expected with --run or --fit alone")
+        return False
+    wrong = list(changed)
+    if options.fit is not None:
+        wrong += [name for name in given if name in RUN_ALONE]
+    if wrong:
+        way = "--run" if options.fit is None else "--fit"
+        raise InputError(f"{_flag(wrong[0])}: expected none with {way}, got one")
+    return True
+
+
+def scale_real(
+    options: RealOptions,
     out: Path,
-    run: Path,
     display: Display,
     *,
+    seed: int,
     quick: bool,
     resume: bool,
     force: bool,
-    **sizes: Any,
 ) -> None:
-    """Accuracy against k of a quickstart's policy, under three judges.
+    """Accuracy against k of real answers.
 
     Args:
-      out: folder of this run.
-      run: folder of the quickstart.
+      options: of the command; either `run_folder` or `fit` is given.
+      out: folder of the result.
       display: shows progress and prints.
-      quick, resume, force: as of `Scale`.
-      sizes: of `MoreAnswersConfig`; None leaves one as it is.
+      seed, quick, resume, force: of the command.
     """
+    from sophia_jax.types import InputError
+
+    if options.fit is None:
+        _run(options, out, display, seed, quick, resume=resume, force=force)
+    elif quick:
+        raise InputError("--quick: expected none with --fit, got one")
+    else:
+        _fit(options, out, display, seed, resume=resume, force=force)
+    leave_page(out, display)
+
+
+def _run(
+    options: RealOptions,
+    out: Path,
+    display: Display,
+    seed: int,
+    quick: bool,
+    **folder: bool,
+) -> None:
+    """A quickstart's policy under three judges."""
     from sophia_jax.recipes.more_answers.answers import find_run
     from sophia_jax.recipes.more_answers.run import run_more_answers
     from sophia_jax.recipes.more_answers.sizes import MoreAnswersConfig, quick_size
     from sophia_jax.recipes.run_folder import open_run_folder
 
-    with checked_options():
-        config = MoreAnswersConfig()
-        config = quick_size(config) if quick else config
-        given = {name: value for name, value in sizes.items() if value is not None}
-        config = dataclasses.replace(config, **given)
-    found = find_run(run)
+    sizes = {
+        "questions": options.held_out,
+        "num_answers": options.answers,
+        "train_answers": options.train_answers,
+        "temperatures": options.score_temperatures,
+        "fit_samples": options.fit_samples,
+    }
+    given = {name: value for name, value in sizes.items() if value is not None}
+    config = MoreAnswersConfig(seed=seed)
+    config = replace(quick_size(config) if quick else config, **given)
+    found = find_run(options.run_folder)
     config = config.no_more_than(len(found.train), len(found.held_out), given)
-    settings = dataclasses.asdict(config) | {"run": str(run)}
-    open_run_folder(out, settings, resume=resume, force=force)
-    summary = run_more_answers(out, run, config, track=display.track, say=display.say)
+    settings = asdict(config) | {"run": str(options.run_folder)}
+    open_run_folder(out, settings, **folder)
+    summary = run_more_answers(
+        out, options.run_folder, config, track=display.track, say=display.say
+    )
     for name, judge in summary["judges"].items():
         display.say(forecast_table(judge, name))
     display.say(seconds_line(summary["seconds"]))
-    leave_page(out, display)
 
 
-def fit_evaluation(
-    out: Path,
-    evaluation: Path,
-    display: Display,
-    *,
-    temperatures: tuple[float, ...] | None,
-    seed: int,
-    resume: bool,
-    force: bool,
+def _fit(
+    options: RealOptions, out: Path, display: Display, seed: int, **folder: bool
 ) -> None:
-    """What an evaluation's judge would do among many answers.
-
-    Args:
-      out: folder for the result.
-      evaluation: folder that `evaluate` left, with a judge.
-      display: prints.
-      temperatures: each T of the choice; None for 0 and 1.
-      seed: of the halves and of the draws.
-      resume, force: as of `Scale`.
-    """
+    """What an evaluation's judge would do among many answers."""
     from sophia_jax.recipes.judge_forecast import forecast_run, write_fit
     from sophia_jax.recipes.run_folder import check_run_folder, open_run_folder
 
-    options = {"temperatures": temperatures or (0.0, 1.0), "seed": seed}
-    settings = options | {"fit": str(evaluation)}
-    check_run_folder(out, settings, resume=resume, force=force)
-    found = forecast_run(evaluation, **options)
-    open_run_folder(out, settings, resume=resume, force=force)
-    write_fit(out, evaluation, found)
+    asked = {
+        "temperatures": options.score_temperatures,
+        "fit_samples": options.fit_samples,
+        "seed": seed,
+    }
+    asked = {name: value for name, value in asked.items() if value is not None}
+    settings = asked | {"fit": str(options.fit)}
+    check_run_folder(out, settings, **folder)
+    found = forecast_run(options.fit, **asked)
+    open_run_folder(out, settings, **folder)
+    write_fit(out, options.fit, found)
     display.say(forecast_table(found, "judge"))
     display.say(best_temperature_line(found["best_temperature"]))
-    leave_page(out, display)
 
 
 def forecast_table(found: Mapping, name: str) -> Table:
@@ -137,3 +207,8 @@ def _best(best: Mapping) -> str:
         for name in ("measured", "predicted")
     )
     return f"{measured} / {told}"
+
+
+def _flag(name: str) -> str:
+    name = "run" if name == "run_folder" else name
+    return f"--{name.replace('_', '-')}"

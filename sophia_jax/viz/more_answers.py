@@ -71,9 +71,10 @@ def _of_run(summary: Mapping[str, Any], figures: Any) -> dict[str, Any]:
         "title": "What more answers bring",
         "eyebrow": f"{settings['questions']} held-out questions, "
         f"{settings['num_answers']} answers to each",
-        "lead": "A policy answers each question k times, and a judge chooses one of the "
-        "answers. With a judge who knows, more answers are better; with one who can be "
-        "misled, the more there are, the likelier is one among them that misleads.",
+        "lead": "A policy answers each question k times, and a judge chooses one "
+        "of the answers. With a judge who knows, more answers are better; with one who "
+        "can be misled, the more there are, the likelier is one among them that "
+        "misleads.",
         "learnt": summary["judge"],
         "concordance": "–" if concordance is None else f"{100 * concordance:.1f} %",
         "single": f"{100 * references['pass'][0]:.1f} %",
@@ -99,7 +100,8 @@ def _of_fit(summary: Mapping[str, Any], figures: Any) -> dict[str, Any]:
     limits = figures.accuracy_limits(found["curves"])
     return _common(found, summary) | {
         "title": "What more answers would bring",
-        "eyebrow": f"{sum(found['num_questions'])} questions of {summary['evaluation']}",
+        "eyebrow": f"{sum(found['num_questions'])} questions of "
+        f"{summary['evaluation']}",
         "lead": "From the scores that a judge gave to a few answers, and whether these "
         "were right, follows how often it would choose a right one among many: on one "
         "half of the questions it is foretold, on the other it is measured.",

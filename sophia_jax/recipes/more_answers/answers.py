@@ -72,25 +72,14 @@ def find_run(folder: Path) -> FinishedRun:
     return FinishedRun(paths["model"].parent, train, held_out)
 
 
-def some_of(
-    items: Sequence[Item], number: int, field: str, *, seed: int
-) -> tuple[Item, ...]:
+def some_of(items: Sequence[Item], number: int, *, seed: int) -> tuple[Item, ...]:
     """So many of the questions, drawn without return, in their order.
 
     Args:
-      items: all of them.
+      items: all of them, at least so many.
       number: how many.
-      field: that asks for them, for the message.
       seed: of the draw.
-
-    Raises:
-      InputError: there are fewer.
     """
-    if number > len(items):
-        raise InputError(
-            f"{field}: expected at most the {len(items)} questions of the run, got "
-            f"{number}"
-        )
     places = np.random.default_rng((seed, 1)).permutation(len(items))[:number]
     return tuple(items[place] for place in sorted(places))
 

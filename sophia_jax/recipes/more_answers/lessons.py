@@ -45,8 +45,8 @@ def balanced(rows: Rows, *, seed: int) -> list[Mapping]:
     """As many right answers as wrong ones, to the same questions as far as they go.
 
     So neither an answer's question nor its kind says much of whether it is right. Of
-    whichever are fewer, right or wrong ones, all are taken. Answers that were cut off
-    are left out, since a judge is not asked about them.
+    whichever are fewer, right or wrong ones, all are taken. Answers of which nobody
+    knows are left out, and those that were cut off: a judge is not asked about them.
 
     Args:
       rows: of `PREDICTIONS`.
@@ -62,7 +62,7 @@ def balanced(rows: Rows, *, seed: int) -> list[Mapping]:
     whole = [row for row in rows if row["finish_reason"] == "stop"]
     whole = [whole[place] for place in rng.permutation(len(whole))]
     right = [row for row in whole if row["verdict"] == "right"]
-    wrong = [row for row in whole if row["verdict"] != "right"]
+    wrong = [row for row in whole if row["verdict"] == "wrong"]
     if min(len(right), len(wrong)) < FEWEST_WRONG:
         raise InputError(
             f"train_answers: expected at least {FEWEST_WRONG} right and as many wrong "

@@ -73,15 +73,17 @@ def run_more_answers(
       What is written to `summary.json`.
 
     Raises:
-      InputError: the folder is not a quickstart's, it has too few questions, or the
-        policy's answers to training questions are too seldom wrong to learn from.
+      InputError: the folder is not a quickstart's, it has fewer questions than are
+        asked, or the policy's answers to training questions are too seldom wrong to
+        learn from.
       Preempted: it was told to stop; what was done is kept.
     """
     found = find_run(run)
-    asked = some_of(found.held_out, config.questions, "questions", seed=config.seed)
-    taught = some_of(
-        found.train, config.train_questions, "train_questions", seed=config.seed
+    config.no_more_than(
+        len(found.train), len(found.held_out), ("questions", "train_questions")
     )
+    asked = some_of(found.held_out, config.questions, seed=config.seed)
+    taught = some_of(found.train, config.train_questions, seed=config.seed)
     policy = load_model(found.model)
     lessons, answers = _answers(folder, policy, taught, asked, config, track)
     say(f"answers    {len(lessons)} to train a judge, {len(answers)} held out")

@@ -55,7 +55,7 @@ class MoreAnswersConfig:
     questions: int = 600
     num_answers: int = 32
     train_questions: int = 800
-    train_answers: int = 4
+    train_answers: int = 8
     sampling: SamplingConfig = SamplingConfig(112)
     lessons: TrainingConfig = dataclasses.field(default_factory=lambda: _lessons(600))
     noise: float = 2.0
@@ -99,13 +99,17 @@ class MoreAnswersConfig:
           num_train: training questions of the run.
           num_held_out: its held-out ones.
           asked_for: fields whose values stay.
+
+        Raises:
+          InputError: more questions are asked for than there are.
         """
         most = {"questions": num_held_out, "train_questions": num_train}
-        fewer = {
-            name: min(number, getattr(self, name))
-            for name, number in most.items()
-            if name not in asked_for
-        }
+        fewer = {}
+        for name, number in most.items():
+            value = getattr(self, name)
+            rule = f"at most the {number} questions of the run"
+            _require(value <= number or name not in asked_for, name, rule, value)
+            fewer[name] = min(value, number)
         return dataclasses.replace(self, **fewer)
 
     @property
