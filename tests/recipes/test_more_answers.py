@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from sophia_jax.cli.main import main
-from sophia_jax.config import OptimizerConfig, SamplingConfig
+from sophia_jax.config import SamplingConfig
 from sophia_jax.data.items import write_items
 from sophia_jax.evaluation.predictions import read_predictions
 from sophia_jax.evaluation.turning_point import turning_point
@@ -25,7 +25,6 @@ from sophia_jax.recipes.more_answers.judges import (
 from sophia_jax.recipes.more_answers.lessons import balanced, learn_to_judge
 from sophia_jax.recipes.more_answers.sizes import MoreAnswersConfig, quick_size
 from sophia_jax.rewards import Verdict
-from sophia_jax.training.loop import TrainingConfig
 from sophia_jax.types import InputError, Item
 from sophia_jax.viz.pages import write_page
 
@@ -35,7 +34,7 @@ TINY = MoreAnswersConfig(
     train_questions=6,
     train_answers=8,
     sampling=SamplingConfig(8),
-    lessons=TrainingConfig(OptimizerConfig(2), batch_size=4, row_length=256),
+    passes=1,
     fit_samples=2,
     num_resamples=5,
     questions_per_shard=5,
@@ -78,7 +77,7 @@ def test_a_held_out_answer_is_no_lesson(vision_model, tmp_path):
     taught = [Item("train-0", "Sum?", "1", ("a.png",))]
     rows = [row("train-0", "right"), row("held-out-0", "wrong")]
     with pytest.raises(ValueError, match=r"training questions, got 'held-out-0'"):
-        learn_to_judge(vision_model, taught, rows, TINY.lessons, tmp_path)
+        learn_to_judge(vision_model, taught, rows, TINY.lessons(2), tmp_path)
 
 
 def test_noise_has_the_size_that_is_stated_and_leaves_what_is_missing():

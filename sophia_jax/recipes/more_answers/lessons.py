@@ -8,37 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
-from sophia_jax.config import SamplingConfig
 from sophia_jax.data.packing import Example
 from sophia_jax.data.prompts import encode_target
 from sophia_jax.generation.pictured import PicturedExamples
 from sophia_jax.models.model import Model
-from sophia_jax.recipes.first_tokens import FirstTokens
-from sophia_jax.recipes.fitting import fits_in
 from sophia_jax.recipes.questions import encode_question
-from sophia_jax.rewards.judge_prompts import SHORT_JUDGE_PROMPTS
 from sophia_jax.training import objectives
 from sophia_jax.training.loop import TrainingConfig, train
-from sophia_jax.types import InputError, Item, Request, Track, untracked
+from sophia_jax.training.next_tokens import next_token_log_probs
+from sophia_jax.types import InputError, Item, Track, untracked
 
-__all__ = ["balanced", "judge_prompt", "learn_to_judge", "log_odds", "readable"]
+__all__ = ["balanced", "learn_to_judge", "log_odds", "readable"]
 
 YES, NO = "yes", "no"
 FEWEST_WRONG = 4
-FIRST_TOKEN = SamplingConfig(1)
+PROMPTS_AT_ONCE = 64
 
 Rows = Sequence[Mapping]
-
-
-def judge_prompt(row: Mapping) -> str:
-    """What a judge is asked about an answer, beside the picture: it reads all of it.
-
-    Args:
-      row: of `PREDICTIONS`.
-    """
-    return SHORT_JUDGE_PROMPTS.fill(
-        SHORT_JUDGE_PROMPTS.yes, row["question"], row["response"].strip()
-    )
 
 
 def balanced(rows: Rows, *, seed: int) -> list[Mapping]:
@@ -91,17 +77,20 @@ def _beside(few: Rows, many: Rows) -> list[Mapping]:
 
 
 def readable(model: Model, items: Sequence[Item], rows: Rows) -> list[Mapping]:
-    """The answers that leave a judge room for its prompt.
+    """The answers that were not cut off, and leave a judge room for its verdict.
 
     Args:
       model: the judge.
       items: the questions.
       rows: answers to these.
     """
-    pictures = {item.id: item.images for item in items}
-    fits = fits_in(model, FIRST_TOKEN)
+    images = {item.id: item.images for item in items}
     return [
-        row for row in rows if fits(_request("", row, pictures[row["question_id"]]))
+        row
+        for row in rows
+        if row["finish_reason"] == "stop"
+        and _lesson(model, row, images[row["question_id"]]).length
+        <= model.config.text.max_length
     ]
 
 
@@ -145,45 +134,57 @@ def learn_to_judge(
     )
 
 
-def log_odds(model: Model, items: Sequence[Item], rows: Rows) -> list[float]:
+def log_odds(
+    model: Model, items: Sequence[Item], rows: Rows, *, row_length: int
+) -> list[float]:
     """log π(yes | v, x, y) - log π(no | v, x, y), in nats: what a judge says.
 
-    It is read from the logits behind the prompt, of the tokens with which the two words
+    It is read from the logits behind the answer, of the tokens with which the two words
     begin; nothing is sampled.
 
     Args:
       model: of `learn_to_judge`.
       items: the questions.
       rows: answers to these.
+      row_length: tokens of a packed row; the same for all calls, that they may share
+        programs.
 
     Returns:
-      One for each answer; nan where it was cut off or leaves no room for a prompt.
+      One for each answer; nan where it was cut off or leaves no room for a verdict.
     """
-    pictures = {item.id: item.images for item in items}
-    ask = FirstTokens(model, _first_tokens(model), fits_in(model, FIRST_TOKEN))
-    requests = [
-        _request(str(number), row, pictures[row["question_id"]])
-        for number, row in enumerate(rows)
-        if row["finish_reason"] == "stop"
-    ]
-    found = [math.nan] * len(rows)
-    for completion in ask(requests):
-        if completion.first_token is not None:
-            yes, no = (value for _, value in completion.first_token)
-            found[int(completion.group)] = yes - no
-    return found
+    images = {item.id: item.images for item in items}
+    asked = readable(model, items, rows)
+    found = {_key(row): math.nan for row in rows}
+    if not asked:
+        return list(found.values())
+    shown = [images[row["question_id"]] for row in asked]
+    prompts = [_lesson(model, *each) for each in zip(asked, shown, strict=True)]
+    log_probs = next_token_log_probs(
+        model,
+        list(PicturedExamples(model, prompts, shown)),
+        _first_tokens(model),
+        row_length=row_length,
+        batch_size=PROMPTS_AT_ONCE,
+    ).astype(float)
+    odds = log_probs[:, 0] - log_probs[:, 1]
+    found |= dict(zip(map(_key, asked), odds.tolist(), strict=True))
+    return list(found.values())
 
 
-def _request(name: str, row: Mapping, images: tuple[str, ...]) -> Request:
-    # Nothing is sampled, whatever the seed.
-    return Request(group=name, text=judge_prompt(row), images=images, seed=0)
+def _key(row: Mapping) -> tuple[str, int]:
+    return row["question_id"], row["sample"]
 
 
 def _lesson(model: Model, row: Mapping, images: tuple[str, ...]) -> Example:
+    """What a policy was asked and has answered, and behind its end whether it is right.
+
+    So what the weights know already, how likely each token was, is still of use.
+    """
+    asked = encode_question(model, row["question"], images)
+    answer = encode_target(model.tokenizer, row["response"])
     word = YES if row["verdict"] == "right" else NO
     return Example(
-        encode_question(model, judge_prompt(row), images),
-        encode_target(model.tokenizer, word),
+        np.concatenate([asked, answer]), encode_target(model.tokenizer, word)
     )
 
 

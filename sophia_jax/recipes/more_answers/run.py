@@ -166,7 +166,7 @@ def _judge(
                 policy,
                 taught,
                 lessons,
-                config.lessons,
+                config.lessons(len(lessons)),
                 folder / "training" / "judge",
                 track=track,
             )
@@ -178,7 +178,7 @@ def _judge(
         "right": right,
         "wrong": len(lessons) - right,
         "questions": len({row["question_id"] for row in lessons}),
-        "updates": config.lessons.optimizer.num_steps,
+        "updates": config.lessons(len(lessons)).optimizer.num_steps,
     }
 
 
@@ -195,7 +195,7 @@ def _scored(
 
     def score(items: Sequence[Item]) -> list[dict]:
         some = [row for item in items for row in rows[item.id]]
-        scores = log_odds(judge, items, some)
+        scores = log_odds(judge, items, some, row_length=config.row_length)
         return [with_score(*each) for each in zip(some, scores, strict=True)]
 
     with stopwatch(folder, "scores"):

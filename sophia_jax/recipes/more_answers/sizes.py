@@ -16,20 +16,6 @@ __all__ = ["FEWEST_QUESTIONS", "MoreAnswersConfig", "quick_size"]
 FEWEST_QUESTIONS = 8  # of which half are foretold
 
 
-def _lessons(num_steps: int) -> TrainingConfig:
-    """The judge's updates: a rate for weights that can read and calculate already."""
-    return TrainingConfig(
-        optimizer=OptimizerConfig(
-            num_steps,
-            learning_rate=1e-3,
-            final_fraction=0.02,
-            warmup_steps=num_steps // 10,
-        ),
-        batch_size=32,
-        row_length=256,
-    )
-
-
 @dataclass(frozen=True)
 class MoreAnswersConfig:
     """How many answers there are, who judges them, and what is looked at.
@@ -41,7 +27,10 @@ class MoreAnswersConfig:
       train_answers: to each of these.
       sampling: of all answers: at temperature 1 from all tokens, which is what the
         policy says, and gives more different answers than an evaluation's top-p.
-      lessons: the judge's updates.
+      passes: of the judge over its lessons; with many more it knows them by heart.
+      batch_size: lessons in an update.
+      learning_rate: of weights that can read and calculate already.
+      row_length: tokens of a packed row, when the judge learns and when it reads.
       noise: σ of the noisy judge, in units of the good one's deviation over all scores.
       liking: λ of the misleading judge: nats for each token that an answer is shorter.
       temperatures: each T of the choice, in nats; 0 is best-of-k.
@@ -57,7 +46,10 @@ class MoreAnswersConfig:
     train_questions: int = 800
     train_answers: int = 8
     sampling: SamplingConfig = SamplingConfig(112)
-    lessons: TrainingConfig = dataclasses.field(default_factory=lambda: _lessons(600))
+    passes: int = 6
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    row_length: int = 256
     noise: float = 2.0
     liking: float = 1.0
     temperatures: tuple[float, ...] = (0.0, 1.0)
@@ -73,6 +65,9 @@ class MoreAnswersConfig:
             "num_answers": 2,
             "train_questions": 1,
             "train_answers": 1,
+            "passes": 1,
+            "batch_size": 1,
+            "row_length": 1,
             "fit_samples": 1,
             "num_resamples": 2,
             "questions_per_shard": 1,
@@ -89,6 +84,22 @@ class MoreAnswersConfig:
             _require(0 < value < math.inf, name, "> 0 and finite", value)
         fits = bool(self.temperatures) and min(self.temperatures) >= 0
         _require(fits, "temperatures", "at least one, each >= 0", self.temperatures)
+
+    def lessons(self, number: int) -> TrainingConfig:
+        """The judge's updates, for so many lessons."""
+        num_steps = -(-self.passes * number // self.batch_size)
+        optimizer = OptimizerConfig(
+            num_steps,
+            learning_rate=self.learning_rate,
+            final_fraction=0.02,
+            warmup_steps=num_steps // 10,
+        )
+        return TrainingConfig(
+            optimizer,
+            batch_size=self.batch_size,
+            row_length=self.row_length,
+            seed=self.seed,
+        )
 
     def no_more_than(
         self, num_train: int, num_held_out: int, asked_for: Collection[str]
@@ -127,14 +138,14 @@ def _require(holds: bool, name: str, rule: str, value: object) -> None:
 
 
 def quick_size(config: MoreAnswersConfig) -> MoreAnswersConfig:
-    """Fewer questions, answers and lessons: a look at the machinery."""
+    """Fewer questions, answers and passes: a look at the machinery."""
     num_answers = min(config.num_answers, 8)
     return dataclasses.replace(
         config,
         questions=min(config.questions, 40),
         num_answers=num_answers,
         train_questions=min(config.train_questions, 80),
-        lessons=_lessons(60),
+        passes=1,
         fit_samples=min(config.fit_samples, num_answers // 2),
         num_resamples=min(config.num_resamples, 40),
         questions_per_shard=20,
