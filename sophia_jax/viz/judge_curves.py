@@ -9,13 +9,13 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 
-from sophia_jax.viz.curves import BASE, INK, SOFT, SOPHIA, STYLE, as_svg, new_axes
+from sophia_jax.viz.curves import BASE, INK, SOPHIA, STYLE, as_svg, new_axes
 from sophia_jax.viz.frontier_curves import THIRD
 
 __all__ = ["accuracy_limits", "judge_panel"]
 
 HEIGHT = 3.2  # inches
-LINES = {"majority": (BASE, (4, 2)), "pass": (SOFT, (1, 2))}
+LINES = {"majority": (BASE, (4, 2)), "pass": (INK, (1, 2))}
 
 
 def accuracy_limits(

@@ -69,31 +69,33 @@ def _row(curve: Mapping[str, Any], best: Mapping[str, Any]) -> dict[str, Any]:
 def _words(curve: Mapping[str, Any], best: Mapping[str, Any]) -> str:
     """What came out at one temperature, in two sentences or three."""
     way = "Best of k" if curve["temperature"] == 0 else f"T = {curve['temperature']:g}"
-    told = (
-        "The forecast was that more answers never harm."
-        if best["predicted"] is None
-        else f"The forecast was that more than {best['predicted']} answers harm."
+    told = {
+        None: "The forecast was that more answers never harm.",
+        1: "The forecast was that one answer is best, and more harm.",
+    }.get(
+        best["predicted"],
+        f"The forecast was that {best['predicted']} answers are best, and more harm.",
     )
     found = (
         f"Up to {curve['k'][-1]} answers, more of them were better."
         if best["measured"] is None
-        else f"Measured, {best['measured']} of those that were looked at was best."
+        else f"Measured, the best number was {best['measured']}."
     )
     return f"{way}. {told} {found} {_harm(curve, best)} {_truth(curve)}"
 
 
 def _harm(curve: Mapping[str, Any], best: Mapping[str, Any]) -> str:
     if best["loss"] is None:
-        return "So no harm up to there was foretold."
+        return "No harm was foretold up to there."
     low, high = best["loss_interval"]
+    size = f"{_points(abs(best['loss']))} points"
     path = f"From k = {best['at']} to {curve['k'][-1]}"
     if low > 0:
-        return f"{path}, {_points(best['loss'])} points are lost, which is no chance."
+        return f"{path}, {size} are lost, which is more than chance."
     if high < 0:
-        return (
-            f"{path}, {_points(-best['loss'])} points are won: the forecast is wrong."
-        )
-    return f"{path}, {_points(best['loss'])} points are lost, which may be chance."
+        return f"{path}, {size} are won, more than by chance: the forecast is wrong."
+    way = "lost" if best["loss"] > 0 else "won"
+    return f"{path}, {size} are {way}, which may be chance."
 
 
 def _truth(curve: Mapping[str, Any]) -> str:
