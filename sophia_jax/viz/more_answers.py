@@ -76,6 +76,7 @@ def _of_run(summary: Mapping[str, Any], figures: Any) -> dict[str, Any]:
         "can be misled, the more there are, the likelier is one among them that "
         "misleads.",
         "learnt": summary["judge"],
+        "texts": {n: f"{v:.1f}" for n, v in summary["different_texts"].items()},
         "concordance": "–" if concordance is None else f"{100 * concordance:.1f} %",
         "single": f"{100 * references['pass'][0]:.1f} %",
         "small": settings["questions"] < 100,

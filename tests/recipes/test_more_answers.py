@@ -16,7 +16,7 @@ from sophia_jax.evaluation.turning_point import turning_point
 from sophia_jax.models.folder import save_model
 from sophia_jax.recipes.more_answers import run as recipe
 from sophia_jax.recipes.more_answers.answers import find_run, some_of
-from sophia_jax.recipes.more_answers.findings import references
+from sophia_jax.recipes.more_answers.findings import different_texts, references
 from sophia_jax.recipes.more_answers.judges import (
     likes_short_answers,
     scores_of,
@@ -125,6 +125,14 @@ def test_references_are_of_the_answers_alone():
     found = references(questions, (1, 2, 4))
     np.testing.assert_allclose(found["pass"], [0.75, (5 / 6 + 1) / 2, 1.0])
     assert found["majority"][0] == 0.75 and len(found["majority"]) == 3
+
+
+def test_a_text_counts_once_however_often_it_comes():
+    questions = [
+        [row("a", "right", "1")] * 3 + [row("a", "wrong", each) for each in "234"],
+        [row("b", "wrong", "5"), row("b", "right", "1"), row("b", "right", "1.0")],
+    ]
+    assert different_texts(questions) == {"right": 1.5, "wrong": 2.0}
 
 
 def test_numbers_of_answers_that_are_looked_at_end_with_all_of_them():

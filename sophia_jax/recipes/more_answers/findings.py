@@ -10,7 +10,7 @@ from sophia_jax.evaluation.judged import judge_measures
 from sophia_jax.evaluation.summary import question_scores
 from sophia_jax.recipes.more_answers.sizes import MoreAnswersConfig
 
-__all__ = ["judge_findings", "references"]
+__all__ = ["different_texts", "judge_findings", "references"]
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -54,3 +54,25 @@ def references(questions: Sequence[Rows], ks: Sequence[int]) -> dict[str, list[f
         name: [single, *(float(scores[f"{name}@{k}"]) for k in ks[1:])]
         for name in ("pass", "majority")
     }
+
+
+def different_texts(questions: Sequence[Rows]) -> dict[str, float]:
+    """How many different texts are among the answers to a question, right and wrong.
+
+    A judge scores a text once, however often it comes. Where most right answers are one
+    text and wrong ones are many, more answers bring more wrong texts to choose from.
+
+    Args:
+      questions: the rows of each.
+
+    Returns:
+      Means over the questions: `right` and `wrong`.
+    """
+    texts = [
+        {(row["response"], row["verdict"] == "right") for row in rows}
+        for rows in questions
+    ]
+    total = [len(each) for each in texts]
+    right = [sum(is_right for _, is_right in each) for each in texts]
+    mean_right = sum(right) / len(right)
+    return {"right": mean_right, "wrong": sum(total) / len(total) - mean_right}

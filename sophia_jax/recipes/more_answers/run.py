@@ -29,7 +29,11 @@ from sophia_jax.recipes.more_answers.answers import (
     find_run,
     some_of,
 )
-from sophia_jax.recipes.more_answers.findings import judge_findings, references
+from sophia_jax.recipes.more_answers.findings import (
+    different_texts,
+    judge_findings,
+    references,
+)
 from sophia_jax.recipes.more_answers.judges import JUDGES, scores_of
 from sophia_jax.recipes.more_answers.lessons import (
     balanced,
@@ -101,7 +105,7 @@ def run_more_answers(
         "run": str(run),
         "judge": learnt,
         "judges": judges,
-        "references": _references(scored, judges["good"]["measured_on"], config),
+        **_of_answers(scored, judges["good"]["measured_on"], config),
         "seconds": read_seconds(folder),
         "versions": versions(),
         "machine": machine(),
@@ -234,12 +238,16 @@ def _of_judge(
     return judge_findings(questions, config)
 
 
-def _references(
+def _of_answers(
     scored: Sequence[dict], places: Sequence[int], config: MoreAnswersConfig
-) -> dict[str, list[float]]:
-    """Of the questions on which the forecasts are measured."""
+) -> dict[str, Any]:
+    """What no judge has a part in; references are of where forecasts are measured."""
     questions = list(by_question(scored, "scores").values())
-    return references([questions[place] for place in places], config.ks)
+    measured = [questions[place] for place in places]
+    return {
+        "references": references(measured, config.ks),
+        "different_texts": different_texts(questions),
+    }
 
 
 def _line(found: dict) -> str:

@@ -27,7 +27,8 @@ class MoreAnswersConfig:
       train_answers: to each of these.
       sampling: of all answers: at temperature 1 from all tokens, which is what the
         policy says, and gives more different answers than an evaluation's top-p.
-      passes: of the judge over its lessons; with many more it knows them by heart.
+      passes: of the judge over its lessons. With 6 over 526 it had learnt next to
+        nothing, with 18 it told 68 % of right answers from wrong ones.
       batch_size: lessons in an update.
       learning_rate: of weights that can read and calculate already.
       row_length: tokens of a packed row, when the judge learns and when it reads.
@@ -46,7 +47,7 @@ class MoreAnswersConfig:
     train_questions: int = 800
     train_answers: int = 8
     sampling: SamplingConfig = SamplingConfig(112)
-    passes: int = 6
+    passes: int = 16
     batch_size: int = 32
     learning_rate: float = 1e-3
     row_length: int = 256
