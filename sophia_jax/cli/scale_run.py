@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from sophia_jax.cli.options import AnyPath, leave_page
+from sophia_jax.cli.options import AnyPath, checked_options, leave_page
 from sophia_jax.cli.tables import seconds_line
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from sophia_jax.cli.progress import Display
+    from sophia_jax.recipes.more_answers.sizes import MoreAnswersConfig
 
 __all__ = ["RealOptions", "is_real", "scale_real"]
 
@@ -37,6 +38,9 @@ class RealOptions:
     train_answers: int | None = None
     """With --run: answers to each training question, for the judge to learn from; None
     for 8."""
+    answer_temperature: float | None = None
+    """With --run: >= 0, at which the policy answers; None for 1.4, where a policy that
+    is mostly right at 1 leaves more to choose from, and to learn from."""
     score_temperatures: tuple[float, ...] | None = None
     """Each T of the choice, >= 0, in units of the judge's scores, which are nats with
     --run; 0 is best-of-k. None for 0 and 1."""
@@ -44,7 +48,7 @@ class RealOptions:
     """Answers to a question that the forecast looks at; None for 8."""
 
 
-RUN_ALONE = ("held_out", "answers", "train_answers")
+RUN_ALONE = ("held_out", "answers", "train_answers", "answer_temperature")
 
 
 def is_real(options: RealOptions, changed: Sequence[str]) -> bool:
@@ -115,19 +119,9 @@ def _run(
     """A quickstart's policy under three judges."""
     from sophia_jax.recipes.more_answers.answers import find_run
     from sophia_jax.recipes.more_answers.run import run_more_answers
-    from sophia_jax.recipes.more_answers.sizes import MoreAnswersConfig, quick_size
     from sophia_jax.recipes.run_folder import open_run_folder
 
-    sizes = {
-        "questions": options.held_out,
-        "num_answers": options.answers,
-        "train_answers": options.train_answers,
-        "temperatures": options.score_temperatures,
-        "fit_samples": options.fit_samples,
-    }
-    given = {name: value for name, value in sizes.items() if value is not None}
-    config = MoreAnswersConfig(seed=seed)
-    config = replace(quick_size(config) if quick else config, **given)
+    config, given = _sizes(options, seed, quick)
     found = find_run(options.run_folder)
     config = config.no_more_than(len(found.train), len(found.held_out), given)
     settings = asdict(config) | {"run": str(options.run_folder)}
@@ -138,6 +132,29 @@ def _run(
     for name, judge in summary["judges"].items():
         display.say(forecast_table(judge, name))
     display.say(seconds_line(summary["seconds"]))
+
+
+def _sizes(
+    options: RealOptions, seed: int, quick: bool
+) -> tuple[MoreAnswersConfig, Collection[str]]:
+    """All sizes, and the names of those that were given."""
+    from sophia_jax.recipes.more_answers.sizes import MoreAnswersConfig, quick_size
+
+    config = MoreAnswersConfig(seed=seed)
+    sizes = {
+        "questions": options.held_out,
+        "num_answers": options.answers,
+        "train_answers": options.train_answers,
+        "temperatures": options.score_temperatures,
+        "fit_samples": options.fit_samples,
+    }
+    given = {name: value for name, value in sizes.items() if value is not None}
+    if options.answer_temperature is not None:
+        with checked_options():
+            given["sampling"] = replace(
+                config.sampling, temperature=options.answer_temperature
+            )
+    return replace(quick_size(config) if quick else config, **given), given
 
 
 def _fit(

@@ -16,6 +16,11 @@ from sophia_jax.viz.templates import load_template
 __all__ = ["is_more_answers", "write_more_answers_page"]
 
 KIND, FIT = "more_answers", "judge_fit"
+LEAD = (
+    "A policy answers each question k times, and a judge chooses one of the answers. "
+    "With a judge who knows, more answers are better; with one who can be misled, the "
+    "more there are, the likelier is one among them that misleads."
+)
 ABOUT = {
     "good": "The trained judge, as it is.",
     "noisy": "The same, with Gaussian noise on each score, {noise:g} times as wide as "
@@ -71,10 +76,7 @@ def _of_run(summary: Mapping[str, Any], figures: Any) -> dict[str, Any]:
         "title": "What more answers bring",
         "eyebrow": f"{settings['questions']} held-out questions, "
         f"{settings['num_answers']} answers to each",
-        "lead": "A policy answers each question k times, and a judge chooses one "
-        "of the answers. With a judge who knows, more answers are better; with one who "
-        "can be misled, the more there are, the likelier is one among them that "
-        "misleads.",
+        "lead": LEAD,
         "learnt": summary["judge"],
         "texts": {n: f"{v:.1f}" for n, v in summary["different_texts"].items()},
         "concordance": "–" if concordance is None else f"{100 * concordance:.1f} %",

@@ -275,6 +275,7 @@ def test_the_forecast_of_an_evaluation_is_a_command(whole, tmp_path, capsys):
         (["--run", "RUN", "--held-out", "7"], "questions: expected >= 8, got 7"),
         (["--run", "RUN", "--held-out", "10"], "questions: expected at most the 9"),
         (["--run", "RUN", "--answers", "4"], "fit_samples: expected at most num_ans"),
+        (["--run", "RUN", "--answer-temperature", "-1"], "temperature: expected >= 0"),
         (["--run", "RUN", "--train-answers", "0"], "train_answers: expected >= 1"),
         (
             ["--run", "RUN", "--score-temperatures", "-1"],

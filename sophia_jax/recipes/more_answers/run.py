@@ -140,15 +140,9 @@ def _answers(
                 system=DIGITS.system,
                 num_samples=number,
             )
-            rows = by_shard(
-                folder / "answers" / name,
-                items,
-                make,
-                config.questions_per_shard,
-                track=track,
-                name=f"answers, {name.replace('_', '-')}",
-            )
-            found.append(rows)
+            place, size = folder / "answers" / name, config.questions_per_shard
+            shown = f"answers, {name.replace('_', '-')}"
+            found.append(by_shard(place, items, make, size, track=track, name=shown))
     return found
 
 
