@@ -75,12 +75,10 @@ def forecast(
     """
     _check(questions, fit_samples, num_resamples)
     random = np.random.default_rng(seed)
-    order = random.permutation(len(questions))
-    first = [
-        tuple(each[:fit_samples] for each in questions[place])
-        for place in order[: len(order) // 2]
-    ]
-    rest = [questions[place] for place in order[len(order) // 2 :]]
+    order = random.permutation(len(questions)).tolist()
+    half = len(order) // 2
+    first = [tuple(each[:fit_samples] for each in questions[i]) for i in order[:half]]
+    rest = [questions[place] for place in order[half:]]
     model = fit_judge(first)
     fits = refit(model, first, _draws(random, num_resamples, len(first)))
     draws = _draws(random, num_resamples, len(rest))
@@ -97,7 +95,7 @@ def forecast(
         "concordance": _both(model.concordance, rest, within_question_concordance),
         "classes": len(model.shares),
         "num_questions": [len(first), len(rest)],
-        "measured_on": order[len(order) // 2 :].tolist(),
+        "measured_on": order[half:],
         "fit_samples": len(first[0][0]),
     }
 
