@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
 
 from sophia_jax.cli.options import AnyPath, checked_options, leave_page
+from sophia_jax.cli.scale_run import RealOptions, is_real, scale_real
 from sophia_jax.cli.tables import seconds_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from rich.table import Table
 
@@ -18,10 +21,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Scale"]
 
+OF_BOTH = ("seed", "quick", "resume", "force")
+
 
 @dataclass(frozen=True)
 class Scale:
-    """Best-of-k and reward-weighted sampling in Bayesian regression, beside theory."""
+    """Best-of-k and reward-weighted sampling: what more answers bring, beside theory.
+
+    In Bayesian regression, whose theory is exact; or with --run of a real policy, under
+    a trained judge and two that are worse; or with --fit of an evaluation's judge.
+    """
 
     out: AnyPath = Path("runs/scale")
     """Folder of the run; must not exist, or see --resume and --force."""
@@ -52,26 +61,34 @@ class Scale:
     """Each t = T / 2s², ascending: temperature in units of twice the variance of an
     answer; 0 is best-of-k."""
     seed: int = 0
-    """Of teacher, judges, data and answers."""
+    """Of teacher, judges, data and answers; of all that is drawn with --run and --fit.
+    """
     quick: bool = False
-    """At most 40 draws, and half of the judges, temperatures and numbers of answers."""
+    """At most 40 draws, and half of the judges, temperatures and numbers of answers;
+    with --run 40 questions, 8 answers to each and a tenth of the judge's lessons."""
     resume: bool = False
     """Go on with a run of the same settings."""
     force: bool = False
     """Delete what an earlier run left in the folder."""
+
+    real: Annotated[RealOptions, tyro.conf.OmitArgPrefixes] = RealOptions()
+    """In place of the regression."""
 
     @property
     def folder(self) -> Path:
         return self.out
 
     def run(self, display: Display) -> None:
-        from dataclasses import asdict, fields
+        from dataclasses import asdict
 
         from sophia_jax.recipes.run_folder import open_run_folder
         from sophia_jax.recipes.scale.run import run_scale
         from sophia_jax.recipes.scale.sizes import ScaleConfig, quick_size
 
         names = {field.name for field in fields(ScaleConfig)} & asdict(self).keys()
+        if is_real(self.real, self._given(names - {"seed"})):
+            options = {name: getattr(self, name) for name in OF_BOTH}
+            return scale_real(self.real, self.out, display, **options)
         with checked_options():
             config = ScaleConfig(**{name: getattr(self, name) for name in names})
             config = quick_size(config) if self.quick else config
@@ -82,6 +99,14 @@ class Scale:
             display.say(line)
         display.say(seconds_line(summary["seconds"]))
         leave_page(self.out, display)
+
+    def _given(self, names: Collection[str]) -> list[str]:
+        """Which of these options differ from their defaults."""
+        return [
+            field.name
+            for field in fields(self)
+            if field.name in names and getattr(self, field.name) != field.default
+        ]
 
 
 def best_table(summary: Mapping) -> Table:

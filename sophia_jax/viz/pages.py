@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sophia_jax.viz.comparison_page import is_comparison, write_comparison_page
 from sophia_jax.viz.frontier import is_frontier, write_frontier_page
+from sophia_jax.viz.more_answers import is_more_answers, write_more_answers_page
 from sophia_jax.viz.report import write_report
 from sophia_jax.viz.scale import is_scale, write_scale_page
 
@@ -22,8 +23,8 @@ def write_page(run_folder: str | Path) -> Path:
       The path of the page.
 
     Raises:
-      InputError: as `write_report`, `write_comparison_page`, `write_frontier_page` and
-        `write_scale_page`.
+      InputError: as `write_report`, `write_comparison_page`, `write_frontier_page`,
+        `write_scale_page` and `write_more_answers_page`.
     """
     if is_comparison(run_folder):
         return write_comparison_page(run_folder)
@@ -31,4 +32,6 @@ def write_page(run_folder: str | Path) -> Path:
         return write_frontier_page(run_folder)
     if is_scale(run_folder):
         return write_scale_page(run_folder)
+    if is_more_answers(run_folder):
+        return write_more_answers_page(run_folder)
     return write_report(run_folder)
