@@ -22,6 +22,7 @@ from sophia_jax.cli.plan import Plan
 from sophia_jax.cli.quickstart import Quickstart
 from sophia_jax.cli.regret import Regret
 from sophia_jax.cli.report import Report
+from sophia_jax.cli.scale import Scale
 from sophia_jax.cli.settings import texts_of
 from sophia_jax.cli.train import Train
 from sophia_jax.cli.update import Update
@@ -44,6 +45,7 @@ COMMANDS = {
     "frontier": Frontier,
     "compare": Compare,
     "regret": Regret,
+    "scale": Scale,
     "plan": Plan,
     "convert": Convert,
     "report": Report,

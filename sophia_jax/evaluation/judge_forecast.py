@@ -20,6 +20,7 @@ from sophia_jax.evaluation.judge_model import (
 )
 from sophia_jax.evaluation.judged import within_question_concordance
 from sophia_jax.evaluation.selection import reward_weighted_accuracy
+from sophia_jax.evaluation.turning_point import turning_point
 
 __all__ = ["answers_of", "forecast"]
 
@@ -60,39 +61,41 @@ def forecast(
     Returns:
       `curves`, one for each T: `temperature`, and lists over `k` of what is
       `predicted` and `measured`, their `predicted_interval` and `measured_interval`,
-      and the interval of their `difference`, which holds 0 where the forecast is true;
+      and the interval of their `difference`, which holds 0 where the forecast is true:
+      `missed` has each k where it does not;
       `best_num_samples`, the k after which accuracy falls, foretold and with an
-      interval (null for a k that is never reached), and that of the measured curve;
+      interval (null for a k that is never reached), and as of `turning_point`;
       `best_temperature`, the same at the largest k, the measured one of those given
       (inf is a float, for which JSON has no word);
-      and `pass@1`, `concordance` of both halves, and the model's `classes`.
+      and `pass@1`, `concordance` of both halves, the model's `classes`, and which
+      questions it was `measured_on`.
 
     Raises:
       ValueError: a number is out of its range, or as of `fit_judge`.
     """
     _check(questions, fit_samples, num_resamples)
     random = np.random.default_rng(seed)
-    order = random.permutation(len(questions))
-    first = [
-        tuple(each[:fit_samples] for each in questions[place])
-        for place in order[: len(order) // 2]
-    ]
-    rest = [questions[place] for place in order[len(order) // 2 :]]
+    order = random.permutation(len(questions)).tolist()
+    half = len(order) // 2
+    first = [tuple(each[:fit_samples] for each in questions[i]) for i in order[:half]]
+    rest = [questions[place] for place in order[half:]]
     model = fit_judge(first)
     fits = refit(model, first, _draws(random, num_resamples, len(first)))
-    draws = _draws(random, num_resamples, len(rest)) / len(rest)
-    curves = [_curve(model, fits, rest, draws, ks, each) for each in temperatures]
+    draws = _draws(random, num_resamples, len(rest))
+    curves, best = [], []
+    for each in temperatures:
+        measured = _measured(rest, ks, each)
+        curves.append(_curve(model, fits, measured, draws, ks, each))
+        best.append(_best_k(model, fits, measured, draws, ks, each))
     return {
         "curves": curves,
-        "best_num_samples": [
-            _best_k(model, fits, curve, temperature)
-            for curve, temperature in zip(curves, temperatures, strict=True)
-        ],
+        "best_num_samples": best,
         "best_temperature": _best_t(model, fits[:50], curves, ks),
         "pass@1": _both(model.accuracy, rest, lambda scores, right: right.mean()),
         "concordance": _both(model.concordance, rest, within_question_concordance),
         "classes": len(model.shares),
         "num_questions": [len(first), len(rest)],
+        "measured_on": order[half:],
         "fit_samples": len(first[0][0]),
     }
 
@@ -115,47 +118,70 @@ def _draws(random: np.random.Generator, times: int, number: int) -> np.ndarray:
     return random.multinomial(number, shares, times).astype(np.float64)
 
 
+def _measured(
+    rest: Sequence[Answers], ks: Sequence[int], temperature: float
+) -> np.ndarray:
+    """Float[question k]"""
+    return np.array(
+        [reward_weighted_accuracy(*each, ks, temperature=temperature) for each in rest]
+    )
+
+
 def _curve(
     model: JudgeModel,
     fits: Sequence[JudgeModel],
-    rest: Sequence[Answers],
+    measured: np.ndarray,
     draws: np.ndarray,
     ks: Sequence[int],
     temperature: float,
 ) -> dict[str, Any]:
     predicted = predict_accuracy(model, ks, temperature=temperature)
     again = np.array([predict_accuracy(f, ks, temperature=temperature) for f in fits])
-    values = np.array(
-        [reward_weighted_accuracy(*each, ks, temperature=temperature) for each in rest]
-    )
-    means = draws @ values
+    means = draws @ measured / len(measured)
+    difference = _interval(again - means)
     return {
         "temperature": temperature,
         "k": list(ks),
         "predicted": predicted.tolist(),
         "predicted_interval": _interval(again),
-        "measured": values.mean(axis=0).tolist(),
+        "measured": measured.mean(axis=0).tolist(),
         "measured_interval": _interval(means),
-        "difference": _interval(again - means),
+        "difference": difference,
+        "missed": [
+            k
+            for k, (low, high) in zip(ks, difference, strict=True)
+            if not low <= 0 <= high
+        ],
     }
 
 
 def _best_k(
     model: JudgeModel,
     fits: Sequence[JudgeModel],
-    curve: Mapping[str, Any],
+    measured: np.ndarray,
+    draws: np.ndarray,
+    ks: Sequence[int],
     temperature: float,
 ) -> dict[str, Any]:
-    measured = curve["k"][int(np.argmax(curve["measured"]))]
+    predicted = best_num_samples(model, temperature=temperature)
     found = [best_num_samples(fit, temperature=temperature) for fit in fits]
     never = [math.inf if each is None else float(each) for each in found]
     low, high = np.quantile(never, _tails(), method="inverted_cdf")
     return {
         "temperature": temperature,
-        "predicted": best_num_samples(model, temperature=temperature),
+        "predicted": predicted,
         "interval": [_finite(low), _finite(high)],
-        "measured": measured if measured < max(curve["k"]) else None,
+        **_in_order(ks, measured, draws, predicted),
     }
+
+
+def _in_order(
+    ks: Sequence[int], measured: np.ndarray, draws: np.ndarray, predicted: int | None
+) -> dict[str, Any]:
+    order = np.argsort(ks)
+    return turning_point(
+        measured[:, order], draws, [ks[place] for place in order], predicted
+    )
 
 
 def _best_t(

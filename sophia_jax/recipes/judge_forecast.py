@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sophia_jax.evaluation.judge_forecast import answers_of, forecast
 from sophia_jax.evaluation.predictions import by_question, read_predictions
 from sophia_jax.evaluation.summary import usual_pass_k
+from sophia_jax.recipes.machine import machine, versions
+from sophia_jax.recipes.run_folder import write_json
 from sophia_jax.types import InputError
 
-__all__ = ["forecast_run"]
+__all__ = ["forecast_run", "write_fit"]
 
 COLUMNS = ("question_id", "sample", "verdict", "score")
 FEWEST_QUESTIONS = 8
+KIND = "judge_fit"
 
 
 def forecast_run(
@@ -63,3 +66,21 @@ def forecast_run(
         )
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def write_fit(folder: Path, evaluation: Path, found: Mapping[str, Any]) -> None:
+    """Leave a forecast as `summary.json`, from which a page is made.
+
+    Args:
+      folder: of the result.
+      evaluation: that was forecast.
+      found: of `forecast_run`.
+    """
+    summary = {
+        "kind": KIND,
+        "evaluation": str(evaluation),
+        "forecast": found,
+        "versions": versions(),
+        "machine": machine(),
+    }
+    write_json(folder / "summary.json", summary)

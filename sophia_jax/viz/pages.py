@@ -6,14 +6,16 @@ from pathlib import Path
 
 from sophia_jax.viz.comparison_page import is_comparison, write_comparison_page
 from sophia_jax.viz.frontier import is_frontier, write_frontier_page
+from sophia_jax.viz.more_answers import is_more_answers, write_more_answers_page
 from sophia_jax.viz.regret import is_regret, write_regret_page
 from sophia_jax.viz.report import write_report
+from sophia_jax.viz.scale import is_scale, write_scale_page
 
 __all__ = ["write_page"]
 
 
 def write_page(run_folder: str | Path) -> Path:
-    """Write `report.html` into a folder: of whatever run it is of.
+    """Write `report.html` into a folder, whichever command has left it.
 
     Args:
       run_folder: whole or not.
@@ -30,4 +32,8 @@ def write_page(run_folder: str | Path) -> Path:
         return write_frontier_page(run_folder)
     if is_regret(run_folder):
         return write_regret_page(run_folder)
+    if is_scale(run_folder):
+        return write_scale_page(run_folder)
+    if is_more_answers(run_folder):
+        return write_more_answers_page(run_folder)
     return write_report(run_folder)

@@ -48,18 +48,18 @@ def test_one_answer_is_any_answer(found):
 
 def direct_of_two(teacher_gap, reward_gap, spread, temperature):
     """2 E[h_1 P(1 is taken)], by summing over both answers."""
-    nodes, weights = np.polynomial.legendre.leggauss(400)
-    first = 8 * nodes
+    nodes, weights = np.polynomial.legendre.leggauss(300)
+    first = np.concatenate([4 * nodes - 4, 4 * nodes + 4])  # it has a kink at 0
     second = np.arange(-8, 8, 4e-4)
     judged = [(spread * x + reward_gap) ** 2 for x in (first, second)]
     exponent = (judged[1][None] - judged[0][:, None]) / temperature
     taken = 1 / (1 + np.exp(-np.clip(exponent, -700, 700)))
     chance = taken @ norm.pdf(second) * 4e-4
     error = (spread * first + teacher_gap) ** 2
-    return 2 * np.sum(8 * weights * norm.pdf(first) * error * chance)
+    return 2 * np.sum(4 * np.tile(weights, 2) * norm.pdf(first) * error * chance)
 
 
-@pytest.mark.parametrize("t", [1, 2, 4, 6])
+@pytest.mark.parametrize("t", [1, 4])
 def test_two_answers_are_the_direct_double_sum(found, t):
     for case, row in zip(CASES, found, strict=True):
         expected = direct_of_two(*case, 2 * case[2] ** 2 * TS[t - 1])
@@ -73,7 +73,7 @@ def brute_force(teacher_gap, reward_gap, spread, k, temperature):
     x = np.arange(-10, 10, min(0.02, np.sqrt(tau) / 40)) + rho
     log_w, density = -(x**2) / tau, norm.pdf(x - rho) * (x[1] - x[0])
     total = 0.0
-    for log_u in np.arange(-45, 100 / tau, 0.2):
+    for log_u in np.arange(-45, 100 / tau + 5, 0.2):
         rate = np.exp(np.minimum(log_u + log_w, 700))
         left = np.exp((k - 1) * np.log1p(density @ np.expm1(-rate)))
         total += left * (density @ ((x + kappa) ** 2 * rate * np.exp(-rate)))
@@ -160,7 +160,9 @@ def test_units_do_not_matter():
             9.0,
             np.array([0.5, 50.0, 0.5]),
         )
-    np.testing.assert_allclose(found, found[0] * np.array([1, 100, 1]), rtol=1e-12)
+    np.testing.assert_allclose(
+        found, float(found[0]) * np.array([1, 100, 1]), rtol=1e-12
+    )
 
 
 def test_derivatives_are_those_of_the_error():

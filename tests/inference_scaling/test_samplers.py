@@ -23,6 +23,9 @@ def probs(rewards, temperature):
     return np.asarray(reward_weighted_probs(given, temperature=temperature))
 
 
+traced_probs = jax.jit(lambda r, t: reward_weighted_probs(r, temperature=t))
+
+
 @pytest.mark.parametrize(
     ("rewards", "temperature", "expected"),
     [
@@ -42,9 +45,11 @@ def probs(rewards, temperature):
     ],
 )
 def test_probabilities_by_hand(rewards, temperature, expected):
+    # With missing ones beside them, all are one shape.
+    missing = 4 - len(rewards)
+    rewards, expected = rewards + [NAN] * missing, expected + [0] * missing
     np.testing.assert_allclose(probs(rewards, temperature), expected, atol=1e-6)
-    traced = jax.jit(lambda r, t: reward_weighted_probs(r, temperature=t))
-    found = traced(jnp.array(rewards), jnp.array(temperature))
+    found = traced_probs(jnp.array(rewards), jnp.array(temperature))
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 

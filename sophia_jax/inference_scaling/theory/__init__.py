@@ -22,13 +22,15 @@ from sophia_jax.inference_scaling.theory.expansions import (
     best_of_k_coefficient,
     high_temperature_series,
     mean_best_of_k_coefficient,
-    series_optimal_num_samples,
-    series_optimal_temperature,
 )
 from sophia_jax.inference_scaling.theory.optima import (
     best_reward_gap,
     optimal_num_samples,
     optimal_temperature,
+)
+from sophia_jax.inference_scaling.theory.series_optima import (
+    series_optimal_num_samples,
+    series_optimal_temperature,
 )
 from sophia_jax.inference_scaling.theory.slopes import data_slope, samples_slope
 

@@ -86,7 +86,8 @@ def deterministic_equivalent(
     """
     check_above(0, num_data=num_data, noise_std=noise_std, prior_std=prior_std)
     check_at_least(0, covariance_eigenvalues=covariance_eigenvalues)
-    if is_concrete(covariance_eigenvalues) and not np.any(covariance_eigenvalues):
+    known = is_concrete(covariance_eigenvalues)
+    if known and not np.any(np.asarray(covariance_eigenvalues)):
         raise ValueError("covariance_eigenvalues: expected one that is positive")
     given = (covariance_eigenvalues, teacher, num_data, noise_std, prior_std)
     dtype = jnp.promote_types(jnp.result_type(float, *given), jnp.float32)
@@ -123,7 +124,7 @@ def gap_covariance(
     """
     mean = (1 - equivalent.shrinkage) * teacher
     off = jnp.stack([mean - teacher, mean - judge])
-    fixed = (off * covariance_eigenvalues) @ off.T / teacher.shape[0]
+    fixed = (off * jnp.asarray(covariance_eigenvalues)[None]) @ off.T / teacher.shape[0]
     return fixed + (equivalent.v - equivalent.q)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 
 from sophia_jax.inference_scaling.theory.grids import (
@@ -10,8 +9,8 @@ from sophia_jax.inference_scaling.theory.grids import (
     check_above,
     check_at_least,
     in_float64,
-    map_grid,
     nan_unless,
+    on_grid,
 )
 from sophia_jax.inference_scaling.theory.quadrature import scaled_error
 from sophia_jax.types import Array, Float, typed
@@ -136,23 +135,10 @@ def _infinite_at(
     return jnp.where(is_hot, variance + teacher_gap**2, limit)
 
 
-@in_float64
-@jax.jit
-def _expected_error(
-    *,
-    teacher_gap: Array,
-    reward_gap: Array,
-    predictive_std: Array,
-    num_samples: Array,
-    temperature: Array,
-) -> Array:
-    return map_grid(
-        error_at, teacher_gap, reward_gap, predictive_std, num_samples, temperature
-    )
+_expected_error = on_grid(error_at)
 
 
 @in_float64
-@jax.jit
 def _infinite_samples_error(
     *, teacher_gap: Array, reward_gap: Array, predictive_std: Array, temperature: Array
 ) -> Array:

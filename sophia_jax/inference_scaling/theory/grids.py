@@ -17,8 +17,8 @@ __all__ = [
     "check_at_least",
     "in_float64",
     "is_concrete",
-    "map_grid",
     "nan_unless",
+    "on_grid",
 ]
 
 Grid = Scalar | np.number | Float[Array, "*#grid"] | Integer[Array, "*#grid"]
@@ -54,18 +54,32 @@ def in_float64(function: Callable[..., Array]) -> Callable[..., Array]:
     return evaluated
 
 
-def map_grid(function: Callable[..., Array], *arrays: Array) -> Array:
-    """A function of scalars at each point of a grid, some points at a time.
+def on_grid(point: Callable[..., Array]) -> Callable[..., Array]:
+    """A costly function of numbers, at each point of a grid, some points at a time.
+
+    Grids of similar size are one compiled program, as long as nothing is traced.
 
     Args:
-      function: of one float64 scalar per array, to a scalar.
-      arrays: of one shape.
+      point: of float64 scalars, in the order in which they will be given by name.
     """
-    flat = tuple(array.reshape(-1) for array in arrays)
-    found = jax.lax.map(
-        jax.checkpoint(lambda point: function(*point)), flat, batch_size=CHUNK
-    )
-    return found.reshape(arrays[0].shape)
+
+    @jax.jit
+    def at_points(*flat: Array) -> Array:
+        at_one = jax.checkpoint(lambda numbers: point(*numbers))
+        return jax.lax.map(at_one, flat, batch_size=CHUNK)
+
+    @in_float64
+    @functools.wraps(point)
+    def evaluated(**numbers: Array) -> Array:
+        arrays = tuple(numbers.values())
+        shape, size = arrays[0].shape, arrays[0].size
+        if size == 0:
+            return jnp.zeros(shape)
+        room = -size % CHUNK if is_concrete(*arrays) else 0
+        flat = [jnp.pad(a.reshape(-1), (0, room), mode="edge") for a in arrays]
+        return at_points(*flat)[:size].reshape(shape)
+
+    return evaluated
 
 
 def nan_unless(condition: Array, values: Array) -> Array:

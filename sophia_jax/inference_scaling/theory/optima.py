@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -14,9 +13,8 @@ from sophia_jax.inference_scaling.theory.grids import (
     Grid,
     check_above,
     check_at_least,
-    in_float64,
-    map_grid,
     nan_unless,
+    on_grid,
 )
 from sophia_jax.types import Array, Float, typed
 
@@ -51,7 +49,7 @@ def optimal_temperature(
     """
     check_above(0, predictive_std=predictive_std)
     check_at_least(1, num_samples=num_samples)
-    return _optimal_temperature(
+    return _search_temperature(
         teacher_gap=teacher_gap,
         reward_gap=reward_gap,
         predictive_std=predictive_std,
@@ -81,7 +79,7 @@ def optimal_num_samples(
     """
     check_above(0, predictive_std=predictive_std)
     check_at_least(0, temperature=temperature)
-    return _optimal_num_samples(
+    return _search_num_samples(
         teacher_gap=teacher_gap,
         reward_gap=reward_gap,
         predictive_std=predictive_std,
@@ -123,7 +121,7 @@ def best_reward_gap(
     check_at_least(0, temperature=temperature)
     if np.any(np.isinf(_known(temperature))):
         raise ValueError("temperature: expected a finite one, got inf")
-    return _best_reward_gap(
+    return _search_reward_gap(
         teacher_gap=teacher_gap,
         predictive_std=predictive_std,
         num_samples=num_samples,
@@ -156,6 +154,7 @@ def _least(
     return least, at_least
 
 
+@on_grid
 def _search_temperature(
     teacher_gap: Array, reward_gap: Array, predictive_std: Array, num_samples: Array
 ) -> Array:
@@ -175,6 +174,7 @@ def _search_temperature(
     return nan_unless(~jnp.isnan(cold), jnp.where(is_coldest, 0.0, best))
 
 
+@on_grid
 def _search_num_samples(
     teacher_gap: Array, reward_gap: Array, predictive_std: Array, temperature: Array
 ) -> Array:
@@ -195,6 +195,7 @@ def _search_num_samples(
     return nan_unless(~jnp.isnan(endless), found)
 
 
+@on_grid
 def _search_reward_gap(
     teacher_gap: Array, predictive_std: Array, num_samples: Array, temperature: Array
 ) -> Array:
@@ -212,23 +213,3 @@ def _search_reward_gap(
     is_exact = jnp.isinf(num_samples) | (temperature == 0) | (teacher_gap == 0)
     is_good = (num_samples > 1) & jnp.isfinite(temperature) & ~jnp.isnan(least)
     return nan_unless(is_good, jnp.where(is_exact, limit, found))
-
-
-def _on_grid(search: Callable[..., Array]) -> Callable[..., Array]:
-    """A search at each point of a grid, in float64, without derivatives."""
-
-    @in_float64
-    @jax.jit
-    @functools.wraps(search)
-    def searched(**numbers: Array) -> Array:
-        fixed = jax.lax.stop_gradient(tuple(numbers.values()))
-        return map_grid(
-            lambda *point: search(**dict(zip(numbers, point, strict=True))), *fixed
-        )
-
-    return searched
-
-
-_optimal_temperature = _on_grid(_search_temperature)
-_optimal_num_samples = _on_grid(_search_num_samples)
-_best_reward_gap = _on_grid(_search_reward_gap)

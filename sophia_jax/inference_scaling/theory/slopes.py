@@ -12,8 +12,8 @@ from sophia_jax.inference_scaling.theory.grids import (
     Grid,
     check_above,
     check_at_least,
-    in_float64,
-    map_grid,
+    nan_unless,
+    on_grid,
 )
 from sophia_jax.types import Array, Float, Scalar, typed
 
@@ -125,25 +125,21 @@ def data_slope(
         return jax.grad(log_error)(log_n).astype(dtype)
 
 
-@in_float64
-@jax.jit
+@on_grid
 def _samples_slope(
-    *,
     teacher_gap: Array,
     reward_gap: Array,
     predictive_std: Array,
     num_samples: Array,
     temperature: Array,
 ) -> Array:
-    def slope(*point: Array) -> Array:
-        def error(num_samples: Array) -> Array:
-            return error_at(*point[:3], num_samples, point[4])
+    def error(num_samples: Array) -> Array:
+        return error_at(
+            teacher_gap, reward_gap, predictive_std, num_samples, temperature
+        )
 
-        value, change = jax.jvp(error, (point[3],), (jnp.ones_like(point[3]),))
-        is_endless = jnp.isinf(point[3])
-        finite = jnp.where(is_endless, 1.0, point[3])
-        return jnp.where(is_endless & (value > 0), 0.0, finite * change / value)
-
-    return map_grid(
-        slope, teacher_gap, reward_gap, predictive_std, num_samples, temperature
-    )
+    one = jnp.ones_like(num_samples)
+    value, change = jax.jvp(error, (num_samples,), (one,))
+    is_endless = jnp.isinf(num_samples)
+    slope = jnp.where(is_endless, 0.0, num_samples) * change / value
+    return nan_unless(~jnp.isnan(value), jnp.where(is_endless, 0.0, slope))

@@ -1,0 +1,1 @@
+"""What more answers to a question bring, chosen by good and bad judges: a real run."""

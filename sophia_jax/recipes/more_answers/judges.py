@@ -1,0 +1,75 @@
+"""A good judge, a noisy one and a misleading one: three views of the same scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from sophia_jax.recipes.more_answers.sizes import MoreAnswersConfig
+from sophia_jax.types import Float, Int, typed
+
+__all__ = ["JUDGES", "likes_short_answers", "scores_of", "with_noise"]
+
+JUDGES = ("good", "noisy", "misleading")
+
+
+def scores_of(
+    name: str, rows: Sequence[Mapping], config: MoreAnswersConfig
+) -> np.ndarray:
+    """What a judge says of answers that the trained one has scored.
+
+    Args:
+      name: of `JUDGES`.
+      rows: of `PREDICTIONS`, with the trained judge's log-odds as their `score`.
+      config: of the noise and the liking.
+
+    Returns:
+      Float[sample], nan where the trained judge says nothing.
+    """
+    scores = np.array([row["score"] for row in rows], np.float64)  # None becomes nan
+    if name == "good":
+        return scores
+    if name == "noisy":
+        return with_noise(scores, size=config.noise, seed=config.seed)
+    lengths = np.array([row["num_tokens"] for row in rows], np.int64)
+    return likes_short_answers(scores, lengths, liking=config.liking)
+
+
+@typed
+def with_noise(
+    scores: Float[np.ndarray, " sample"], *, size: float, seed: int
+) -> Float[np.ndarray, " sample"]:
+    """A judge who is distracted.
+
+        r + size · std(r) · ε,   ε ~ N(0, 1) of each answer
+
+    Args:
+      scores: r; nan is missing, and stays so.
+      size: of the noise, in units of the scores' own deviation.
+      seed: of the noise.
+    """
+    noise = np.random.default_rng((seed, 3)).normal(size=len(scores))
+    return scores + size * np.nanstd(scores) * noise
+
+
+@typed
+def likes_short_answers(
+    scores: Float[np.ndarray, " sample"],
+    num_tokens: Int[np.ndarray, " sample"],
+    *,
+    liking: float,
+) -> Float[np.ndarray, " sample"]:
+    """A judge who takes brevity for a virtue, and so is misled by what was left out.
+
+        r - liking · length
+
+    Most answers to a question are about as long, and are told apart by what they say.
+    The shortest of very many have skipped a step.
+
+    Args:
+      scores: r, in nats.
+      num_tokens: length of each answer.
+      liking: nats a token.
+    """
+    return scores - liking * num_tokens

@@ -1,0 +1,1 @@
+"""Inference with a judge in Bayesian regression: simulation beside theory."""
