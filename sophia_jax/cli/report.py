@@ -20,8 +20,8 @@ class Report:
     """Write a run's report.html: pictures, captions, reasonings, and what was kept."""
 
     run_folder: tyro.conf.Positional[AnyPath]
-    """Folder that quickstart, train, collect, update, compare, frontier, regret or scale
-    has left."""
+    """Folder that quickstart, train, collect, update, compare, frontier, regret or
+    scale has left."""
 
     @property
     def folder(self) -> None:
