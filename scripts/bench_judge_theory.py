@@ -1,4 +1,4 @@
-"""Seconds for exact errors of reward-weighted sampling, at random points of a wide grid.
+"""Seconds for exact errors of reward-weighted sampling, at points of a wide grid.
 
     python scripts/bench_judge_theory.py
 
