@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from sophia_jax.paths import as_path, write_whole
-from sophia_jax.types import InputError
-from sophia_jax.viz.report import figures_of
-from sophia_jax.viz.templates import load_template
+from sophia_jax.viz.summary_page import summary_kind, write_summary_page
 
 __all__ = ["is_frontier", "write_frontier_page"]
 
@@ -20,7 +17,7 @@ VERDICTS = ("ahead", "behind", "not decided")
 
 def is_frontier(run_folder: str | Path) -> bool:
     """Whether a folder's summary is of `sophia-jax frontier`."""
-    return _read(as_path(run_folder) / "summary.json").get("kind") == KIND
+    return summary_kind(run_folder) == KIND
 
 
 def write_frontier_page(run_folder: str | Path) -> Path:
@@ -37,22 +34,18 @@ def write_frontier_page(run_folder: str | Path) -> Path:
     Raises:
       InputError: the summary is damaged, or the extra `viz` is not installed.
     """
-    run_folder = as_path(run_folder)
-    path = run_folder / "summary.json"
-    panel = figures_of("frontier_curves").divergence_panel
-    try:
-        shown = _shown(_read(path), panel)
-        page = load_template("frontier.html.jinja").render(shown) + "\n"
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputError(
-            f"{path}: expected the summary of a frontier, got {error!r}"
-        ) from error
-    write_whole(run_folder / "report.html", page)
-    return run_folder / "report.html"
+    return write_summary_page(
+        run_folder,
+        "frontier.html.jinja",
+        _shown,
+        figures="frontier_curves",
+        what="a frontier",
+    )
 
 
-def _shown(summary: Mapping[str, Any], panel: Callable) -> dict[str, Any]:
+def _shown(summary: Mapping[str, Any], figures: ModuleType) -> dict[str, Any]:
     """What the template shows."""
+    panel = figures.divergence_panel
     names = summary["settings"]["divergences"]
     claims = [
         each["verdict"]
@@ -107,11 +100,3 @@ def interval(ends: list[float] | None, form: str) -> str:
     if ends is None:
         return "–"
     return f"{ends[0]:{form}} to {ends[1]:{form}}"
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

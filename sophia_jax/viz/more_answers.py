@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from sophia_jax.paths import as_path, write_whole
-from sophia_jax.types import InputError
 from sophia_jax.viz.judge_panels import judge_section
-from sophia_jax.viz.report import figures_of
-from sophia_jax.viz.templates import load_template
+from sophia_jax.viz.summary_page import summary_kind, write_summary_page
 
 __all__ = ["is_more_answers", "write_more_answers_page"]
 
@@ -32,8 +29,7 @@ ABOUT = {
 
 def is_more_answers(run_folder: str | Path) -> bool:
     """Whether a folder is of `sophia-jax scale` with --run or --fit."""
-    kind = _read(as_path(run_folder) / "summary.json").get("kind")
-    return kind in (KIND, FIT)
+    return summary_kind(run_folder) in (KIND, FIT)
 
 
 def write_more_answers_page(run_folder: str | Path) -> Path:
@@ -50,19 +46,18 @@ def write_more_answers_page(run_folder: str | Path) -> Path:
     Raises:
       InputError: the summary is damaged, or the extra `viz` is not installed.
     """
-    run_folder = as_path(run_folder)
-    path = run_folder / "summary.json"
-    figures = figures_of("judge_curves")
-    summary = _read(path)
-    try:
-        shown = (_of_run if summary["kind"] == KIND else _of_fit)(summary, figures)
-        page = load_template("more_answers.html.jinja").render(shown) + "\n"
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputError(
-            f"{path}: expected the summary of `sophia-jax scale`, got {error!r}"
-        ) from error
-    write_whole(run_folder / "report.html", page)
-    return run_folder / "report.html"
+    return write_summary_page(
+        run_folder,
+        "more_answers.html.jinja",
+        _show,
+        figures="judge_curves",
+        what="`sophia-jax scale`",
+    )
+
+
+def _show(summary: Mapping[str, Any], figures: ModuleType) -> dict[str, Any]:
+    """What the template shows of three judges, or of a fit."""
+    return (_of_run if summary["kind"] == KIND else _of_fit)(summary, figures)
 
 
 def _of_run(summary: Mapping[str, Any], figures: Any) -> dict[str, Any]:
@@ -121,11 +116,3 @@ def _common(found: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, A
         "most": found["curves"][0]["k"][-1],
         "versions": summary["versions"],
     }
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

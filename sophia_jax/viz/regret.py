@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sophia_jax.paths import as_path, write_whole
-from sophia_jax.types import InputError
-from sophia_jax.viz.report import figures_of
-from sophia_jax.viz.templates import load_template
+from sophia_jax.viz.summary_page import summary_kind, write_summary_page
 
 __all__ = ["is_regret", "write_regret_page"]
 
@@ -25,7 +21,7 @@ SCALES = {
 
 def is_regret(run_folder: str | Path) -> bool:
     """Whether a folder's summary is of `sophia-jax regret`."""
-    return _read(as_path(run_folder) / "summary.json").get("kind") == KIND
+    return summary_kind(run_folder) == KIND
 
 
 def write_regret_page(run_folder: str | Path) -> Path:
@@ -42,18 +38,13 @@ def write_regret_page(run_folder: str | Path) -> Path:
     Raises:
       InputError: the summary is damaged, or the extra `viz` is not installed.
     """
-    run_folder = as_path(run_folder)
-    path = run_folder / "summary.json"
-    figures = figures_of("regret_curves")
-    try:
-        shown = _shown(_read(path), figures)
-        page = load_template("regret.html.jinja").render(shown) + "\n"
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputError(
-            f"{path}: expected the summary of a comparison by regret, got {error!r}"
-        ) from error
-    write_whole(run_folder / "report.html", page)
-    return run_folder / "report.html"
+    return write_summary_page(
+        run_folder,
+        "regret.html.jinja",
+        _shown,
+        figures="regret_curves",
+        what="a comparison by regret",
+    )
 
 
 def _shown(summary: Mapping[str, Any], figures: ModuleType) -> dict[str, Any]:
@@ -100,11 +91,3 @@ def fitted(value: Sequence | None, form: str) -> str:
     if interval is None:
         return f"{number:{form}}"
     return f"{number:{form}} ({interval[0]:{form}} to {interval[1]:{form}})"
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

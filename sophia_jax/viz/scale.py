@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sophia_jax.paths import as_path, write_whole
-from sophia_jax.types import InputError
-from sophia_jax.viz.report import figures_of
-from sophia_jax.viz.templates import load_template
+from sophia_jax.viz.summary_page import summary_kind, write_summary_page
 
 __all__ = ["is_scale", "write_scale_page"]
 
@@ -19,7 +15,7 @@ KIND = "scale"
 
 def is_scale(run_folder: str | Path) -> bool:
     """Whether a folder's summary is of `sophia-jax scale`."""
-    return _read(as_path(run_folder) / "summary.json").get("kind") == KIND
+    return summary_kind(run_folder) == KIND
 
 
 def write_scale_page(run_folder: str | Path) -> Path:
@@ -36,18 +32,13 @@ def write_scale_page(run_folder: str | Path) -> Path:
     Raises:
       InputError: the summary is damaged, or the extra `viz` is not installed.
     """
-    run_folder = as_path(run_folder)
-    path = run_folder / "summary.json"
-    figures = figures_of("scale_curves")
-    try:
-        shown = _shown(_read(path), figures)
-        page = load_template("scale.html.jinja").render(shown) + "\n"
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputError(
-            f"{path}: expected the summary of `sophia-jax scale`, got {error!r}"
-        ) from error
-    write_whole(run_folder / "report.html", page)
-    return run_folder / "report.html"
+    return write_summary_page(
+        run_folder,
+        "scale.html.jinja",
+        _shown,
+        figures="scale_curves",
+        what="`sophia-jax scale`",
+    )
 
 
 def _shown(summary: Mapping[str, Any], figures: Any) -> dict[str, Any]:
@@ -76,11 +67,3 @@ def _shown(summary: Mapping[str, Any], figures: Any) -> dict[str, Any]:
 def _counts(points: list[Mapping]) -> dict[str, int]:
     verdicts = [point["verdict"] for point in points]
     return {name: verdicts.count(name) for name in ("inside", "above", "below")}
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
