@@ -1,11 +1,11 @@
 """Build wheel and sdist, install each in an empty environment, and use what is there.
 
-    python scripts/check_package.py                # the wheel, the sdist, and the extras
-    python scripts/check_package.py --only extras  # the wheel with viz, server and gym
+    python scripts/check_package.py                # wheel, sdist, wheel with extras
+    python scripts/check_package.py --only extras  # of them viz, server and gym
 
-Everything happens in a temporary folder; the package index is asked for what the package
-needs, and an environment takes 1 to 2 GB while it is looked at. Ends with 1 where
-something is wrong.
+Everything happens in a temporary folder; the package index is asked for what the
+package needs, and an environment takes 1 to 2 GB while it is looked at. Ends with 1
+where something is wrong.
 """
 
 import argparse
@@ -21,11 +21,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 EXTRAS = "viz,server,gym"
-PACKAGES = (
-    "average_reward cli data evaluation generation inference_scaling "
-    "inference_scaling.theory losses models planning recipes rewards rollouts sharding "
-    "training viz"
-).split()
+PACKAGES = [
+    *("average_reward", "cli", "data", "evaluation", "generation"),
+    *("inference_scaling", "inference_scaling.theory", "losses", "models", "planning"),
+    *("recipes", "rewards", "rollouts", "sharding", "training", "viz"),
+]
 USED = """
 import importlib, sys
 from importlib.metadata import version
@@ -41,7 +41,8 @@ assert files("sophia_jax").joinpath("py.typed").is_file()
 print(len(sophia_jax.__all__), "names,", len(sys.argv) - 1, "packages")
 """
 REGRET = (
-    "regret --quick --agents ucrl2 --beds riverswim-6 --num-steps 200 --seeds 2 --out runs"
+    *("regret", "--quick", "--agents", "ucrl2", "--beds", "riverswim-6"),
+    *("--num-steps", "200", "--seeds", "2", "--out", "runs"),
 )
 
 
@@ -128,7 +129,7 @@ def use(requirement: str, folder: Path) -> None:
         programs / "python", "-m", "sophia_jax", "--help", cwd=folder
     )
     names = call(programs / "python", "-c", USED, *PACKAGES, cwd=folder).strip()
-    said = call(command, *REGRET.split(), cwd=folder)
+    said = call(command, *REGRET, cwd=folder)
     assert (folder / "runs" / "summary.json").is_file(), said
     page = folder / "runs" / "report.html"
     drawn = "a page" if page.is_file() else "no page"
