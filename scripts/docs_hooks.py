@@ -1,8 +1,8 @@
 """What mkdocs fills in while it builds the site: names of packages, texts of --help.
 
 On a page, a line `::: sophia_jax.PACKAGE` of a package that says in its `__init__`
-where its names live becomes a line for each of them, and `<!-- commands -->` the help of
-all commands. So neither can fall behind the code.
+where its names live becomes a line for each of them, and `<!-- commands -->` the help
+of all commands. So neither can fall behind the code.
 """
 
 from __future__ import annotations
@@ -23,8 +23,14 @@ TITLE = re.compile(r"^ \w[\w. ]*$")  # of options that belong together
 RULE = re.compile(r"^ +-{20,}$")
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """A page with what only the code knows."""
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """A page with what only the code knows, and without links out of the site.
+
+    A link to a file of the repository leads there when the page is read in it; on the
+    site its text is left.
+    """
+    up = "../" * (page.file.src_uri.count("/") + 1)
+    markdown = re.sub(rf"\[([^\]]+)\]\({re.escape(up)}(?!\.)[^)]*\)", r"\1", markdown)
     markdown = DIRECTIVE.sub(lambda found: directives(found[1]), markdown)
     if COMMANDS in markdown:
         markdown = markdown.replace(COMMANDS, commands())
@@ -37,7 +43,20 @@ def directives(name: str) -> str:
     names = homes(folder / "__init__.py") if folder.is_dir() else {}
     if not names:
         return f"::: {name}\n    options: {{show_root_full_path: true}}"
-    return "\n\n".join(f"::: {home}.{each}" for each, home in names.items())
+    # What has a page of its own is only shown again: links lead there.
+    again = "\n    options: {skip_local_inventory: true}"
+    others = whole_modules()
+    return "\n\n".join(
+        f"::: {home}.{each}{again if home in others else ''}"
+        for each, home in names.items()
+    )
+
+
+def whole_modules() -> set[str]:
+    """The modules of which pages show everything."""
+    pages = (ROOT / "docs" / "reference").glob("*.md")
+    found = (DIRECTIVE.findall(page.read_text()) for page in pages)
+    return {name for names in found for name in names}
 
 
 def homes(path: Path) -> dict[str, str]:
