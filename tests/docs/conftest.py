@@ -72,14 +72,15 @@ def speaking(model, prompt_end, text):
     Each token of it may occur once: what comes next depends on the last token alone,
     for every layer adds nothing to the embedding.
     """
-    tokens = [prompt_end, *model.tokenizer.encode(text), model.tokenizer.eos_token_id]
+    tokens = [prompt_end, *model.tokenizer.encode(text)]
     assert len(set(tokens)) == len(tokens), tokens
     decoder = dict(model.params["decoder"])
     layers = decoder["layers"]
     silent = {name: {"kernel": layers[name]["kernel"] * 0} for name in ("out", "down")}
     embedding = np.zeros(decoder["embedding"]["embedding"].shape, np.float32)
     head = np.zeros(decoder["lm_head"]["kernel"].shape, np.float32)
-    for place, (token, after) in enumerate(zip(tokens, tokens[1:], strict=False)):
+    following = [*tokens[1:], model.tokenizer.eos_token_id]
+    for place, (token, after) in enumerate(zip(tokens, following, strict=True)):
         embedding[token, place] = 1
         head[place, after] = SURE
     decoder["layers"] = layers | silent
@@ -110,12 +111,13 @@ def finished_run(tmp_path_factory, vision_model, text_model):
 
     The policy reads the same in every picture, and the reasoner always answers 7.
     """
+    from sophia_jax.data.prompts import encode_prompt
     from sophia_jax.models.folder import save_model
 
     folder = tmp_path_factory.mktemp("pages")
     run = folder / "runs" / "quickstart"
     run.mkdir(parents=True)
-    prompt_end = vision_model.tokenizer.encode("\n")[-1]
+    prompt_end = int(encode_prompt(text_model.tokenizer, text_model.config, "?")[-1])
     policy = speaking(vision_model, prompt_end, "3, 4")
     save_model(policy, run / "base")
     save_model(policy, run / "model")

@@ -95,7 +95,11 @@ def check_command(line, *, runs, root=ROOT):
         words = words[1:]
     if words[:1] == ["sophia-jax"] and runs:
         with contextlib.redirect_stdout(io.StringIO()) as printed:
-            assert main(words[1:]) == 0, line
+            try:
+                code = main(words[1:])
+            except SystemExit as ended:  # after --help
+                code = ended.code
+        assert code == 0, line
         return printed.getvalue()
     if words[:1] == ["sophia-jax"]:
         parse(words[1:])
