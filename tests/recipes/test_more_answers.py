@@ -17,7 +17,6 @@ from sophia_jax.models.folder import save_model
 from sophia_jax.recipes.more_answers import run as recipe
 from sophia_jax.recipes.more_answers.answers import find_run, some_of
 from sophia_jax.recipes.more_answers.findings import (
-    centred,
     different_texts,
     references,
 )
@@ -129,15 +128,6 @@ def test_references_are_of_the_answers_alone():
     found = references(questions, (1, 2, 4))
     np.testing.assert_allclose(found["pass"], [0.75, (5 / 6 + 1) / 2, 1.0])
     assert found["majority"][0] == 0.75 and len(found["majority"]) == 3
-
-
-def test_scores_are_centred_by_what_the_forecast_may_look_at():
-    right = np.array([True, False, True, False])
-    scores, outcomes = centred((np.array([1.0, math.nan, 4.0, 99.0]), right), 3)
-    np.testing.assert_allclose(scores, [-1.5, math.nan, 1.5, 96.5])
-    assert outcomes is right
-    unscored, _ = centred((np.array([math.nan, 2.0]), right[:2]), 1)
-    np.testing.assert_allclose(unscored, [math.nan, 2.0])
 
 
 def test_a_text_counts_once_however_often_it_comes():
