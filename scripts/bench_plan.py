@@ -206,11 +206,12 @@ def _trajectory(
     placeholders = np.full(
         tiles * config.tokens_per_tile, config.image_token_id, np.int32
     )
-    question = draw_words(rng, sizes.question_tokens, vocab)
+    words = draw_words(rng, sizes.question_tokens + sizes.reasoning_tokens, vocab)
+    words[words == config.image_token_id] -= 1
     images = rng.normal(size=(tiles, config.tokens_per_tile, embed))
     return Example(
-        np.concatenate([placeholders, question]),
-        draw_words(rng, sizes.reasoning_tokens, vocab),
+        np.concatenate([placeholders, words[: sizes.question_tokens]]),
+        words[sizes.question_tokens :],
         images.astype(jnp.bfloat16) if tiles else None,
     )
 
