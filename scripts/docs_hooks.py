@@ -1,8 +1,9 @@
 """What mkdocs fills in while it builds the site: names of packages, texts of --help.
 
 On a page, a line `::: sophia_jax.PACKAGE` of a package that says in its `__init__`
-where its names live becomes a line for each of them, and `<!-- commands -->` the help
-of all commands. So neither can fall behind the code.
+where its names live becomes a line for each of them, `<!-- commands -->` the help of
+all commands, and `<!-- README: HEADING -->` that section of README. So none of them can
+fall behind.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 DIRECTIVE = re.compile(r"^::: (sophia_jax[\w.]*)$", re.MULTILINE)
+SECTION = re.compile(r"<!-- README: (.+) -->")
 COMMANDS = "<!-- commands -->"
 WIDTH = 84  # characters of a help text
 TITLE = re.compile(r"^ \w[\w. ]*$")  # of options that belong together
@@ -29,12 +31,21 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     A link to a file of the repository leads there when the page is read in it; on the
     site its text is left.
     """
+    markdown = SECTION.sub(lambda found: section(found[1]), markdown)
     up = "../" * (page.file.src_uri.count("/") + 1)
     markdown = re.sub(rf"\[([^\]]+)\]\({re.escape(up)}(?!\.)[^)]*\)", r"\1", markdown)
     markdown = DIRECTIVE.sub(lambda found: directives(found[1]), markdown)
     if COMMANDS in markdown:
         markdown = markdown.replace(COMMANDS, commands())
     return markdown
+
+
+def section(heading: str) -> str:
+    """A section of README, with links as from a page of a folder of docs."""
+    text = (ROOT / "README.md").read_text()
+    found = re.search(rf"^## {heading}\n(.*?)(?=^## )", text, re.DOTALL | re.MULTILINE)
+    within = found[1].strip().replace("](docs/", "](../")
+    return re.sub(r"\]\((?!https?:|\.\./)", "](../../", within)
 
 
 def directives(name: str) -> str:
