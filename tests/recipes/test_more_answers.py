@@ -34,13 +34,14 @@ from sophia_jax.viz.pages import write_page
 TINY = MoreAnswersConfig(
     questions=8,
     num_answers=4,
-    train_questions=6,
-    train_answers=8,
+    train_questions=8,
+    train_answers=6,
     sampling=SamplingConfig(8),
     passes=1,
     fit_samples=2,
     num_resamples=5,
-    questions_per_shard=5,
+    questions_per_shard=4,
+    row_length=64,
     slots=8,
 )
 
@@ -229,7 +230,7 @@ def test_the_judge_learns_from_training_questions_alone(whole):
 def test_a_run_goes_on_where_it_was_ended(whole, finished, monkeypatch):
     folder, summary = whole
     (folder / "summary.json").unlink()
-    (folder / "scores" / "000005" / "summary.json").unlink()
+    (folder / "scores" / "000004" / "summary.json").unlink()
 
     def never(*_, **__):
         raise AssertionError("made again")
