@@ -85,3 +85,17 @@ def test_every_page_is_in_the_navigation_of_the_site():
     navigation = (ROOT / "mkdocs.yml").read_text()
     for page in (ROOT / "docs").rglob("*.md"):
         assert str(page.relative_to(ROOT / "docs")) in navigation
+
+
+def test_what_readme_measured_stands_in_the_docs_too():
+    """README shows some rows of tables that the docs have whole."""
+    _, measured = (ROOT / "README.md").read_text().split("\n## Measured\n")
+    measured = measured.partition("\n## ")[0]
+    kept = "\n".join(page.read_text() for page in (ROOT / "docs/measured").glob("*.md"))
+    rows = [line for line in measured.splitlines() if line.startswith("| ")]
+    assert len(rows) > 20
+
+    def plain(text):  # links lead elsewhere from there
+        return re.sub(r"\]\([^)]*\)", "]", text)
+
+    assert [row for row in rows if plain(row) not in plain(kept)] == []
