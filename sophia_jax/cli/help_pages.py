@@ -13,8 +13,7 @@ HELP_PAGES: tuple[tuple[str, str], ...] = (
     ),
     (
         "docs/how-to/resume.md",
-        r"--resume goes on with it|holds no run|--resume: expected|"
-        r"expected a (?:whole )?checkpoint",
+        r"--resume: expected the settings|expected a (?:whole )?checkpoint",
     ),
     (
         "docs/how-to/servers.md",
