@@ -44,6 +44,8 @@ def section(heading: str) -> str:
     """A section of README, with links as from a page of a folder of docs."""
     text = (ROOT / "README.md").read_text()
     found = re.search(rf"^## {heading}\n(.*?)(?=^## )", text, re.DOTALL | re.MULTILINE)
+    if found is None:
+        raise ValueError(f"README.md: expected the heading {heading!r}, got none")
     within = found[1].strip().replace("](docs/", "](../")
     return re.sub(r"\]\((?!https?:|\.\./)", "](../../", within)
 

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def parse_blocks(text):
                 else:
                     marks = marks | {kind: content}
         elif token.type == "inline":
-            follows = follows and token.content.endswith(":")
+            marks, follows = {}, follows and token.content.endswith(":")
     return blocks
 
 
@@ -129,8 +130,14 @@ def finished_run(tmp_path_factory, vision_model, text_model):
 
 @pytest.fixture
 def workspace(finished_run, tmp_path, monkeypatch):
-    """An empty working folder beside that run, which pages only read."""
+    """An empty working folder beside that run, which pages only read.
+
+    Programs are small and run once, so little time goes into making them fast.
+    """
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", True)
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "quickstart").symlink_to(finished_run / "runs" / "quickstart")
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    yield tmp_path
+    jax.config.update("jax_disable_most_optimizations", before)
