@@ -134,7 +134,7 @@ def workspace(finished_run, tmp_path, monkeypatch):
 
     Programs are small and run once, so little time goes into making them fast.
     """
-    before = jax.config.jax_disable_most_optimizations
+    before = jax.config.values["jax_disable_most_optimizations"]
     jax.config.update("jax_disable_most_optimizations", True)
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "quickstart").symlink_to(finished_run / "runs" / "quickstart")
