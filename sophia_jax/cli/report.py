@@ -17,11 +17,19 @@ __all__ = ["Report"]
 
 @dataclass(frozen=True)
 class Report:
-    """Write a run's report.html: pictures, captions, reasonings, and what was kept."""
+    """Write a run's report.html: figures, curves, and every question with its texts.
+
+    One file that needs no network: pictures, captions, reasonings, what was kept and
+    why the rest was not; to filter, to search, and to read with the keyboard.
+    """
 
     run_folder: tyro.conf.Positional[AnyPath]
-    """Folder that quickstart, train, collect, update, compare, frontier, regret or
-    scale has left."""
+    """Folder that quickstart, train, collect, update, evaluate, align, grpo, compare,
+    frontier, scale or regret has left."""
+    max_mib: float = 64.0
+    """The most that questions and pictures may take of the page, in MiB. What does not
+    fit is left out, and the page says how much: texts from the first question on, then
+    pictures."""
 
     @property
     def folder(self) -> None:
@@ -30,4 +38,5 @@ class Report:
     def run(self, display: Display) -> None:
         from sophia_jax.viz.pages import write_page
 
-        display.say(str(write_page(self.run_folder)))
+        page = write_page(self.run_folder, max_mib=self.max_mib)
+        display.say(f"report     {page} ({page.stat().st_size / 2**20:.1f} MiB)")
