@@ -18,6 +18,7 @@ from sophia_jax.cli.options import (
     TraceOptions,
     checked_options,
     model_path,
+    leave_page,
     prompt_set,
 )
 from sophia_jax.cli.tables import answers_line, evaluation_table, judge_line
@@ -107,6 +108,7 @@ class Evaluate:
                 f"{summary['skipped']} rows skipped, see {self.out / 'skipped.txt'}"
             )
         display.say(f"results    {self.out}")
+        leave_page(self.out, display)
 
     def _config(self) -> EvaluateConfig:
         from sophia_jax.config import SamplingConfig

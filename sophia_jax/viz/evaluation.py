@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sophia_jax.paths import resolved
 from sophia_jax.types import InputError
 from sophia_jax.viz.answer_entries import answer_entries
 from sophia_jax.viz.embedding import embed
@@ -51,7 +52,7 @@ def write_evaluation_page(run_folder: Path, *, max_mib: float) -> Path:
 
     def show(summary: Mapping[str, Any], figures: Any) -> dict[str, Any]:
         return {
-            "name": run_folder.absolute().name,
+            "name": _name(facts.settings) or resolved(run_folder).name,
             "scores": _scores(summary),
             "parts": {t: summary[n] for n, t in PARTS.items() if summary.get(n)},
             "evaluation": summary,
@@ -64,6 +65,12 @@ def write_evaluation_page(run_folder: Path, *, max_mib: float) -> Path:
         "evaluation.html.jinja", show, figures="selection_curves", what="an evaluation"
     )
     return page.write(run_folder, summary)
+
+
+def _name(settings: Mapping[str, str]) -> str:
+    """Of the model and of the data; empty where they are not known."""
+    names = (settings.get(name, "").rstrip("/") for name in ("model", "data"))
+    return " on ".join(name.rpartition("/")[2] for name in names if name)
 
 
 def _scores(summary: Mapping[str, Any]) -> list[tuple[str, float, list[float], str]]:
