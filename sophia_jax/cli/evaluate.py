@@ -17,8 +17,8 @@ from sophia_jax.cli.options import (
     RunOptions,
     TraceOptions,
     checked_options,
-    model_path,
     leave_page,
+    model_path,
     prompt_set,
 )
 from sophia_jax.cli.tables import answers_line, evaluation_table, judge_line

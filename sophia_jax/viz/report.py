@@ -41,7 +41,7 @@ PHASES = {
     "f_dpo/held_out": "f-DPO on held-out pairs, which are never learnt from",
 }
 METRICS = {
-    "reward": "mean reward of the step's answers",
+    "reward": "mean reward of answers",
     "answer_tokens": "mean answer, tokens",
     "dropped": "questions dropped, share",
     "entropy": "entropy, nats per token",
