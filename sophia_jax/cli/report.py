@@ -27,16 +27,16 @@ class Report:
     """Folder that quickstart, train, collect, update, evaluate, align, grpo, compare,
     frontier, scale or regret has left."""
     max_mib: float = 64.0
-    """The most that questions and pictures may take of the page, in MiB. What does not
-    fit is left out, and the page says how much: texts from the first question on, then
-    pictures."""
+    """The most that texts and pictures may take of the page, in MiB. What does not fit
+    is left out, and the page says how much of it there was."""
 
     @property
     def folder(self) -> None:
         return None
 
     def run(self, display: Display) -> None:
+        from sophia_jax.paths import file_size
         from sophia_jax.viz.pages import write_page
 
         page = write_page(self.run_folder, max_mib=self.max_mib)
-        display.say(f"report     {page} ({page.stat().st_size / 2**20:.1f} MiB)")
+        display.say(f"report     {page} ({file_size(page) / 2**20:.1f} MiB)")

@@ -169,7 +169,7 @@
     return [askedPart(number, content), make("p", "verdict", badge, said), ...parts];
   }
 
-  function askedPart(number, { question, answer, truth, lost }) {
+  function askedPart(number, { question, answer, truth, pictures: wanted }) {
     const { key, pictures, labels } = rows[number];
     const named = (name, place) => (["kind", "level"].includes(name) && words[labels[place]] ? `${words[labels[place]]} · ` : "");
     const link = Object.assign(make("a", "name", key), { href: address(number) });
@@ -178,7 +178,7 @@
       make("p", "question", question || "The question file is not there: only what was written about it can be shown."),
       answer === null ? "" : make("p", "", "Right answer: ", make("strong", "", answer)),
       truth === null ? "" : make("p", "truth", "The picture holds: ", make("strong", "", truth)),
-      lost ? make("p", "absent", "A picture file is not there.") : "");
+      shown.length < wanted ? make("p", "absent", "A picture of it is not there, or not in this page.") : "");
     return make("div", "asked", shown.length ? make("div", "shown", ...shown) : "", told);
   }
 

@@ -15,7 +15,7 @@ from sophia_jax.viz.printable import MAX_CHARACTERS, printable
 
 __all__ = ["MAX_MIB", "Embedded", "as_script", "embed"]
 
-MAX_MIB = 64.0  # of a page's questions, unless another bound is given
+MAX_MIB = 64.0  # of a page's texts and pictures, unless another bound is given
 SHARE_OF_TEXTS = 0.6  # of that, where all of it is needed
 FEWEST_CHARACTERS = 400  # of a text that was not kept, however many there are
 PER_BLOCK = 50  # entries, and pictures, that are parsed together
@@ -157,7 +157,7 @@ def _details(entry: Entry, room: int, words: _Numbered) -> dict[str, Any]:
         "answer": _maybe(entry.answer),
         "words": printable(entry.words, MAX_WORDS),
         "truth": _maybe(entry.truth),
-        "lost": entry.lost,
+        "pictures": len(entry.pictures) + entry.lost,
         "branches": [_branch(each, most, texts, words) for each in entry.branches],
         "texts": list(texts.texts),
     }

@@ -29,7 +29,7 @@ def write_evaluation_page(run_folder: Path, *, max_mib: float) -> Path:
 
     Args:
       run_folder: with `predictions.parquet` and `summary.json`.
-      max_mib: the most that questions and pictures may take, in MiB.
+      max_mib: the most that texts and pictures may take, in MiB.
 
     Returns:
       The path of the page.

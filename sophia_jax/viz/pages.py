@@ -36,7 +36,7 @@ def write_page(run_folder: str | Path, *, max_mib: float = MAX_MIB) -> Path:
 
     Args:
       run_folder: whole or not.
-      max_mib: the most that questions and pictures may take of the page, in MiB.
+      max_mib: the most that texts and pictures may take of the page, in MiB.
 
     Returns:
       The path of the page.

@@ -116,7 +116,7 @@ def write_report(run_folder: str | Path, *, max_mib: float = MAX_MIB) -> Path:
     Args:
       run_folder: as `sophia-jax quickstart`, `train`, `align` or `grpo` leaves it,
         whole or not.
-      max_mib: the most that questions and pictures may take, in MiB.
+      max_mib: the most that texts and pictures may take, in MiB.
 
     Returns:
       The path of the page.
@@ -137,12 +137,7 @@ def _gather(run_folder: Path, max_mib: float) -> tuple[Report, Embedded]:
     shards = RolloutShards.find(run_folder)
     selection = read_selection(shards)
     threshold = _threshold(summary.settings)
-    least, most = (
-        np.array(
-            [reward for row in selection for reward in row[f"{name}_caption_rewards"]]
-        )
-        for name in ("least", "most")
-    )
+    least, most = _reward_bounds(selection)
     rewards = least[least == most]
     counts = summary.rollouts or count_rollouts(shards, selection)
     num_reasonings = round((counts.reasonings or 0) / (counts.captions or 1))
@@ -164,6 +159,15 @@ def _gather(run_folder: Path, max_mib: float) -> tuple[Report, Embedded]:
     )
     sets = [*_rollouts(run_folder, report, shards, selection), *_answers(run_folder)]
     return report, embed([*sets, *(pairs.sets if pairs else ())], max_mib)
+
+
+def _reward_bounds(selection: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the most that each caption's reward can be."""
+    least, most = (
+        [reward for row in selection for reward in row[f"{bound}_caption_rewards"]]
+        for bound in ("least", "most")
+    )
+    return np.array(least), np.array(most)
 
 
 def _rollouts(

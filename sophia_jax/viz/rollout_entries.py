@@ -18,6 +18,7 @@ __all__ = ["NAME", "Decision", "rollout_entries"]
 Bounds = tuple[float, float]  # the least and the most that a reward can be
 
 NAME = "training rollouts"
+SLACK = 1e-6  # of rewards, which are stored in half as many digits as α has
 # What says more of a reasoning that is not right than its verdict.
 ENDS = {"length": "cut off", "too_long": "prompt too long", "refused": "refused"}
 FATES = {
@@ -48,7 +49,7 @@ class Decision:
         """Whether a caption's reward is above α, where both bounds agree."""
         if reward is None or self.threshold is None:
             return None
-        least, most = (bound > self.threshold + 1e-9 for bound in reward)
+        least, most = (bound > self.threshold + SLACK for bound in reward)
         return least if least == most else None
 
     def fate(self, num_tokens: int | None, reward: Bounds | None) -> str:
@@ -60,7 +61,7 @@ class Decision:
             selection.
         """
         threshold, row = self.threshold, self.row
-        if reward and threshold is not None and not reward[0] > threshold + 1e-9:
+        if reward and threshold is not None and not reward[0] > threshold + SLACK:
             return f"its caption’s reward is not above {threshold:g}"
         if not row["kept"]:
             return "it has no score" if row["reason"] == NO_SCORE else row["reason"]

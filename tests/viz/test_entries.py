@@ -84,6 +84,13 @@ def test_why_a_right_reasoning_was_not_kept(reason, tokens, length, reward, fate
     assert Decision(row, length, 0.75).fate(tokens, reward) == fate
 
 
+def test_a_reward_at_the_threshold_does_not_pass_in_single_precision():
+    reward = (float(np.float32(0.8)),) * 2
+    assert reward[0] > 0.8
+    assert Decision({"kept": True}, 4, 0.8).passes(reward) is False
+    assert Decision({"kept": True}, 4, 0.7).passes(reward) is True
+
+
 def test_without_a_threshold_the_selection_s_reason_is_given():
     row = {"kept": False, "reason": "no caption above the threshold"}
     decision = Decision(row, None, None)

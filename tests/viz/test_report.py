@@ -216,10 +216,12 @@ def test_questions_are_shown_as_far_as_they_are_there(run_folder, missing, left)
         assert found[2]["words"] == "right"
 
 
-def test_a_picture_that_is_not_there_is_counted(run_folder):
+def test_a_picture_that_is_not_there_is_missed(run_folder):
     shutil.rmtree(run_folder / "data" / "held_out")
-    found = Page(write_report(run_folder).read_text()).block("questions-0")
-    assert [each["lost"] for each in found] == [0, 0, 1]
+    page = Page(write_report(run_folder).read_text())
+    assert [each["pictures"] for each in page.block("questions-0")] == [1, 1, 1]
+    shown = [len(row["pictures"]) for row in page.block("index")["rows"]]
+    assert shown == [1, 1, 0]
 
 
 def test_an_empty_run_folder_says_so_everywhere(tmp_path):
