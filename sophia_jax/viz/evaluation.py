@@ -48,7 +48,7 @@ def write_evaluation_page(run_folder: Path, *, max_mib: float) -> Path:
     facts = read_summary(run_folder)
     items = read_questions(run_folder, facts.settings.get("data"))
     files = {"Answers": run_folder / "predictions.parquet"}
-    entries = answer_entries("answers", run_folder, files, items)
+    browser = embed([answer_entries("answers", run_folder, files, items)], max_mib)
 
     def show(summary: Mapping[str, Any], figures: Any) -> dict[str, Any]:
         return {
@@ -58,7 +58,7 @@ def write_evaluation_page(run_folder: Path, *, max_mib: float) -> Path:
             "evaluation": summary,
             "figure": figures.accuracy_by_k(summary),
             "summary": facts,
-            "browser": embed([entries], max_mib),
+            "browser": browser,
         }
 
     page = SummaryPage(

@@ -13,11 +13,12 @@ from sophia_jax.viz.entries import Branch, Entry, EntrySet, Leaf
 from sophia_jax.viz.questions import find_pictures
 from sophia_jax.viz.rollouts import RolloutShards, read_question_shards
 
-__all__ = ["NAME", "Decision", "rollout_entries"]
+__all__ = ["OTHER_CHOICE", "Decision", "rollout_entries"]
 
 Bounds = tuple[float, float]  # the least and the most that a reward can be
 
 NAME = "training rollouts"
+OTHER_CHOICE = "another was chosen, by the model’s own tokens or another rule"
 SLACK = 1e-6  # of rewards, which are stored in half as many digits as α has
 # What says more of a reasoning that is not right than its verdict.
 ENDS = {"length": "cut off", "too_long": "prompt too long", "refused": "refused"}
@@ -52,26 +53,27 @@ class Decision:
         least, most = (bound > self.threshold + SLACK for bound in reward)
         return least if least == most else None
 
-    def fate(self, num_tokens: int | None, reward: Bounds | None) -> str:
+    def fate(self, reasoning: Mapping, reward: Bounds | None) -> str:
         """Why a reasoning that is right was not kept.
 
         Args:
-          num_tokens: of it, in the reasoner's tokens.
+          reasoning: its row, with `num_tokens` in the reasoner's tokens.
           reward: of its caption. What was stopped of it counts as not right, as in the
             selection.
         """
-        threshold, row = self.threshold, self.row
+        threshold, row, num_tokens = self.threshold, self.row, reasoning["num_tokens"]
         if reward and threshold is not None and not reward[0] > threshold + SLACK:
             return f"its caption’s reward is not above {threshold:g}"
         if not row["kept"]:
             return "it has no score" if row["reason"] == NO_SCORE else row["reason"]
         if num_tokens is None or self.length is None:
-            return "another was chosen"
+            return OTHER_CHOICE
         if num_tokens > self.length:
             return "longer than the kept one"
-        if num_tokens == self.length:
+        if num_tokens == self.length and _place(reasoning) > _place(row):
             return "as long as the kept one, which comes first"
-        return "shorter, but not in the model’s own tokens, or another rule chose"
+        # These lengths do not tell: the policy's tokens decided, or another rule.
+        return OTHER_CHOICE
 
 
 def rollout_entries(
@@ -206,5 +208,5 @@ def _leaf(row: Mapping, reward: Bounds | None, decision: Decision) -> Leaf:
     kept = decision.row["kept"] and _place(row) == _place(decision.row)
     note = "kept" if kept else FATES.get(mark, mark)
     if right and not kept:
-        note = decision.fate(row["num_tokens"], reward)
+        note = decision.fate(row, reward)
     return Leaf(mark, note, row["text"], row["num_tokens"], kept)

@@ -9,7 +9,11 @@ from sophia_jax.evaluation.predictions import PREDICTIONS, write_predictions
 from sophia_jax.types import InputError, Item
 from sophia_jax.viz.answer_entries import answer_entries
 from sophia_jax.viz.questions import find_pictures, read_questions
-from sophia_jax.viz.rollout_entries import Decision, rollout_entries
+from sophia_jax.viz.rollout_entries import (
+    OTHER_CHOICE,
+    Decision,
+    rollout_entries,
+)
 from sophia_jax.viz.rollouts import (
     RolloutShards,
     count_rollouts,
@@ -51,7 +55,7 @@ def test_each_reasoning_has_its_fate(whole_run):
     notes = [[leaf.note for leaf in branch.leaves] for branch in first.branches]
     assert notes == [
         [
-            "shorter, but not in the model’s own tokens, or another rule chose",
+            OTHER_CHOICE,
             "kept",
             "longer than the kept one",
         ],
@@ -69,19 +73,27 @@ def test_each_reasoning_has_its_fate(whole_run):
 @pytest.mark.parametrize(
     ("reason", "tokens", "length", "reward", "fate"),
     [
-        ("kept", 5, 4, (1.0, 1.0), "longer than the kept one"),
-        ("kept", 4, 4, (1.0, 1.0), "as long as the kept one, which comes first"),
-        ("kept", None, 4, (1.0, 1.0), "another was chosen"),
-        ("kept", 4, None, (1.0, 1.0), "another was chosen"),
-        # What was stopped counts as not right: 0.5 is the reward that counts.
-        ("kept", 5, 4, (0.5, 1.0), "its caption’s reward is not above 0.75"),
-        ("kept", 5, 4, (0.75, 0.75), "its caption’s reward is not above 0.75"),
-        ("no score of a right answer", 4, None, (1.0, 1.0), "it has no score"),
+        ("kept", 5, 4, 1.0, "longer than the kept one"),
+        ("kept", 4, 4, 1.0, "as long as the kept one, which comes first"),
+        ("kept", 3, 4, 1.0, OTHER_CHOICE),
+        ("kept", None, 4, 1.0, OTHER_CHOICE),
+        ("kept", 4, None, 1.0, OTHER_CHOICE),
+        # What was stopped counts as not right: the least is the reward that counts.
+        ("kept", 5, 4, 0.5, "its caption’s reward is not above 0.75"),
+        ("kept", 5, 4, 0.75, "its caption’s reward is not above 0.75"),
+        ("no score of a right answer", 4, None, 1.0, "it has no score"),
     ],
 )
 def test_why_a_right_reasoning_was_not_kept(reason, tokens, length, reward, fate):
-    row = {"kept": reason == "kept", "reason": reason}
-    assert Decision(row, length, 0.75).fate(tokens, reward) == fate
+    row = {"kept": reason == "kept", "reason": reason, "caption": 1, "reasoning": 1}
+    reasoning = {"caption": 1, "reasoning": 2, "num_tokens": tokens}
+    assert Decision(row, length, 0.75).fate(reasoning, (reward, 1.0)) == fate
+
+
+def test_one_before_the_kept_one_was_not_passed_over_for_its_place():
+    row = {"kept": True, "reason": "kept", "caption": 1, "reasoning": 1}
+    before = {"caption": 0, "reasoning": 7, "num_tokens": 4}
+    assert Decision(row, 4, 0.75).fate(before, (1.0, 1.0)) == OTHER_CHOICE
 
 
 def test_a_reward_at_the_threshold_does_not_pass_in_single_precision():
@@ -94,7 +106,9 @@ def test_a_reward_at_the_threshold_does_not_pass_in_single_precision():
 def test_without_a_threshold_the_selection_s_reason_is_given():
     row = {"kept": False, "reason": "no caption above the threshold"}
     decision = Decision(row, None, None)
-    assert decision.fate(4, (0.5, 0.5)) == "no caption above the threshold"
+    reasoning = {"caption": 0, "reasoning": 0, "num_tokens": 4}
+    fate = decision.fate(reasoning, (0.5, 0.5))
+    assert fate == "no caption above the threshold"
     assert decision.passes((1.0, 1.0)) is None
 
 
