@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from PIL import Image, ImageDraw
 
 from sophia_jax.data.items import write_items
@@ -100,39 +101,38 @@ def selected(name: str, number: int, kept: bool) -> dict:
     }
 
 
+def tables_of(
+    names: list[str], random: np.random.Generator, options: argparse.Namespace
+) -> list[tuple[str, pa.Schema, list[dict]]]:
+    """The rows of one shard of each table."""
+    number, shape = options.captions, (options.captions, options.reasonings)
+    captions, reasonings, selection = [], [], []
+    for name in names:
+        captions += captions_of(name, random, number)
+        reasonings += reasonings_of(name, random, shape, options.characters)
+        selection.append(selected(name, number, random.random() < 0.9))
+    return [
+        ("captions", CAPTIONS, captions),
+        ("reasonings", REASONINGS, reasonings),
+        ("selection", SELECTION, selection),
+    ]
+
+
 def write_run(run: Path, options: argparse.Namespace) -> None:
     """A run's questions, pictures and rollouts; its numbers mean nothing."""
     random = np.random.default_rng(0)
     names = [f"train-{n:05d}" for n in range(options.questions)]
     items = [
-        (Item(name, f"What is {n}?", "7", (), f"kind {n % 5}", "1234 5678"), image)
+        Item(name, f"What is {n}?", "7", (), f"kind {n % 5}", "1234 5678")
         for n, name in enumerate(names)
-        if (image := draw(random))
     ]
-    write_items(run / "data" / "train", items)
-    shape = options.captions, options.reasonings
+    write_items(run / "data" / "train", [(item, draw(random)) for item in items])
     starts = range(0, options.questions, PER_SHARD)
     for shard, start in enumerate(starts):
         part = names[start : start + PER_SHARD]
-        tables = {
-            "captions": [
-                r for n in part for r in captions_of(n, random, options.captions)
-            ],
-            "reasonings": [
-                r
-                for name in part
-                for r in reasonings_of(name, random, shape, options.characters)
-            ],
-            "selection": [
-                selected(name, options.captions, random.random() < 0.9) for name in part
-            ],
-        }
-        for (name, rows), schema in zip(
-            tables.items(), (CAPTIONS, REASONINGS, SELECTION), strict=True
-        ):
-            ShardedTable(run / "rollouts" / name, schema, len(starts)).write(
-                shard, rows
-            )
+        for name, schema, rows in tables_of(part, random, options):
+            table = ShardedTable(run / "rollouts" / name, schema, len(starts))
+            table.write(shard, rows)
     settings = {"sophia": {"threshold": 0.75}}
     (run / "config.json").write_text(json.dumps(settings))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,8 @@ def write_page(run_folder: str | Path, *, max_mib: float = MAX_MIB) -> Path:
     folder = as_path(run_folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a run folder, got none")
-    if not max_mib > 0:
-        raise InputError(f"max_mib: expected > 0, got {max_mib:g}")
+    if not 0 < max_mib < math.inf:
+        raise InputError(f"max_mib: expected a number > 0, got {max_mib:g}")
     summary = _read(folder / SUMMARY)
     page = PAGES.get(_kind(summary))
     if page is not None:

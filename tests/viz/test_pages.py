@@ -68,8 +68,10 @@ def test_the_command_says_where_the_page_is_and_how_large(run_folder, capsys):
     assert capsys.readouterr().out == (
         f"report     {run_folder / 'report.html'} (0.1 MiB)\n"
     )
-    assert main(["report", str(run_folder), "--max-mib", "0"]) == 2
-    assert "max_mib: expected > 0, got 0" in capsys.readouterr().err
+    for size in ("0", "inf", "nan"):
+        assert main(["report", str(run_folder), "--max-mib", size]) == 2
+        error = capsys.readouterr().err
+        assert f"max_mib: expected a number > 0, got {size}" in error
 
 
 def test_what_does_not_fit_is_left_out_and_said(run_folder):
