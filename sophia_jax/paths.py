@@ -32,6 +32,7 @@ from sophia_jax.buckets import (
 __all__ = [
     "as_path",
     "downloaded",
+    "file_size",
     "is_remote",
     "is_whole",
     "make_folder",
@@ -145,6 +146,11 @@ def tree_size(folder: Path) -> int:
     if is_remote(folder):
         return bucket_files().du(str(folder))
     return sum(file.stat().st_size for file in folder.rglob("*"))
+
+
+def file_size(path: Path) -> int:
+    """Bytes of a file."""
+    return bucket_files().du(str(path)) if is_remote(path) else path.stat().st_size
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

@@ -17,6 +17,7 @@ from sophia_jax.cli.options import (
     RunOptions,
     TraceOptions,
     checked_options,
+    leave_page,
     model_path,
     prompt_set,
 )
@@ -107,6 +108,7 @@ class Evaluate:
                 f"{summary['skipped']} rows skipped, see {self.out / 'skipped.txt'}"
             )
         display.say(f"results    {self.out}")
+        leave_page(self.out, display)
 
     def _config(self) -> EvaluateConfig:
         from sophia_jax.config import SamplingConfig

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import contextlib
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sophia_jax.paths import open_for_library
 from sophia_jax.rollouts.store import open_table
 from sophia_jax.types import InputError
 
-__all__ = ["Shards", "find_shards", "read_columns", "rows_about", "some_columns"]
+__all__ = ["Shards", "find_shards", "iterate_rows", "read_columns", "some_columns"]
+
+ROWS_HELD = 1_024
 
 
 @dataclass(frozen=True)
@@ -66,38 +68,48 @@ def read_columns(path: Path, schema: pa.Schema) -> pa.Table:
     Raises:
       InputError: the file is damaged, lacks a column, or a column does not fit.
     """
-    try:
-        # ParquetFile, since read_table takes folders named `seed=1` for columns.
-        with open_for_library(path) as readable, pq.ParquetFile(readable) as file:
-            missing = set(schema.names) - set(file.schema_arrow.names)
-            if missing:
-                raise ValueError(f"no column {', '.join(sorted(missing))}")
-            return file.read(columns=schema.names).select(schema.names).cast(schema)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        rule = f"{path}: expected a Parquet file with {', '.join(schema.names)}"
-        raise InputError(f"{rule}; got {reason}") from error
+    with _opened(path, schema) as file:
+        return file.read(columns=schema.names).select(schema.names).cast(schema)
 
 
-def rows_about(
-    paths: Sequence[Path], schema: pa.Schema, question_ids: Collection[str]
+def iterate_rows(
+    path: Path, schema: pa.Schema, *, may_lack: Collection[str] = ()
 ) -> Iterator[dict]:
-    """The rows of a few questions.
+    """The rows of a file, of which few are held in memory.
 
     Args:
-      paths: of the files to look through.
-      schema: the columns wanted; `question_id` is among them.
-      question_ids: of the questions.
+      path: of a Parquet file.
+      schema: the columns wanted, and the types that they are cast to.
+      may_lack: columns without which it will do; they are None.
 
     Yields:
-      One dictionary per row, in the files' order.
+      One dictionary per row, in the file's order.
 
     Raises:
       InputError: as `read_columns`.
     """
-    wanted = pa.array(sorted(question_ids), pa.string())
-    key = pa.schema([schema.field("question_id")])
-    for path in paths:
-        found = pc.is_in(read_columns(path, key)["question_id"], value_set=wanted)
-        if pc.any(found).as_py():
-            yield from read_columns(path, schema).filter(found).to_pylist()
+    with _opened(path, schema, may_lack) as file:
+        there = [name for name in schema.names if name in file.schema_arrow.names]
+        lacking = dict.fromkeys(set(schema.names) - set(there))
+        for batch in file.iter_batches(ROWS_HELD, columns=there):
+            table = pa.Table.from_batches([batch]).select(there)
+            for row in table.cast(some_columns(schema, *there)).to_pylist():
+                yield lacking | row
+
+
+@contextlib.contextmanager
+def _opened(
+    path: Path, schema: pa.Schema, may_lack: Collection[str] = ()
+) -> Iterator[pq.ParquetFile]:
+    """The file; what is wrong with it becomes one line with its name."""
+    try:
+        # ParquetFile, since read_table takes folders named `seed=1` for columns.
+        with open_for_library(path) as readable, pq.ParquetFile(readable) as file:
+            known = {*file.schema_arrow.names, *may_lack}
+            if missing := set(schema.names) - known:
+                raise ValueError(f"no column {', '.join(sorted(missing))}")
+            yield file
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        rule = f"{path}: expected a Parquet file with {', '.join(schema.names)}"
+        raise InputError(f"{rule}; got {reason}") from error

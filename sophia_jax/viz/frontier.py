@@ -3,44 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sophia_jax.viz.summary_page import summary_kind, write_summary_page
+from sophia_jax.viz.summary_page import SummaryPage
 
-__all__ = ["is_frontier", "write_frontier_page"]
+__all__ = ["PAGE"]
 
-KIND = "frontier"
 VERDICTS = ("ahead", "behind", "not decided")
-
-
-def is_frontier(run_folder: str | Path) -> bool:
-    """Whether a folder's summary is of `sophia-jax frontier`."""
-    return summary_kind(run_folder) == KIND
-
-
-def write_frontier_page(run_folder: str | Path) -> Path:
-    """Write `report.html` into the folder of a frontier.
-
-    The same summary gives the same bytes; a page that was there is replaced at once.
-
-    Args:
-      run_folder: as `sophia-jax frontier` leaves it, whole.
-
-    Returns:
-      The path of the page.
-
-    Raises:
-      InputError: the summary is damaged, or the extra `viz` is not installed.
-    """
-    return write_summary_page(
-        run_folder,
-        "frontier.html.jinja",
-        _shown,
-        figures="frontier_curves",
-        what="a frontier",
-    )
 
 
 def _shown(summary: Mapping[str, Any], figures: ModuleType) -> dict[str, Any]:
@@ -100,3 +70,8 @@ def interval(ends: list[float] | None, form: str) -> str:
     if ends is None:
         return "–"
     return f"{ends[0]:{form}} to {ends[1]:{form}}"
+
+
+PAGE = SummaryPage(
+    "frontier.html.jinja", _shown, figures="frontier_curves", what="a frontier"
+)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from sophia_jax.viz.judge_panels import judge_section
-from sophia_jax.viz.summary_page import summary_kind, write_summary_page
+from sophia_jax.viz.summary_page import SummaryPage
 
-__all__ = ["is_more_answers", "write_more_answers_page"]
+__all__ = ["PAGE"]
 
 KIND, FIT = "more_answers", "judge_fit"
 LEAD = (
@@ -25,34 +24,6 @@ ABOUT = {
     "misleading": "The same, but it likes short answers: each token less is worth "
     "{liking:g} nats to it. The shortest of many answers have left something out.",
 }
-
-
-def is_more_answers(run_folder: str | Path) -> bool:
-    """Whether a folder is of `sophia-jax scale` with --run or --fit."""
-    return summary_kind(run_folder) in (KIND, FIT)
-
-
-def write_more_answers_page(run_folder: str | Path) -> Path:
-    """Write `report.html` into the folder of `sophia-jax scale --run` or `--fit`.
-
-    The same summary gives the same bytes; a page that was there is replaced at once.
-
-    Args:
-      run_folder: as the command leaves it, whole.
-
-    Returns:
-      The path of the page.
-
-    Raises:
-      InputError: the summary is damaged, or the extra `viz` is not installed.
-    """
-    return write_summary_page(
-        run_folder,
-        "more_answers.html.jinja",
-        _show,
-        figures="judge_curves",
-        what="`sophia-jax scale`",
-    )
 
 
 def _show(summary: Mapping[str, Any], figures: ModuleType) -> dict[str, Any]:
@@ -116,3 +87,8 @@ def _common(found: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, A
         "most": found["curves"][0]["k"][-1],
         "versions": summary["versions"],
     }
+
+
+PAGE = SummaryPage(
+    "more_answers.html.jinja", _show, figures="judge_curves", what="`sophia-jax scale`"
+)

@@ -3,48 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sophia_jax.viz.summary_page import summary_kind, write_summary_page
+from sophia_jax.viz.summary_page import SummaryPage
 
-__all__ = ["is_regret", "write_regret_page"]
+__all__ = ["PAGE"]
 
-KIND = "regret"
 VERDICTS = ("met", "missed", "not told")
 SCALES = {
     "tuned": "tuned scales, and agents without a set",
     "theory": "theoretical scales",
 }
-
-
-def is_regret(run_folder: str | Path) -> bool:
-    """Whether a folder's summary is of `sophia-jax regret`."""
-    return summary_kind(run_folder) == KIND
-
-
-def write_regret_page(run_folder: str | Path) -> Path:
-    """Write `report.html` into the folder of a comparison by regret.
-
-    The same summary gives the same bytes; a page that was there is replaced at once.
-
-    Args:
-      run_folder: as `sophia-jax regret` leaves it, whole.
-
-    Returns:
-      The path of the page.
-
-    Raises:
-      InputError: the summary is damaged, or the extra `viz` is not installed.
-    """
-    return write_summary_page(
-        run_folder,
-        "regret.html.jinja",
-        _shown,
-        figures="regret_curves",
-        what="a comparison by regret",
-    )
 
 
 def _shown(summary: Mapping[str, Any], figures: ModuleType) -> dict[str, Any]:
@@ -91,3 +61,8 @@ def fitted(value: Sequence | None, form: str) -> str:
     if interval is None:
         return f"{number:{form}}"
     return f"{number:{form}} ({interval[0]:{form}} to {interval[1]:{form}})"
+
+
+PAGE = SummaryPage(
+    "regret.html.jinja", _shown, figures="regret_curves", what="a comparison by regret"
+)

@@ -1,23 +1,24 @@
-"""The HTML page of a run folder: one file, read without a network or a script."""
+"""The HTML page of a run that trains: one file, read without a network."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from sophia_jax.paths import as_path, resolved, write_whole
+from sophia_jax.paths import as_path, resolved
 from sophia_jax.training.metrics import read_metrics
 from sophia_jax.types import InputError
-from sophia_jax.viz.alignment import Alignment, read_alignment
-from sophia_jax.viz.answers import AnswerCard, make_answer_cards
+from sophia_jax.viz.answer_entries import answer_entries
+from sophia_jax.viz.embedding import MAX_MIB, Embedded, embed
+from sophia_jax.viz.entries import EntrySet
+from sophia_jax.viz.figures import figures_of
+from sophia_jax.viz.pair_entries import Pairs, read_pairs
 from sophia_jax.viz.questions import read_questions
-from sophia_jax.viz.rollout_cards import RolloutCard, choose_questions, make_cards
+from sophia_jax.viz.rollout_entries import rollout_entries
 from sophia_jax.viz.rollouts import (
     RolloutShards,
     count_rollouts,
@@ -25,11 +26,11 @@ from sophia_jax.viz.rollouts import (
     read_selection,
 )
 from sophia_jax.viz.summary import RolloutCounts, Summary, read_summary
-from sophia_jax.viz.templates import load_template
+from sophia_jax.viz.templates import write_page_file
 
-__all__ = ["figures_of", "write_report"]
+__all__ = ["write_report"]
 
-NUM_EXAMPLES = 12
+MODELS = {"base": "Base model", "sophia": "After SOPHIA"}
 PHASES = {
     "warm_up": "Warm-up: imitates texts before the collection",
     "base": "Base model: learns to see and to answer briefly",
@@ -40,7 +41,7 @@ PHASES = {
     "f_dpo/held_out": "f-DPO on held-out pairs, which are never learnt from",
 }
 METRICS = {
-    "reward": "mean reward of the step's answers",
+    "reward": "mean reward of answers",
     "answer_tokens": "mean answer, tokens",
     "dropped": "questions dropped, share",
     "entropy": "entropy, nats per token",
@@ -81,7 +82,7 @@ class Report:
       stopped_captions: whose rewards are known between bounds alone.
       length_share: of which part of the reasonings the lengths are, unless of all.
       incomplete: one line for each table that lacks shards.
-      alignment: the pairs, where preferences were learnt.
+      pairs: where preferences were learnt.
     """
 
     name: str
@@ -96,59 +97,52 @@ class Report:
     length_share: str
     incomplete: tuple[str, ...]
     phases: tuple[Phase, ...]
-    rollout_cards: tuple[RolloutCard, ...]
-    answer_cards: tuple[AnswerCard, ...]
-    alignment: Alignment | None
+    pairs: Pairs | None
+
+    @property
+    def template(self) -> str:
+        """The name of what shows it."""
+        if self.pairs is not None:
+            return "align"
+        on_policy = self.summary.steps or [p.name for p in self.phases] == ["grpo"]
+        return "grpo" if on_policy else "report"
 
 
-def write_report(run_folder: str | Path) -> Path:
+def write_report(run_folder: str | Path, *, max_mib: float = MAX_MIB) -> Path:
     """Write `report.html` into a run folder, from whatever the run has left there.
 
     The same run gives the same bytes; a page that was there is replaced at once.
 
     Args:
-      run_folder: as `sophia-jax quickstart` and `train` leave it, whole or not.
+      run_folder: as `sophia-jax quickstart`, `train`, `align` or `grpo` leaves it,
+        whole or not.
+      max_mib: the most that texts and pictures may take, in MiB.
 
     Returns:
       The path of the page.
 
     Raises:
-      InputError: there is no such folder, a file in it is damaged or cannot be written,
-        or the extra `viz` is not installed.
+      InputError: a file is damaged, the page cannot be written, or the extra `viz` is
+        not installed.
     """
     run_folder = as_path(run_folder)
-    if not run_folder.is_dir():
-        raise InputError(f"{run_folder}: expected a run folder, got none")
-    report = _gather(run_folder)
-    name = "report" if report.alignment is None else "align"
-    page = load_template(f"{name}.html.jinja").render(report=report) + "\n"
-    path = run_folder / "report.html"
-    try:
-        write_whole(path, page)
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{path}: expected to write it, got {reason}") from error
-    return path
+    report, browser = _gather(run_folder, max_mib)
+    shown = {"report": report, "browser": browser}
+    return write_page_file(run_folder, f"{report.template}.html.jinja", shown)
 
 
-def _gather(run_folder: Path) -> Report:
+def _gather(run_folder: Path, max_mib: float) -> tuple[Report, Embedded]:
     curves = figures_of("curves")
     summary = read_summary(run_folder)
     shards = RolloutShards.find(run_folder)
     selection = read_selection(shards)
-    items = read_questions(run_folder, summary.settings.get("data"))
     threshold = _threshold(summary.settings)
-    least, most = (
-        np.array(
-            [reward for row in selection for reward in row[f"{name}_caption_rewards"]]
-        )
-        for name in ("least", "most")
-    )
+    least, most = _reward_bounds(selection)
     rewards = least[least == most]
     counts = summary.rollouts or count_rollouts(shards, selection)
     num_reasonings = round((counts.reasonings or 0) / (counts.captions or 1))
-    chosen = choose_questions(selection, items, NUM_EXAMPLES)
-    return Report(
+    pairs = read_pairs(run_folder)
+    report = Report(
         name=resolved(run_folder).name,
         summary=summary,
         counts=counts,
@@ -161,28 +155,39 @@ def _gather(run_folder: Path) -> Report:
         length_share=shards.length_share,
         incomplete=shards.incomplete,
         phases=tuple(_phases(run_folder)),
-        rollout_cards=tuple(make_cards(shards, chosen, items, threshold)),
-        answer_cards=tuple(make_answer_cards(run_folder, NUM_EXAMPLES)),
-        alignment=read_alignment(run_folder, NUM_EXAMPLES),
+        pairs=pairs,
     )
+    sets = [*_rollouts(run_folder, report, shards, selection), *_answers(run_folder)]
+    return report, embed([*sets, *(pairs.sets if pairs else ())], max_mib)
 
 
-def figures_of(module: str) -> Any:
-    """A module of figures, which needs matplotlib.
+def _reward_bounds(selection: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the most that each caption's reward can be."""
+    least, most = (
+        [reward for row in selection for reward in row[f"{bound}_caption_rewards"]]
+        for bound in ("least", "most")
+    )
+    return np.array(least), np.array(most)
 
-    Args:
-      module: its name in this package.
 
-    Raises:
-      InputError: matplotlib is not installed.
-    """
-    try:
-        return importlib.import_module(f"sophia_jax.viz.{module}")
-    except ImportError as error:
-        raise InputError(
-            f"report: expected matplotlib, got no {error.name}; "
-            "pip install sophia-jax[viz]"
-        ) from error
+def _rollouts(
+    run_folder: Path, report: Report, shards: RolloutShards, selection: Sequence[dict]
+) -> Iterator[EntrySet]:
+    if selection:
+        items = read_questions(run_folder, report.summary.settings.get("data"))
+        total = len(selection)
+        yield rollout_entries(run_folder, shards, total, items, report.threshold)
+
+
+def _answers(run_folder: Path) -> Iterator[EntrySet]:
+    files = {
+        MODELS[model]: run_folder / "evaluations" / model / "predictions.parquet"
+        for model in MODELS
+    }
+    files = {model: path for model, path in files.items() if path.is_file()}
+    if files:
+        items = read_questions(run_folder, None, "held_out")
+        yield answer_entries("held-out questions", run_folder, files, items)
 
 
 def _threshold(settings: Mapping[str, str]) -> float | None:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from sophia_jax.rollouts.store import CAPTIONS, REASONINGS, SELECTION
 from sophia_jax.viz.columns import Shards, find_shards, read_columns, some_columns
 from sophia_jax.viz.summary import RolloutCounts
 
-__all__ = ["RolloutShards", "count_rollouts", "read_lengths", "read_selection"]
+__all__ = [
+    "RolloutShards",
+    "count_rollouts",
+    "read_lengths",
+    "read_question_shards",
+    "read_selection",
+]
 
 MAX_LENGTH_SHARDS = 64  # of a large run, lengths are read from so many shards
 
@@ -27,11 +34,23 @@ _SELECTED = some_columns(
     "reason",
     "caption",
     "reasoning",
+    "num_tokens",
 )
 _CAPTION = some_columns(CAPTIONS, "question_id")
+_CAPTION_TEXT = some_columns(CAPTIONS, "question_id", "caption", "text")
 _OUTCOME = some_columns(REASONINGS, "reward")
 _LENGTH = some_columns(
     REASONINGS, "question_id", "caption", "reasoning", "reward", "token_ids"
+)
+_REASONING_TEXT = some_columns(
+    REASONINGS,
+    "question_id",
+    "caption",
+    "reasoning",
+    "text",
+    "verdict",
+    "finish_reason",
+    "token_ids",
 )
 
 
@@ -81,6 +100,53 @@ def read_selection(shards: RolloutShards) -> list[dict]:
     ]
 
 
+def read_question_shards(
+    shards: RolloutShards,
+) -> Iterator[tuple[dict, list[dict], list[dict]]]:
+    """Question after question, with its texts.
+
+    A shard of each table holds the same questions; where that of another table is not
+    there, its rows are not.
+
+    Args:
+      shards: of the three tables.
+
+    Yields:
+      A row of the selection, its captions, and its reasonings, which have `num_tokens`
+      in the reasoner's own tokens, None where a server gave none.
+    """
+    captions, reasonings = (
+        {path.name: path for path in table.paths}
+        for table in (shards.captions, shards.reasonings)
+    )
+    for path in shards.selection.paths:
+        texts = _by_question(captions.get(path.name), _CAPTION_TEXT)
+        thoughts = _by_question(reasonings.get(path.name), _REASONING_TEXT)
+        for row in read_columns(path, _SELECTED).to_pylist():
+            name = row["question_id"]
+            yield row, texts.get(name, []), thoughts.get(name, [])
+
+
+def _by_question(path: Path | None, schema: pa.Schema) -> dict[str, list[dict]]:
+    """The rows of a file, without tokens but with their number."""
+    found: dict[str, list[dict]] = {}
+    if path is None:
+        return found
+    table = read_columns(path, schema)
+    if "token_ids" in schema.names:
+        table = _with_lengths(table)
+    for row in table.to_pylist():
+        found.setdefault(row["question_id"], []).append(row)
+    return found
+
+
+def _with_lengths(table: pa.Table) -> pa.Table:
+    """`num_tokens` instead of the tokens; null of a text without any."""
+    lengths = pc.list_value_length(table["token_ids"])
+    lengths = pc.if_else(pc.greater(lengths, 0), lengths, None)
+    return table.drop_columns("token_ids").append_column("num_tokens", lengths)
+
+
 def count_rollouts(shards: RolloutShards, selection: Sequence[dict]) -> RolloutCounts:
     """The counts, from the tables themselves.
 
@@ -126,10 +192,9 @@ def read_lengths(
     }
     right_lengths, kept_lengths = [], []
     for path in shards.with_lengths:
-        table = read_columns(path, _LENGTH)
-        num_tokens = pc.list_value_length(table["token_ids"])
-        table = table.drop_columns("token_ids").append_column("num_tokens", num_tokens)
-        right = pc.and_(pc.greater(table["reward"], 0), pc.greater(num_tokens, 0))
+        table = _with_lengths(read_columns(path, _LENGTH))
+        lengths = table["num_tokens"]
+        right = pc.and_(pc.greater(table["reward"], 0), pc.greater(lengths, 0))
         for row in table.filter(right).to_pylist():
             right_lengths.append(row["num_tokens"])
             if (row["question_id"], row["caption"], row["reasoning"]) in kept:

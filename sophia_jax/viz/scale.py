@@ -3,42 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from sophia_jax.viz.summary_page import summary_kind, write_summary_page
+from sophia_jax.viz.summary_page import SummaryPage
 
-__all__ = ["is_scale", "write_scale_page"]
-
-KIND = "scale"
-
-
-def is_scale(run_folder: str | Path) -> bool:
-    """Whether a folder's summary is of `sophia-jax scale`."""
-    return summary_kind(run_folder) == KIND
-
-
-def write_scale_page(run_folder: str | Path) -> Path:
-    """Write `report.html` into the folder of a run of `sophia-jax scale`.
-
-    The same summary gives the same bytes; a page that was there is replaced at once.
-
-    Args:
-      run_folder: as the command leaves it, whole.
-
-    Returns:
-      The path of the page.
-
-    Raises:
-      InputError: the summary is damaged, or the extra `viz` is not installed.
-    """
-    return write_summary_page(
-        run_folder,
-        "scale.html.jinja",
-        _shown,
-        figures="scale_curves",
-        what="`sophia-jax scale`",
-    )
+__all__ = ["PAGE"]
 
 
 def _shown(summary: Mapping[str, Any], figures: Any) -> dict[str, Any]:
@@ -67,3 +36,8 @@ def _shown(summary: Mapping[str, Any], figures: Any) -> dict[str, Any]:
 def _counts(points: list[Mapping]) -> dict[str, int]:
     verdicts = [point["verdict"] for point in points]
     return {name: verdicts.count(name) for name in ("inside", "above", "below")}
+
+
+PAGE = SummaryPage(
+    "scale.html.jinja", _shown, figures="scale_curves", what="`sophia-jax scale`"
+)

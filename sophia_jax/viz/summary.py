@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,7 @@ class Summary:
       machine: by property.
       settings: by dotted name, those of `config.json` too.
       looks: of an alignment.
+      steps: of on-policy learning, means over the `first` and the `last` of them.
     """
 
     held_out: dict[str, Score]
@@ -103,6 +104,7 @@ class Summary:
     machine: dict[str, str]
     settings: dict[str, str]
     looks: tuple[Look, ...] = ()
+    steps: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,16 @@ def read_summary(run_folder: Path) -> Summary:
         | root["settings"].leaves()
         | root["mixture"].leaves("mixture."),
         looks=_looks(root["held_out_pairs"]),
+        steps=_steps(root["grpo"]),
     )
+
+
+def _steps(node: _Value) -> dict[str, dict[str, float | None]]:
+    return {
+        name: {n: v.real() for n, v in node[f"{name}_steps"].members().items()}
+        for name in ("first", "last")
+        if node.members()
+    }
 
 
 def _looks(node: _Value) -> tuple[Look, ...]:

@@ -2,66 +2,60 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sophia_jax.paths import as_path, write_whole
 from sophia_jax.types import InputError
-from sophia_jax.viz.report import figures_of
-from sophia_jax.viz.templates import load_template
+from sophia_jax.viz.figures import figures_of
+from sophia_jax.viz.templates import write_page_file
 
-__all__ = ["summary_kind", "write_summary_page"]
-
-Show = Callable[[Mapping[str, Any], ModuleType], Mapping[str, Any]]
-"""(summary, figures) -> what a template shows."""
+__all__ = ["SummaryPage"]
 
 
-def summary_kind(run_folder: str | Path) -> str:
-    """What kind of run a folder's summary says that it is of; empty if none."""
-    kind = _read(as_path(run_folder) / "summary.json").get("kind")
-    return kind if isinstance(kind, str) else ""
+@dataclass(frozen=True)
+class SummaryPage:
+    """How the summary of a command is shown.
 
-
-def write_summary_page(
-    run_folder: str | Path, template: str, show: Show, *, figures: str, what: str
-) -> Path:
-    """Write `report.html` into a run's folder.
-
-    The same summary gives the same bytes; a page that was there is replaced at once.
-
-    Args:
-      run_folder: as its command leaves it, whole.
+    Attributes:
       template: its name.
-      show: what the template shows.
+      show: (summary, figures) -> what the template shows.
       figures: the module of its figures.
       what: the summary is of, for messages.
-
-    Returns:
-      The path of the page.
-
-    Raises:
-      InputError: the summary is damaged, or the extra `viz` is not installed.
     """
-    run_folder = as_path(run_folder)
-    path = run_folder / "summary.json"
-    module = figures_of(figures)
-    try:
-        shown = show(_read(path), module)
-        page = load_template(template).render(shown) + "\n"
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputError(
-            f"{path}: expected the summary of {what}, got {error!r}"
-        ) from error
-    write_whole(run_folder / "report.html", page)
-    return run_folder / "report.html"
 
+    template: str
+    show: Callable[[Mapping[str, Any], ModuleType], Mapping[str, Any]]
+    figures: str
+    what: str
 
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    def write(self, run_folder: Path, summary: Mapping[str, Any]) -> Path:
+        """Write `report.html` into a run's folder; the same summary, the same bytes.
+
+        Args:
+          run_folder: as its command leaves it, whole.
+          summary: what its `summary.json` holds.
+
+        Returns:
+          The path of the page.
+
+        Raises:
+          InputError: the summary is damaged, the page cannot be written, or the extra
+            `viz` is not installed.
+        """
+        from jinja2 import UndefinedError
+
+        figures = figures_of(self.figures)
+        wrong = (KeyError, TypeError, ValueError, IndexError, UndefinedError)
+        try:
+            shown = self.show(summary, figures)
+            return write_page_file(run_folder, self.template, shown)
+        except InputError:
+            raise
+        except wrong as error:
+            path = run_folder / "summary.json"
+            raise InputError(
+                f"{path}: expected the summary of {self.what}, got {error!r}"
+            ) from error

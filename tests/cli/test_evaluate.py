@@ -106,6 +106,7 @@ def test_several_answers_are_scored_shown_and_written_for_vlmevalkit(four_answer
         "config.json",
         "predictions.parquet",
         "programs.json",
+        "report.html",
         "summary.json",
         "vlmevalkit.tsv",
     }

@@ -2,12 +2,13 @@
 
 import json
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from sophia_jax.data.items import write_items
+from sophia_jax.evaluation.judged import Selection
+from sophia_jax.evaluation.predictions import write_predictions
+from sophia_jax.evaluation.summary import summarize
 from sophia_jax.rollouts.store import CAPTIONS, REASONINGS, SELECTION, ShardedTable
 from sophia_jax.types import Item
 from sophia_jax.viz.report import write_report
@@ -75,7 +76,9 @@ def selected(question_id, rewards, reason, place=(None, None)):
 def prediction(model, verdict):
     return {
         "question_id": "h1",
+        "sample": 0,
         "kind": HOSTILE,
+        "level": "",
         "question": f"held-out {HOSTILE}",
         "answer": "12",
         "image": "data/held_out/images/h1.png",
@@ -86,6 +89,7 @@ def prediction(model, verdict):
         "caption_right": None,
         "num_tokens": 5,
         "finish_reason": "stop",
+        "score": None,
     }
 
 
@@ -113,8 +117,9 @@ def write_evaluations(run):
     for model, verdict in (("base", "wrong"), ("sophia", "right")):
         folder = run / "evaluations" / model
         folder.mkdir(parents=True)
-        rows = [prediction(model, verdict)]
-        pq.write_table(pa.Table.from_pylist(rows), folder / "predictions.parquet")
+        write_predictions(
+            folder / "predictions.parquet", [[prediction(model, verdict)]]
+        )
 
 
 def score(pass_at_1):
@@ -142,7 +147,7 @@ def write_run(run):
     """A whole run of two questions: one kept, one dropped; one held-out question."""
     run.mkdir()
     picture = Image.new("RGB", (4, 4), "white")
-    question = Item("q1", f"What is it? {HOSTILE}", "7", (), "sum")
+    question = Item("q1", f"What is it? {HOSTILE}", "7", (), "sum", "caption 5")
     other = Item("q2", "And what is this?", "8", (), "product")
     write_items(run / "data" / "train", [(question, picture), (other, picture)])
     write_items(run / "data" / "held_out", [(Item("h1", "?", "12", ()), picture)])
@@ -162,6 +167,24 @@ def write_run(run):
 def run_folder(tmp_path):
     """A run that the test may change."""
     return write_run(tmp_path / "run")
+
+
+@pytest.fixture
+def evaluation(tmp_path):
+    """The folder of an evaluation: two questions, four answers to each."""
+    folder = tmp_path / "evaluation"
+    folder.mkdir()
+    rows = [
+        prediction("base", "right" if sample < right else "wrong")
+        | {"question_id": name, "sample": sample, "score": float(sample)}
+        for name, right in (("a", 1), ("b", 3))
+        for sample in range(4)
+    ]
+    write_predictions(folder / "predictions.parquet", [rows])
+    selection = Selection(("best-of-k",))
+    summary = summarize(rows, pass_k=(1, 2, 4), selection=selection)
+    (folder / "summary.json").write_text(json.dumps(summary))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -112,8 +112,7 @@ def test_the_page_holds_the_papers_figures_beside_ours(folder):
     assert write_page(folder).read_text() == page
 
 
-def test_any_other_folder_has_its_usual_page(tmp_path):
-    (tmp_path / "summary.json").write_text('{"pass@1": 0.5}')
-    assert "Teaching a model that sees" in write_page(tmp_path).read_text()
-    with pytest.raises(InputError, match="expected a run folder, got none"):
-        write_page(tmp_path / "missing")
+def test_a_damaged_summary_is_one_line(folder):
+    (folder / "summary.json").write_text('{"arms": {}, "claims": [], "sweeps": {}}')
+    with pytest.raises(InputError, match="expected the summary of `sophia-jax compare"):
+        write_page(folder)
