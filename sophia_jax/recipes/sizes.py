@@ -10,7 +10,7 @@ from sophia_jax.data.datasets.handwriting import HandwritingConfig
 from sophia_jax.recipes.mixture import MixtureConfig
 from sophia_jax.training.loop import TrainingConfig
 
-__all__ = ["QuickstartConfig", "full_size", "tiny_size"]
+__all__ = ["QuickstartConfig", "full_size", "tiny_size", "with_steps"]
 
 ALL_PARTS = ("decoder", "vision", "projector")
 
@@ -103,8 +103,19 @@ def tiny_size(seed: int) -> QuickstartConfig:
     )
 
 
-def _shorter(training: TrainingConfig, num_steps: int) -> TrainingConfig:
+def with_steps(training: TrainingConfig, num_steps: int) -> TrainingConfig:
+    """The same phase with another number of updates.
+
+    Args:
+      training: of the phase.
+      num_steps: a tenth of them warm up, or as many as before if that is less.
+    """
+    warmup = min(training.optimizer.warmup_steps, num_steps // 10)
     optimizer = dataclasses.replace(
-        training.optimizer, num_steps=num_steps, warmup_steps=num_steps // 10
+        training.optimizer, num_steps=num_steps, warmup_steps=warmup
     )
-    return dataclasses.replace(training, optimizer=optimizer, batch_size=16)
+    return dataclasses.replace(training, optimizer=optimizer)
+
+
+def _shorter(training: TrainingConfig, num_steps: int) -> TrainingConfig:
+    return dataclasses.replace(with_steps(training, num_steps), batch_size=16)
