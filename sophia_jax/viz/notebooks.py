@@ -70,7 +70,8 @@ def question_figure(
       threshold: α, above which a caption's reward has to be.
 
     Returns:
-      The figure: a row of dots for each caption, full where a reasoning was right.
+      The figure: a row of dots for each caption, full where a reasoning was right, with
+      its reward (at least that, where some were stopped); the one kept is ringed.
 
     Raises:
       InputError: the picture cannot be read.
@@ -94,37 +95,35 @@ def _dots(
     selected: Mapping,
     threshold: float,
 ) -> None:
-    """Full dots are right, empty ones are not, crosses were stopped; one is ringed."""
+    """A row for each caption: its text, its reasonings, its reward."""
     for row in reasonings:
-        place = row["reasoning"], row["caption"]
-        is_right = row["verdict"] == "right"
-        mark = "x" if row["verdict"] == "unfinished" else "o"
-        color = RIGHT if is_right else QUIET
-        face = {} if mark == "x" else {"facecolors": color if is_right else "none"}
-        axes.scatter(*place, s=42, marker=mark, color=color, **face)
+        _mark(axes, row["reasoning"], row["caption"], row["verdict"])
     if selected["kept"]:
         place = selected["reasoning"], selected["caption"]
         axes.scatter(*place, s=170, facecolors="none", edgecolors=KEPT, linewidths=2.2)
-    rewards = selected["least_caption_rewards"]
-    most = 1 + max((row["reasoning"] for row in reasonings), default=0)
-    for number, reward in enumerate(rewards):
+    end = 1 + max((row["reasoning"] for row in reasonings), default=0)
+    for number, reward in enumerate(selected["least_caption_rewards"]):
         passes = reward > threshold + 1e-9
-        axes.text(
-            most,
-            number,
-            f"{reward:.2f}",
-            va="center",
-            color=KEPT if passes else "black",
-            weight="bold" if passes else "normal",
-        )
+        look = {"color": KEPT, "weight": "bold"} if passes else {"color": "black"}
+        axes.text(end, number, f"{reward:.2f}", va="center", **look)
     labels = [_caption(row["text"]) for row in captions]
     axes.set_yticks(np.arange(len(labels)), labels, parse_math=False)
     axes.set_xticks([])
-    axes.set(xlim=(-0.7, most + 1), ylim=(len(labels) - 0.4, -0.6))
+    axes.set(xlim=(-0.7, end + 1), ylim=(len(labels) - 0.4, -0.6))
     axes.tick_params(length=0)
     axes.grid(False)
     axes.spines[:].set_visible(False)
-    axes.set_title(f"captions, their reasonings, and R(c); kept where > {threshold:g}")
+    axes.set_title(f"captions, their reasonings, and R(c); bold: above {threshold:g}")
+
+
+def _mark(axes: Axes, across: int, down: int, verdict: str) -> None:
+    """A full dot for right, an empty one for not, a cross for what was stopped."""
+    if verdict == "unfinished":
+        axes.scatter(across, down, s=42, marker="x", color=QUIET)
+    elif verdict == "right":
+        axes.scatter(across, down, s=42, color=RIGHT)
+    else:
+        axes.scatter(across, down, s=42, facecolors="none", edgecolors=QUIET)
 
 
 def _caption(text: str) -> str:

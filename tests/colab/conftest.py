@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ CACHED = {
 
 
 @pytest.fixture
-def execute(tmp_path):
+def execute(tmp_path, monkeypatch):
     """Runs a notebook of `colab/` in an empty folder.
 
     It takes the values of some parameters, and expressions by name that are evaluated
@@ -25,6 +26,7 @@ def execute(tmp_path):
     path = ROOT / "scripts" / "measure_notebooks.py"
     spec = importlib.util.spec_from_file_location(path.stem, path)
     script = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, path.stem, script)  # where dataclasses look
     spec.loader.exec_module(script)
 
     def executed(name, parameters, **results):
