@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +49,14 @@ class Executed:
     Attributes:
       notebook: with its outputs.
       seconds: from the start of the kernel to its end.
+      core_seconds: that kernel and children computed, on all cores together.
       peak_bytes: the most that kernel and its children held at a time, pages that they
         share counted once for each.
     """
 
     notebook: nbformat.NotebookNode
     seconds: float
+    core_seconds: float
     peak_bytes: int
 
 
@@ -101,8 +103,8 @@ def execute(
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
     )
-    done, peak = threading.Event(), [0]
-    watcher = threading.Thread(target=_watch, args=(done, peak))
+    done, seen = threading.Event(), _Seen()
+    watcher = threading.Thread(target=_watch, args=(done, seen))
     watcher.start()
     start = time.perf_counter()
     try:
@@ -110,25 +112,36 @@ def execute(
     finally:
         done.set()
         watcher.join()
-    return Executed(notebook, time.perf_counter() - start, peak[0])
+    seconds = time.perf_counter() - start
+    return Executed(notebook, seconds, sum(seen.computed.values()), seen.peak_bytes)
 
 
-def _watch(done: threading.Event, peak: list[int]) -> None:
-    """Memory of this process's children, again and again."""
+@dataclass
+class _Seen:
+    """What was seen of this process's children: seconds of each, and their memory."""
+
+    peak_bytes: int = 0
+    computed: dict[int, float] = field(default_factory=dict)
+
+
+def _watch(done: threading.Event, seen: _Seen) -> None:
+    """Look at the children again and again."""
     while not done.wait(SECONDS_BETWEEN_LOOKS):
         held = 0
         for child in psutil.Process().children(recursive=True):
             try:
                 held += child.memory_info().rss
+                seen.computed[child.pid] = sum(child.cpu_times()[:2])
             except psutil.NoSuchProcess:
                 continue
-        peak[0] = max(peak[0], held)
+        seen.peak_bytes = max(seen.peak_bytes, held)
 
 
 def main(options: Measurement) -> None:
     names = options.only or sorted(path.stem for path in FOLDER.glob("*.ipynb"))
     print(f"{versions()}\n{machine()}\n")
-    print("| notebook | minutes | peak memory, GiB |\n|---|---|---|")
+    print("| notebook | minutes | minutes of a core | peak memory, GiB |")
+    print("|---|---|---|---|")
     for name in names:
         notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
         notebook = with_parameters(notebook, json.loads(options.parameters))
@@ -139,8 +152,9 @@ def main(options: Measurement) -> None:
                 limit_seconds=options.limit_seconds,
                 environment={"JAX_ENABLE_COMPILATION_CACHE": "false"},
             )
+        minutes = [f"{s / 60:.1f}" for s in (found.seconds, found.core_seconds)]
         gib = found.peak_bytes / 2**30
-        print(f"| {name} | {found.seconds / 60:.1f} | {gib:.1f} |", flush=True)
+        print(f"| {name} | {' | '.join(minutes)} | {gib:.1f} |", flush=True)
 
 
 if __name__ == "__main__":
