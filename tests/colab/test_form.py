@@ -82,3 +82,8 @@ def test_all_install_the_same_way():
 def test_the_table_names_every_notebook(path):
     table = (ROOT / "colab" / "README.md").read_text()
     assert f"({path.name})" in table
+
+
+def test_a_parameter_that_a_notebook_lacks_is_refused(execute):
+    with pytest.raises(ValueError, match=r"ones of the notebook, got \['steps'\]"):
+        execute("loop_on_river_swim", {"steps": 10})
