@@ -7,6 +7,7 @@ kept and every stage runs.
 SMALL = {
     "num_questions": 30,
     "num_held_out": 10,
+    "num_readings": 200,
     "base_steps": 10,
     "reasoner_steps": 60,
     "update_steps": 10,
