@@ -9,8 +9,9 @@ SMALL = {
     "num_held_out": 10,
     "num_readings": 200,
     "base_steps": 10,
-    "reasoner_steps": 60,
+    "reasoner_steps": 100,
     "update_steps": 10,
+    "batch_size": 16,
     "num_texts": 20,
     "threshold": 0.0,
 }

@@ -62,3 +62,4 @@ def test_a_phase_with_fewer_updates_warms_up_for_a_tenth_of_them():
     short = with_steps(phase, 5)
     assert (short.optimizer.num_steps, short.optimizer.warmup_steps) == (5, 0)
     assert short.batch_size == phase.batch_size
+    assert with_steps(phase, 5, batch_size=3).batch_size == 3
