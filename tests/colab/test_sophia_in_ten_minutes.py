@@ -8,9 +8,9 @@ SMALL = {
     "num_questions": 30,
     "num_held_out": 10,
     "num_readings": 200,
-    "base_steps": 10,
+    "base_steps": 2,
     "reasoner_steps": 100,
-    "update_steps": 10,
+    "update_steps": 6,
     "batch_size": 16,
     "num_texts": 20,
     "threshold": 0.0,
@@ -39,7 +39,7 @@ def test_trajectories_are_kept_and_learnt(execute, figures):
     assert counts["kept"] + sum(counts["dropped"].values()) == 30
     assert found["kept"] == found["sizes"]["trajectories"] == counts["kept"]
     assert found["losses"][-1] < found["losses"][0] / 1.2
-    assert len(found["surprise"]) == 10
+    assert len(found["surprise"]) == 6
     assert found["surprise"][-1] < found["surprise"][0]
     assert found["moved"] > 0
     assert found["before"] == found["after"] == 10
