@@ -139,7 +139,6 @@ def _watch(done: threading.Event, seen: _Seen) -> None:
 
 def main(options: Measurement) -> None:
     names = options.only or sorted(path.stem for path in FOLDER.glob("*.ipynb"))
-    print(f"{versions()}\n{machine()}\n")
     print("| notebook | minutes | minutes of a core | peak memory, GiB |")
     print("|---|---|---|---|")
     for name in names:
@@ -155,6 +154,8 @@ def main(options: Measurement) -> None:
         minutes = [f"{s / 60:.1f}" for s in (found.seconds, found.core_seconds)]
         gib = found.peak_bytes / 2**30
         print(f"| {name} | {' | '.join(minutes)} | {gib:.1f} |", flush=True)
+    # At the end: a process that has looked keeps a TPU for itself.
+    print(f"\n{versions()}\n{machine()}")
 
 
 if __name__ == "__main__":

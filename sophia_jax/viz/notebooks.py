@@ -30,7 +30,7 @@ MOST_CHARACTERS = 600  # of a reasoning
 
 
 def set_style() -> None:
-    """Make figures legible in a notebook: colours, a grid, and text as it stands."""
+    """Make figures legible in a notebook: colours, a grid, sizes of text and lines."""
     matplotlib.rcParams.update(
         {
             "axes.prop_cycle": matplotlib.cycler(color=PALETTE),

@@ -79,6 +79,12 @@ def test_all_install_the_same_way():
         assert set("".join(named).split(",")) <= extras
 
 
+def test_the_compiler_that_plans_is_the_one_of_the_extra():
+    (libtpu,) = PROJECT["optional-dependencies"]["plan"]
+    notebook = (ROOT / "colab" / "internvl_on_a_tpu.ipynb").read_text()
+    assert f'%pip install --quiet \\"{libtpu}\\"' in notebook
+
+
 def test_the_table_names_every_notebook(path):
     table = (ROOT / "colab" / "README.md").read_text()
     assert f"({path.name})" in table
