@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import tyro
@@ -53,7 +54,8 @@ COMMANDS = {
 DESCRIPTION = (
     "Semi-off-policy reinforcement learning for vision-language models: a model "
     "describes pictures, a text-only reasoner answers from its words, and the model "
-    "learns from what turned out right. `sophia-jax COMMAND --help` tells its options. "
+    "learns from what turned out right. `sophia-jax COMMAND --help` tells its options, "
+    "`sophia-jax --version` the version. "
     "A run that is stopped by SIGTERM, SIGUSR1 or SIGUSR2 saves what it has and exits "
     "with 75, and so does one of several processes when another of them died: the same "
     "command with --resume goes on."
@@ -67,8 +69,13 @@ def parse(arguments: Sequence[str] | None = None) -> Any:
       arguments: without the program's name; None for those of this process.
 
     Raises:
-      SystemExit: with 0 after help, with 2 where there is no such command or option.
+      SystemExit: with 0 after help or the version, with 2 where there is no such
+        command or option.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if list(arguments) == ["--version"]:
+        print(f"sophia-jax {version('sophia-jax')}")
+        raise SystemExit(0)
     return tyro.extras.subcommand_cli_from_dict(
         COMMANDS,
         prog="sophia-jax",

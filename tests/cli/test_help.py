@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+import sophia_jax
 from sophia_jax.cli.main import COMMANDS, main
 
 
@@ -32,6 +33,13 @@ def test_each_command_explains_every_option(name, capsys):
     words = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert " ".join(COMMANDS[name].__doc__.split()) in words
     assert "--no-" not in words
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(["--version"])
+    assert exit.value.code == 0
+    assert capsys.readouterr().out == f"sophia-jax {sophia_jax.__version__}\n"
 
 
 @pytest.mark.parametrize(
