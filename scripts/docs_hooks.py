@@ -13,10 +13,13 @@ import contextlib
 import io
 import os
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+REPOSITORY = PROJECT["urls"]["Repository"]
 DIRECTIVE = re.compile(r"^::: (sophia_jax[\w.]*)$", re.MULTILINE)
 SECTION = re.compile(r"<!-- README: (.+) -->")
 COMMANDS = "<!-- commands -->"
@@ -26,14 +29,16 @@ RULE = re.compile(r"^ +-{20,}$")
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """A page with what only the code knows, and without links out of the site.
+    """A page with what only the code knows.
 
-    A link to a file of the repository leads there when the page is read in it; on the
-    site its text is left.
+    A link to a file of the repository leads there when the page is read in it, and from
+    the site to where the repository lives.
     """
     markdown = SECTION.sub(lambda found: section(found[1]), markdown)
     up = "../" * (page.file.src_uri.count("/") + 1)
-    markdown = re.sub(rf"\[([^\]]+)\]\({re.escape(up)}(?!\.)[^)]*\)", r"\1", markdown)
+    markdown = re.sub(
+        rf"\]\({re.escape(up)}(?!\.)", f"]({REPOSITORY}/blob/main/", markdown
+    )
     markdown = DIRECTIVE.sub(lambda found: directives(found[1]), markdown)
     if COMMANDS in markdown:
         markdown = markdown.replace(COMMANDS, commands())

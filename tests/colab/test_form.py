@@ -60,6 +60,13 @@ def test_the_badge_opens_this_notebook(path):
     assert opened == [f"https://colab.research.google.com/github/{blob}"]
 
 
+def test_readme_opens_this_notebook(path):
+    blob = f"{REPOSITORY}/blob/main/colab/{path.name}"
+    badge = "https://colab.research.google.com/assets/colab-badge.svg"
+    link = f"https://colab.research.google.com/github/{blob}"
+    assert f"[![Open in Colab]({badge})]({link})" in (ROOT / "README.md").read_text()
+
+
 def test_every_link_to_the_repository_leads_to_a_file(path):
     text = path.read_text()
     pattern = r"github\.com/([\w-]+/[\w-]+)/blob/main/([\w/.-]+)"
