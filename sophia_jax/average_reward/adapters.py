@@ -21,7 +21,7 @@ def from_gymnasium(environment: Any) -> AverageRewardMDP:
 
     Args:
       environment: what `gymnasium.make` returns; its innermost environment has `P`
-        (P[state][action] is a list of (probability, next state, reward, terminated))
+        (`P[state][action]` is a list of (probability, next state, reward, terminated))
         and `initial_state_distrib`. The library itself is not imported.
 
     Returns:

@@ -9,6 +9,8 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from sophia_jax.cli.help_pages import help_page
+
 __all__ = ["report_failure"]
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # which libraries wrap in errors of their own
@@ -23,8 +25,14 @@ def report_failure(error: BaseException, folder: Path | None) -> tuple[str, int]
       folder: of the run; None where the command has none.
 
     Returns:
-      One line, and the exit code.
+      One line, which names a page of the docs where one helps, and the exit code.
     """
+    line, code = _describe(error, folder)
+    page = help_page(f"{type(error).__name__} {error}") or help_page(str(error))
+    return f"{line}; see {page}" if page else line, code
+
+
+def _describe(error: BaseException, folder: Path | None) -> tuple[str, int]:
     from sophia_jax.preemption import RESTART_CODE, Preempted
     from sophia_jax.sharding.peers import PeerEnded, tells_of_a_death
     from sophia_jax.types import InputError

@@ -31,7 +31,7 @@ from sophia_jax.cli.versus import Versus
 if TYPE_CHECKING:
     from sophia_jax.cli.progress import Display
 
-__all__ = ["main"]
+__all__ = ["main", "parse"]
 
 COMMANDS = {
     "quickstart": Quickstart,
@@ -60,6 +60,24 @@ DESCRIPTION = (
 )
 
 
+def parse(arguments: Sequence[str] | None = None) -> Any:
+    """The command that arguments ask for, with its options; it is not run.
+
+    Args:
+      arguments: without the program's name; None for those of this process.
+
+    Raises:
+      SystemExit: with 0 after help, with 2 where there is no such command or option.
+    """
+    return tyro.extras.subcommand_cli_from_dict(
+        COMMANDS,
+        prog="sophia-jax",
+        description=DESCRIPTION,
+        args=arguments,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -71,13 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
       when interrupted, 75 when stopped by a signal (SIGTERM, SIGUSR1, SIGUSR2), or
       since another process of the run died.
     """
-    command = tyro.extras.subcommand_cli_from_dict(
-        COMMANDS,
-        prog="sophia-jax",
-        description=DESCRIPTION,
-        args=arguments,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    command = parse(arguments)
     # After parsing, since these load JAX.
     from sophia_jax.cli.progress import Display
     from sophia_jax.cli.surroundings import prepare

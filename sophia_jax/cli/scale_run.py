@@ -37,7 +37,7 @@ class RealOptions:
     """With --run: answers to each of these; None for 32."""
     train_answers: int | None = None
     """With --run: answers to each training question, for the judge to learn from; None
-    for 8."""
+    for 16."""
     answer_temperature: float | None = None
     """With --run: >= 0, at which the policy answers; None for 1.4, where a policy that
     is mostly right at 1 leaves more to choose from, and to learn from."""

@@ -22,7 +22,7 @@ from sophia_jax.evaluation.judged import within_question_concordance
 from sophia_jax.evaluation.selection import reward_weighted_accuracy
 from sophia_jax.evaluation.turning_point import turning_point
 
-__all__ = ["answers_of", "forecast"]
+__all__ = ["answers_of", "centred", "forecast"]
 
 CONFIDENCE = 0.95
 
@@ -38,6 +38,20 @@ def answers_of(questions: Sequence[Sequence[Mapping[str, Any]]]) -> list[Answers
     ]
 
 
+def centred(answers: Answers) -> Answers:
+    """Scores less their median, 0 where none is known: the choice is the same.
+
+    What a judge thinks of a question as a whole decides nothing, and would hide what it
+    thinks of the answers.
+
+    Args:
+      answers: of one question.
+    """
+    scores, right = answers
+    known = scores[~np.isnan(scores)]
+    return scores - (np.median(known) if len(known) else 0.0), right
+
+
 def forecast(
     questions: Sequence[Answers],
     *,
@@ -48,6 +62,8 @@ def forecast(
     seed: int = 0,
 ) -> dict[str, Any]:
     """Fit a judge on some answers to half of the questions; foretell the other half.
+
+    The fit is to scores that are `centred` within their question.
 
     Args:
       questions: scored answers, equally many to each of four questions or more.
@@ -77,7 +93,10 @@ def forecast(
     random = np.random.default_rng(seed)
     order = random.permutation(len(questions)).tolist()
     half = len(order) // 2
-    first = [tuple(each[:fit_samples] for each in questions[i]) for i in order[:half]]
+    first = [
+        centred(tuple(each[:fit_samples] for each in questions[place]))
+        for place in order[:half]
+    ]
     rest = [questions[place] for place in order[half:]]
     model = fit_judge(first)
     fits = refit(model, first, _draws(random, num_resamples, len(first)))

@@ -52,7 +52,9 @@ class PicturedExamples(Sequence[Example]):
     def __len__(self) -> int:
         return len(self._plain)
 
-    def __getitem__(self, index: int) -> Example:
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
         plain, images = self._plain[index], self._images[index]
         if not images:
             return plain

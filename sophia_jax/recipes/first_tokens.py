@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from sophia_jax.data.packing import Example
+from sophia_jax.data.packing import Example, bucket_size
 from sophia_jax.generation.images import ImageEncoder
 from sophia_jax.models.model import Model
 from sophia_jax.recipes.fitting import unsaid
@@ -18,6 +18,7 @@ from sophia_jax.types import Completion, Request
 __all__ = ["FirstTokens", "tokens_that_read"]
 
 PROMPTS_AT_ONCE = 32
+ROW_STEP = 256  # tokens by which rows grow, so that few programs arise
 
 
 class FirstTokens:
@@ -68,7 +69,7 @@ class FirstTokens:
             self._model,
             examples,
             self._token_ids,
-            row_length=max(example.length for example in examples),
+            row_length=bucket_size(max(e.length for e in examples), ROW_STEP),
             batch_size=PROMPTS_AT_ONCE,
         )
         return [

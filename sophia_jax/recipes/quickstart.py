@@ -49,7 +49,7 @@ from sophia_jax.rollouts.tables import RolloutTables
 from sophia_jax.sophia import collect_rollouts, update_policy
 from sophia_jax.types import Item, Track, untracked
 
-__all__ = ["quickstart"]
+__all__ = ["quickstart", "train_models"]
 
 
 def quickstart(
@@ -83,7 +83,7 @@ def quickstart(
         f"{max(kind['share'] for kind in constant.values()):.1%} of a kind at most"
     )
     with stage("models"):
-        base, reasoner = _train_models(folder, builder, config, track)
+        base, reasoner = train_models(folder, builder, config, track)
 
     with AnswerVerifier() as verifier:
         asked = (verifier.verify, held_out, DIGITS, config)
@@ -135,10 +135,23 @@ def quickstart(
     return summary
 
 
-def _train_models(
-    folder: Path, builder: Handwriting, config: QuickstartConfig, track: Track
+def train_models(
+    folder: Path,
+    builder: Handwriting,
+    config: QuickstartConfig,
+    track: Track = untracked,
 ) -> list[Model]:
-    """The base policy and the reasoner, each lacking what the other has."""
+    """The base policy and the reasoner, each lacking what the other has.
+
+    Args:
+      folder: of the run; a model that it holds, in `base` or `reasoner`, is loaded.
+      builder: of the pictures that the base policy learns to read.
+      config: all sizes.
+      track: shows both trainings, which go on side by side.
+
+    Returns:
+      The two models.
+    """
     key, tokenizer = jax.random.key(config.seed), make_tokenizer(DIGITS, config.seed)
     return side_by_side(
         track,

@@ -10,7 +10,7 @@ from sophia_jax.data.datasets.handwriting import HandwritingConfig
 from sophia_jax.recipes.mixture import MixtureConfig
 from sophia_jax.training.loop import TrainingConfig
 
-__all__ = ["QuickstartConfig", "full_size", "tiny_size"]
+__all__ = ["QuickstartConfig", "full_size", "tiny_size", "with_steps"]
 
 ALL_PARTS = ("decoder", "vision", "projector")
 
@@ -96,15 +96,26 @@ def tiny_size(seed: int) -> QuickstartConfig:
             name="tiny", perception=100, train=12, held_out=20, seed=seed
         ),
         sophia=dataclasses.replace(full.sophia, threshold=0.0),
-        base=_shorter(full.base, 20),
-        reasoner=_shorter(full.reasoner, 100),
-        update=_shorter(full.update, 5),
+        base=with_steps(full.base, 20, batch_size=16),
+        reasoner=with_steps(full.reasoner, 100, batch_size=16),
+        update=with_steps(full.update, 5, batch_size=16),
         mixture=MixtureConfig(num_questions=20),
     )
 
 
-def _shorter(training: TrainingConfig, num_steps: int) -> TrainingConfig:
+def with_steps(
+    training: TrainingConfig, num_steps: int, *, batch_size: int | None = None
+) -> TrainingConfig:
+    """The same phase with another number of updates.
+
+    Args:
+      training: of the phase.
+      num_steps: a tenth of them warm up, or as many as before if that is less.
+      batch_size: examples in an update; None for as many as before.
+    """
+    warmup = min(training.optimizer.warmup_steps, num_steps // 10)
     optimizer = dataclasses.replace(
-        training.optimizer, num_steps=num_steps, warmup_steps=num_steps // 10
+        training.optimizer, num_steps=num_steps, warmup_steps=warmup
     )
-    return dataclasses.replace(training, optimizer=optimizer, batch_size=16)
+    size = training.batch_size if batch_size is None else batch_size
+    return dataclasses.replace(training, optimizer=optimizer, batch_size=size)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sophia_jax.paths import as_path
 from sophia_jax.rollouts.store import (
     CAPTIONS,
     REASONINGS,
@@ -29,7 +30,7 @@ class RolloutTables:
     one that is missing, and ends with the same bytes.
 
     Attributes:
-      folder: of the three tables.
+      folder: of the three tables; a text is made a path.
       items: all questions, in order, each with an id of its own.
       questions_per_shard: one shard holds the rows of this many questions.
 
@@ -38,11 +39,12 @@ class RolloutTables:
       ValueError: questions_per_shard is not positive.
     """
 
-    folder: Path
+    folder: Path | str
     items: tuple[Item, ...]
     questions_per_shard: int = 128
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", as_path(self.folder))
         if self.questions_per_shard < 1:
             raise ValueError(
                 f"questions_per_shard: expected >= 1, got {self.questions_per_shard}"

@@ -20,6 +20,7 @@ from sophia_jax.losses import (
     constant_length_mean,
     f_dpo_loss,
     grpo_token_loss,
+    preference_loss,
     sequence_log_ratio,
     sequence_mean,
     sft_loss,
@@ -43,6 +44,7 @@ __all__ = [
     "over_update",
     "off_policy_measures",
     "pair_measures",
+    "preference",
     "sft",
     "sophia",
     "weighted_sophia",
@@ -151,6 +153,20 @@ def f_dpo(divergence: Divergence, *, beta: float = 0.1) -> Callable:
         return _for_both(losses, batch)
 
     return objective
+
+
+def preference(log_probs: Array, batch: PackedBatch) -> Array:
+    """`preference_loss` of pairs whose rewards are their log-likelihoods.
+
+        r(x, y) = log π(y | x)
+
+    So a model becomes a judge that reads every token of an answer: f-DPO under the
+    reverse KL with β = 1 and a reference to which all answers are the same. Groups and
+    values are as of `f_dpo`.
+    """
+    rewards = jnp.sum(log_probs, axis=1, where=batch.target_mask)
+    chosen, rejected = rewards.reshape(-1, 2).T
+    return _for_both(preference_loss(chosen, rejected), batch)
 
 
 def off_policy_measures(log_probs: Array, batch: PackedBatch) -> dict[str, Array]:

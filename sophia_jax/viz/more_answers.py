@@ -20,7 +20,7 @@ LEAD = (
 ABOUT = {
     "good": "The trained judge, as it is.",
     "noisy": "The same, with Gaussian noise on each score, {noise:g} times as wide as "
-    "all its scores are.",
+    "its scores of answers to one question are.",
     "misleading": "The same, but it likes short answers: each token less is worth "
     "{liking:g} nats to it. The shortest of many answers have left something out.",
 }

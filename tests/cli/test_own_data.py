@@ -87,7 +87,8 @@ def test_a_collection_that_kept_nothing_is_whole_but_updates_nothing(
     assert code == 2
     assert errors == [
         f"sophia-jax: error: {run}/rollouts/selection: expected a trajectory to learn "
-        "from, got 0 of 6 questions kept (no right answer: 6)"
+        "from, got 0 of 6 questions kept (no right answer: 6); see "
+        "docs/how-to/verification.md"
     ]
     assert content(run) == before
 

@@ -184,6 +184,18 @@ def test_a_forecast_holds_on_the_other_half():
     assert found["concordance"]["measured"] > 0.5
 
 
+def test_what_a_judge_thinks_of_a_whole_question_changes_no_forecast():
+    questions = draw(40, 6, seed=4)
+    questions[0] = (np.full(6, NAN), questions[0][1])
+    moods = np.random.default_rng(0).integers(-500, 500, 40)
+    moody = [
+        (scores + mood, right)
+        for mood, (scores, right) in zip(moods, questions, strict=True)
+    ]
+    options = {"ks": [1, 2, 6], "temperatures": [0.0, 1.0], "num_resamples": 3}
+    assert forecast(moody, **options) == forecast(questions, **options)
+
+
 def test_a_forecast_does_not_look_at_the_other_half():
     questions = draw(40, 6, seed=5)
     order = np.random.default_rng(0).permutation(40)

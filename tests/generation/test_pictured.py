@@ -53,3 +53,12 @@ def test_pictures_are_encoded_at_once_or_in_turn(
         assert np.sum(example.prompt_ids == vision_model.config.image_token_id) == (
             features.shape[0] * features.shape[1]
         )
+
+
+def test_some_of_them_are_those_one_by_one(vision_model, plain, images):
+    examples = PicturedExamples(vision_model, plain, images)
+    some = examples[1:]
+    assert len(some) == 3
+    for number, example in enumerate(some, 1):
+        np.testing.assert_array_equal(example.prompt_ids, plain[number].prompt_ids)
+        assert (example.images is None) == (not images[number])

@@ -175,6 +175,26 @@ def test_equivalents_agree_with_regression_on_random_data(dim, num_data, noise, 
     assert np.all(np.abs(means - expected) < 4 * errors + 0.01 * expected)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "s2", "q", "v"),
+    [
+        ((200, 400, 0.5, 1.0), 0.4038, 0.0478, 0.1718),
+        ((200, 100, 0.5, 1.0), 0.7480, 0.4285, 0.6720),
+        ((400, 2000, 0.3, 0.7), 0.1106, 0.0041, 0.0238),
+    ],
+)
+def test_equivalents_of_reference_for_a_power_law(sizes, s2, q, v):
+    # v depends on the teacher through q alone: any teacher with this q will do.
+    dim, *rest = sizes
+    eigenvalues = np.arange(1, dim + 1) ** -0.7
+    eigenvalues /= eigenvalues.mean()
+    one = equivalent(eigenvalues, np.ones(dim), *rest)
+    found = equivalent(eigenvalues, np.full(dim, np.sqrt(q / one.q)), *rest)
+    assert float(found.s2) == pytest.approx(s2, abs=6e-5)
+    assert float(found.q) == pytest.approx(q, rel=1e-5)
+    assert float(found.v) == pytest.approx(v, abs=1.5e-4)  # q is rounded, too
+
+
 def test_isotropic_equivalents_by_the_quadratic_formula():
     # S² = 2, α = 0.25, and R̂ = dσ² / nγ² = 0.25 · 0.09 / 0.49.
     alpha, bare, scale = 0.25, 0.25 * 0.09 / 0.49, 2.0

@@ -43,12 +43,13 @@ def test_the_best_number_of_samples_of_the_reference_cases():
 
 def test_the_best_judge_overshoots_the_more_the_fewer_the_answers():
     found = best_reward_gap(
-        teacher_gap=np.array([0.2, 0.2, 0.2, 0.2, -0.2, 0.2]),
+        teacher_gap=np.array([0.2, 0.2, 0.2, 0.2, -0.2, 0.2, -0.2]),
         predictive_std=1.0,
-        num_samples=np.array([3, 6, 20, INF, INF, 5]),
-        temperature=np.array([8.0, 8.0, 8.0, 8.0, 8.0, 0.0]),
+        num_samples=np.array([3, 6, 20, INF, INF, 5, 2]),
+        temperature=np.array([8.0, 8.0, 8.0, 8.0, 8.0, 0.0, 8.0]),
     )
-    expected = [1.80, 1.24, 1.06, 1.00, -1.00, 0.2]
+    # Of two answers at this T the one further along is better, however little.
+    expected = [1.80, 1.24, 1.06, 1.00, -1.00, 0.2, -INF]
     np.testing.assert_allclose(found, expected, atol=0.006)
     with pytest.raises(ValueError, match="temperature: expected a finite one, got inf"):
         best_reward_gap(

@@ -71,3 +71,11 @@ def test_what_all_processes_have_asked_is_counted(tmp_path, be):
         "completion_tokens": 30,
     }
     assert not journals.count_all(tmp_path, "hard")
+
+
+def test_what_an_answer_could_have_begun_with_comes_back_with_it(tmp_path, be):
+    be(0, 1)
+    first = (("yes", -0.25), (" no", -1.5))
+    reply = Reply("yes", "stop", (-0.25,), {"answers": 1}, first)
+    journal(tmp_path).write({"answers": 1}, key="asked", reply=reply)
+    assert journal(tmp_path).recall({"asked"})["asked"] == reply

@@ -2,12 +2,20 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from sophia_jax.config import ServerConfig
+from sophia_jax.evaluation.predictions import PREDICTIONS
+from sophia_jax.recipes.answer_shards import AnswerShards
 from sophia_jax.recipes.judge_config import JudgeConfig
-from sophia_jax.recipes.judging import open_judge, score_rows
-from sophia_jax.types import InputError, Item
+from sophia_jax.recipes.judging import (
+    OpenJudge,
+    judge_shards,
+    open_judge,
+    score_rows,
+)
+from sophia_jax.types import Completion, InputError, Item
 
 ITEMS = {name: Item(name, "Why?", "1", (f"{name}.png",)) for name in ("q0", "q1")}
 
@@ -64,3 +72,35 @@ def test_a_model_without_a_word_for_yes_is_no_judge_of_that_kind(text_model, tmp
     config = JudgeConfig(str(tmp_path / "model"), kind="yes")
     with pytest.raises(InputError, match="judge: expected tokens that read yes or no"):
         open_judge(config, tmp_path / "replies")
+
+
+def test_a_judge_here_is_not_asked_again_what_it_has_said(tmp_path):
+    shards = AnswerShards(tmp_path, tuple(ITEMS.values()), 2, 2, has_scores=True)
+    of_question = [row(name, n, f"{name} {n}") for name in ITEMS for n in range(2)]
+    rest = dict.fromkeys(PREDICTIONS.names) | {"verdict": "right", "num_tokens": 3}
+    rest |= {"kind": "", "level": "", "answer": "1"}
+    shards.answers.write(0, [rest | each for each in of_question])
+    asked = []
+
+    def judge(killed_after):
+        def reply(requests):
+            for number, request in enumerate(requests):
+                if number == killed_after:
+                    raise KeyboardInterrupt
+                asked.append(request.text)
+                ids = np.zeros(1, np.int32)
+                text = str(len(asked))
+                yield Completion(request.group, 0, text, ids, None, None, "stop")
+
+        return OpenJudge(JudgeConfig("here"), start=lambda make_room: reply)
+
+    def run(killed_after=None):
+        replies = tmp_path / "replies"
+        judge_shards(judge(killed_after), shards, replies, make_room=lambda: None)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(killed_after=3)
+    assert len(set(asked)) == 3 and shards.scores.missing() == [0]
+    run()
+    assert len(asked) == len(set(asked)) == 4
+    assert sorted(each["score"] for each in shards.scores.read(0)) == [1, 2, 3, 4]

@@ -17,7 +17,6 @@ from sophia_jax.models.folder import save_model
 from sophia_jax.recipes.more_answers import run as recipe
 from sophia_jax.recipes.more_answers.answers import find_run, some_of
 from sophia_jax.recipes.more_answers.findings import (
-    centred,
     different_texts,
     references,
 )
@@ -26,7 +25,7 @@ from sophia_jax.recipes.more_answers.judges import (
     scores_of,
     with_noise,
 )
-from sophia_jax.recipes.more_answers.lessons import balanced, learn_to_judge
+from sophia_jax.recipes.more_answers.lessons import learn_to_judge, marked_pairs
 from sophia_jax.recipes.more_answers.sizes import MoreAnswersConfig, quick_size
 from sophia_jax.rewards import Verdict
 from sophia_jax.types import InputError, Item
@@ -35,13 +34,14 @@ from sophia_jax.viz.pages import write_page
 TINY = MoreAnswersConfig(
     questions=8,
     num_answers=4,
-    train_questions=6,
-    train_answers=8,
+    train_questions=8,
+    train_answers=6,
     sampling=SamplingConfig(8),
     passes=1,
     fit_samples=2,
     num_resamples=5,
-    questions_per_shard=5,
+    questions_per_shard=4,
+    row_length=64,
     slots=8,
 )
 
@@ -54,44 +54,44 @@ def row(question, verdict, response="1", reason="stop", **more):
     }
 
 
-def test_lessons_are_half_right_and_about_the_same_questions_as_far_as_they_go():
+def test_each_wrong_answer_learns_beside_a_right_one_to_its_question():
     rows = [row("a", "right", str(n)) for n in range(5)]
     rows += [row("a", "wrong", f"w{n}") for n in range(2)]
-    rows += [row("b", "right", f"b{n}") for n in range(9)]
-    rows += [row("c", "wrong", f"c{n}") for n in range(3)]  # no right one beside them
+    rows += [row("b", "right", "b"), *(row("b", "wrong", f"x{n}") for n in range(9))]
+    rows += [row("c", "wrong", "c"), row("d", "right", "d")]  # nothing beside them
     rows += [row("b", "wrong", "cut", "length"), row("b", "undecided", "odd")]
-    lessons = balanced(rows, seed=0)
-    assert [each["verdict"] for each in lessons] == ["right", "wrong"] * 5
-    assert {r["response"] for r in lessons if r["verdict"] == "wrong"} == {
-        *("w0", "w1", "c0", "c1", "c2")
-    }
-    pairs = list(zip(lessons[::2], lessons[1::2], strict=True))
-    assert sum(one["question_id"] == two["question_id"] == "a" for one, two in pairs)
-    assert len({each["response"] for each in lessons}) == 10  # none comes twice
-    assert balanced(rows, seed=0) == lessons != balanced(rows, seed=1)
+    pairs = marked_pairs(rows, most=3, seed=0)
+    assert {(r["verdict"], w["verdict"]) for r, w in pairs} == {("right", "wrong")}
+    assert all(r["question_id"] == w["question_id"] for r, w in pairs)
+    wrong = sorted(w["response"] for _, w in pairs)
+    assert wrong[:2] == ["w0", "w1"] and len(set(wrong[2:])) == 3 == len(wrong[2:])
+    assert marked_pairs(rows, most=3, seed=0) == pairs
+    assert marked_pairs(rows, most=3, seed=1) != pairs
 
 
 def test_where_there_is_nothing_to_tell_apart_nobody_learns():
-    rows = [row("a", "right")] * 9 + [row("a", "wrong")] * 3
-    with pytest.raises(InputError, match="at least 4 right and as many wrong answers"):
-        balanced(rows, seed=0)
+    rows = [row("a", "right")] * 9 + [row("a", "wrong")] * 3 + [row("b", "wrong")] * 9
+    with pytest.raises(InputError, match="at least 4 wrong answers beside right ones"):
+        marked_pairs(rows, most=8, seed=0)
 
 
 def test_a_held_out_answer_is_no_lesson(vision_model, tmp_path):
     taught = [Item("train-0", "Sum?", "1", ("a.png",))]
-    rows = [row("train-0", "right"), row("held-out-0", "wrong")]
+    pairs = [(row("train-0", "right"), row("held-out-0", "wrong"))]
     with pytest.raises(ValueError, match=r"training questions, got 'held-out-0'"):
-        learn_to_judge(vision_model, taught, rows, TINY.lessons(2), tmp_path)
+        learn_to_judge(vision_model, taught, pairs, TINY.lessons(1), tmp_path)
 
 
-def test_noise_has_the_size_that_is_stated_and_leaves_what_is_missing():
-    scores = np.where(np.arange(20_000) % 2, 3.0, -1.0)  # deviation 2
-    scores[7] = math.nan
-    noise = with_noise(scores, size=1.5, seed=0) - scores
-    assert np.isnan(noise[7]) and np.isnan(noise).sum() == 1
-    np.testing.assert_allclose(np.nanstd(noise), 3.0, rtol=0.02)
-    assert abs(np.nanmean(noise)) < 0.1
-    again = with_noise(scores, size=1.5, seed=0) - scores
+def test_noise_is_as_wide_as_scores_of_one_question_and_leaves_what_is_missing():
+    # Two of a question are 2 apart, so that they deviate by 1; questions differ more.
+    question = np.arange(20_000) // 2
+    scores = np.where(np.arange(20_000) % 2, 1.0, -1.0) + 100.0 * (question % 7)
+    scores[[8, 9]] = math.nan
+    noise = with_noise(scores, question, size=1.5, seed=0) - scores
+    assert np.flatnonzero(np.isnan(noise)).tolist() == [8, 9]
+    np.testing.assert_allclose(np.nanstd(noise), 1.5, rtol=0.02)
+    assert abs(np.nanmean(noise)) < 0.05
+    again = with_noise(scores, question, size=1.5, seed=0) - scores
     np.testing.assert_array_equal(noise, again)
 
 
@@ -103,7 +103,7 @@ def test_the_misleading_judge_takes_what_it_is_told_for_each_token():
 
 
 def test_a_judge_that_says_nothing_of_an_answer_says_nothing_by_any_name():
-    rows = [{"score": None, "num_tokens": 3}, {"score": 1.0, "num_tokens": 4}]
+    rows = [{"score": s, "num_tokens": 3, "question_id": "a"} for s in (None, 1.0)]
     for name in ("good", "noisy", "misleading"):
         assert np.isnan(scores_of(name, rows, TINY)).tolist() == [True, False]
 
@@ -129,15 +129,6 @@ def test_references_are_of_the_answers_alone():
     found = references(questions, (1, 2, 4))
     np.testing.assert_allclose(found["pass"], [0.75, (5 / 6 + 1) / 2, 1.0])
     assert found["majority"][0] == 0.75 and len(found["majority"]) == 3
-
-
-def test_scores_are_centred_by_what_the_forecast_may_look_at():
-    right = np.array([True, False, True, False])
-    scores, outcomes = centred((np.array([1.0, math.nan, 4.0, 99.0]), right), 3)
-    np.testing.assert_allclose(scores, [-1.5, math.nan, 1.5, 96.5])
-    assert outcomes is right
-    unscored, _ = centred((np.array([math.nan, 2.0]), right[:2]), 1)
-    np.testing.assert_allclose(unscored, [math.nan, 2.0])
 
 
 def test_a_text_counts_once_however_often_it_comes():
@@ -221,7 +212,8 @@ def test_a_run_leaves_three_judges_of_the_same_answers(whole):
         if good["score"] is not None:
             shorter = good["score"] - other["score"]
             assert math.isclose(shorter, TINY.liking * good["num_tokens"])
-    assert summary["judge"]["right"] == summary["judge"]["wrong"] >= 4
+    assert summary["judge"]["pairs"] >= 4
+    assert 1 <= summary["judge"]["questions"] <= TINY.train_questions
     assert summary["judges"]["good"]["num_questions"] == [4, 4]
     assert len(summary["references"]["pass"]) == len(TINY.ks)
 
@@ -238,7 +230,7 @@ def test_the_judge_learns_from_training_questions_alone(whole):
 def test_a_run_goes_on_where_it_was_ended(whole, finished, monkeypatch):
     folder, summary = whole
     (folder / "summary.json").unlink()
-    (folder / "scores" / "000005" / "summary.json").unlink()
+    (folder / "scores" / "000004" / "summary.json").unlink()
 
     def never(*_, **__):
         raise AssertionError("made again")

@@ -9,6 +9,7 @@ import pytest
 from sophia_jax.config import LoraConfig
 from sophia_jax.recipes import phases
 from sophia_jax.recipes.phases import UpdateConfig
+from sophia_jax.recipes.sizes import QuickstartConfig, with_steps
 from sophia_jax.types import Item
 
 LORA = LoraConfig(2, targets=("up",))
@@ -52,3 +53,13 @@ def test_settings_decide_what_learns_and_in_how_many_bits():
     assert not UpdateConfig().sized(100, 8).optimizer.master
     with pytest.raises(ValueError, match="state: expected float32, or int8 of adamw"):
         UpdateConfig(algorithm="muon", optimizer_state="int8")
+
+
+def test_a_phase_with_fewer_updates_warms_up_for_a_tenth_of_them():
+    phase = QuickstartConfig().base  # warms up for 50
+    assert with_steps(phase, 100).optimizer.warmup_steps == 10
+    assert with_steps(phase, 2000).optimizer.warmup_steps == 50
+    short = with_steps(phase, 5)
+    assert (short.optimizer.num_steps, short.optimizer.warmup_steps) == (5, 0)
+    assert short.batch_size == phase.batch_size
+    assert with_steps(phase, 5, batch_size=3).batch_size == 3

@@ -139,6 +139,16 @@ def test_f_dpo_of_a_batch_is_that_of_its_pairs(
     np.testing.assert_allclose(found["rejected_log_ratio"], rejected.mean(), rtol=1e-4)
 
 
+def test_the_preference_of_a_pair_is_by_the_likelihood_of_its_answers(
+    pairs, log_probs, metrics, text_model
+):
+    rewards = np.array([[log_probs(each).sum() for each in pair] for pair in pairs])
+    margin = rewards[:, 0] - rewards[:, 1]
+    found = metrics(parts(pairs, text_model), objectives.preference)
+    expected = np.logaddexp(0, -margin).mean()
+    np.testing.assert_allclose(found["loss"], expected, rtol=1e-4)
+
+
 def test_preferences_are_learnt(pairs, text_model):
     start = text_model
     with_reference = []

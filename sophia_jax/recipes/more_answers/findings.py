@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from sophia_jax.evaluation.judge_fit import Answers
 from sophia_jax.evaluation.judge_forecast import answers_of, forecast
 from sophia_jax.evaluation.judged import judge_measures
 from sophia_jax.evaluation.summary import question_scores
 from sophia_jax.recipes.more_answers.sizes import MoreAnswersConfig
 
-__all__ = ["centred", "different_texts", "judge_findings", "references"]
+__all__ = ["different_texts", "judge_findings", "references"]
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -23,9 +20,6 @@ def judge_findings(
 ) -> dict[str, Any]:
     """The forecast of one judge beside what happens, and how good the judge is.
 
-    Scores are `centred` first: what a judge thinks of a question as a whole decides
-    nothing, and would hide from the forecast what it thinks of the answers.
-
     Args:
       questions: the rows of each, with the judge's `score`.
       config: of the forecast.
@@ -34,7 +28,7 @@ def judge_findings(
       As of `forecast`, with `measures`, as of `judge_measures` over all questions.
     """
     found = forecast(
-        [centred(each, config.fit_samples) for each in answers_of(questions)],
+        answers_of(questions),
         ks=config.ks,
         temperatures=config.temperatures,
         fit_samples=config.fit_samples,
@@ -42,18 +36,6 @@ def judge_findings(
         seed=config.seed,
     )
     return found | {"measures": judge_measures(questions, config.ks)}
-
-
-def centred(answers: Answers, fit_samples: int) -> Answers:
-    """Scores less the median of a question's first ones: the choice is the same.
-
-    Args:
-      answers: of one question.
-      fit_samples: how many of them the median is of; 0 where none of them has a score.
-    """
-    scores, right = answers
-    known = scores[:fit_samples][~np.isnan(scores[:fit_samples])]
-    return scores - (np.median(known) if len(known) else 0.0), right
 
 
 def references(questions: Sequence[Rows], ks: Sequence[int]) -> dict[str, list[float]]:

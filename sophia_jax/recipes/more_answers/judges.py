@@ -21,7 +21,7 @@ def scores_of(
 
     Args:
       name: of `JUDGES`.
-      rows: of `PREDICTIONS`, with the trained judge's log-odds as their `score`.
+      rows: of `PREDICTIONS`, with the trained judge's `score`.
       config: of the noise and the liking.
 
     Returns:
@@ -31,26 +31,41 @@ def scores_of(
     if name == "good":
         return scores
     if name == "noisy":
-        return with_noise(scores, size=config.noise, seed=config.seed)
+        names = [row["question_id"] for row in rows]
+        question = np.unique(names, return_inverse=True)[1]
+        return with_noise(scores, question, size=config.noise, seed=config.seed)
     lengths = np.array([row["num_tokens"] for row in rows], np.int64)
     return likes_short_answers(scores, lengths, liking=config.liking)
 
 
 @typed
 def with_noise(
-    scores: Float[np.ndarray, " sample"], *, size: float, seed: int
+    scores: Float[np.ndarray, " sample"],
+    question: Int[np.ndarray, " sample"],
+    *,
+    size: float,
+    seed: int,
 ) -> Float[np.ndarray, " sample"]:
     """A judge who is distracted.
 
-        r + size · std(r) · ε,   ε ~ N(0, 1) of each answer
+        r + size · s · ε,   ε ~ N(0, 1) of each answer
+
+    with s the deviation of scores from their question's mean: what a judge thinks of a
+    question as a whole decides nothing, and would only make the noise larger.
 
     Args:
       scores: r; nan is missing, and stays so.
-      size: of the noise, in units of the scores' own deviation.
+      question: which question each answers, from 0.
+      size: of the noise, in units of s.
       seed: of the noise.
     """
+    known = ~np.isnan(scores)
+    number = np.bincount(question, known)
+    total = np.bincount(question, np.where(known, scores, 0.0))
+    means = total / np.maximum(number, 1)
+    deviation = np.sqrt(np.nanmean(np.square(scores - means[question])))
     noise = np.random.default_rng((seed, 3)).normal(size=len(scores))
-    return scores + size * np.nanstd(scores) * noise
+    return scores + size * deviation * noise
 
 
 @typed

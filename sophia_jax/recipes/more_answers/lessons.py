@@ -1,7 +1,8 @@
-"""A judge that learns from marked answers to training questions."""
+"""A judge that learns from pairs of a right and a wrong answer to the same question."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,69 +16,62 @@ from sophia_jax.models.model import Model
 from sophia_jax.recipes.questions import encode_question
 from sophia_jax.training import objectives
 from sophia_jax.training.loop import TrainingConfig, train
-from sophia_jax.training.next_tokens import next_token_log_probs
+from sophia_jax.training.scoring import score_examples
 from sophia_jax.types import InputError, Item, Track, untracked
 
-__all__ = ["balanced", "learn_to_judge", "log_odds", "readable"]
+__all__ = ["judge_scores", "learn_to_judge", "marked_pairs", "readable"]
 
-YES, NO = "yes", "no"
-FEWEST_WRONG = 4
-PROMPTS_AT_ONCE = 64
+FEWEST_PAIRS = 4
+SCORED_TOGETHER = 64
 
 Rows = Sequence[Mapping]
+Pair = tuple[Mapping, Mapping]
 
 
-def balanced(rows: Rows, *, seed: int) -> list[Mapping]:
-    """As many right answers as wrong ones, to the same questions as far as they go.
+def marked_pairs(rows: Rows, *, most: int, seed: int) -> list[Pair]:
+    """A right answer and a wrong one to the same question, for each wrong one.
 
-    So neither an answer's question nor its kind says much of whether it is right. Of
-    whichever are fewer, right or wrong ones, all are taken. Answers of which nobody
-    knows are left out, and those that were cut off: a judge is not asked about them.
+    So neither the question nor its kind says anything of which is right. Answers of
+    which nobody knows are left out, and those that were cut off: a judge is not asked
+    about them.
 
     Args:
       rows: of `PREDICTIONS`.
+      most: pairs of a question.
       seed: of the draws and of the order.
 
     Returns:
-      Rows in random order, right and wrong ones in turn.
+      Pairs (right, wrong) in random order; a right answer may be in several.
 
     Raises:
-      InputError: there are fewer than four wrong answers, or as few right ones.
+      InputError: there are fewer than four pairs.
     """
     rng = np.random.default_rng((seed, 2))
-    whole = [row for row in rows if row["finish_reason"] == "stop"]
-    whole = [whole[place] for place in rng.permutation(len(whole))]
-    right = [row for row in whole if row["verdict"] == "right"]
-    wrong = [row for row in whole if row["verdict"] == "wrong"]
-    if min(len(right), len(wrong)) < FEWEST_WRONG:
+    found: list[Pair] = []
+    for right, wrong in _by_question(rows):
+        for place in rng.permutation(len(wrong))[: most if right else 0]:
+            found.append((right[rng.integers(len(right))], wrong[place]))
+    if len(found) < FEWEST_PAIRS:
         raise InputError(
-            f"train_answers: expected at least {FEWEST_WRONG} right and as many wrong "
-            f"answers to learn from, got {len(right)} and {len(wrong)} of "
-            f"{len(rows)}; ask more"
+            f"train_answers: expected at least {FEWEST_PAIRS} wrong answers beside "
+            f"right ones to the same questions, got {len(found)} among {len(rows)} "
+            "answers; ask more"
         )
-    if len(right) < len(wrong):
-        wrong = _beside(right, wrong)
-    else:
-        right = _beside(wrong, right)
-    order = rng.permutation(len(right))
-    return [each for place in order for each in (right[place], wrong[place])]
+    return [found[place] for place in rng.permutation(len(found))]
 
 
-def _beside(few: Rows, many: Rows) -> list[Mapping]:
-    """For each of the few one of the many: to its question, or any that is left."""
-    by_question: dict[str, list[Mapping]] = {}
-    for row in many:
-        by_question.setdefault(row["question_id"], []).append(row)
-    found = [
-        mine.pop() if (mine := by_question.get(row["question_id"])) else None
-        for row in few
-    ]
-    rest = iter([row for left in by_question.values() for row in left])
-    return [next(rest) if row is None else row for row in found]
+def _by_question(rows: Rows) -> list[tuple[list[Mapping], list[Mapping]]]:
+    """The whole answers to each question, right and wrong ones apart."""
+    found: dict[str, dict[str, list[Mapping]]] = {}
+    for row in rows:
+        if row["finish_reason"] == "stop":
+            verdicts = found.setdefault(row["question_id"], {"right": [], "wrong": []})
+            verdicts.setdefault(row["verdict"], []).append(row)
+    return [(verdicts["right"], verdicts["wrong"]) for verdicts in found.values()]
 
 
 def readable(model: Model, items: Sequence[Item], rows: Rows) -> list[Mapping]:
-    """The answers that were not cut off, and leave a judge room for its verdict.
+    """The answers that were not cut off, and that the judge can read.
 
     Args:
       model: the judge.
@@ -89,7 +83,7 @@ def readable(model: Model, items: Sequence[Item], rows: Rows) -> list[Mapping]:
         row
         for row in rows
         if row["finish_reason"] == "stop"
-        and _lesson(model, row, images[row["question_id"]]).length
+        and _answer(model, row, images[row["question_id"]]).length
         <= model.config.text.max_length
     ]
 
@@ -97,19 +91,21 @@ def readable(model: Model, items: Sequence[Item], rows: Rows) -> list[Mapping]:
 def learn_to_judge(
     model: Model,
     items: Sequence[Item],
-    rows: Rows,
+    pairs: Sequence[Pair],
     config: TrainingConfig,
     folder: Path,
     *,
     track: Track = untracked,
 ) -> Model:
-    """Supervised tuning on (picture, question, answer) -> yes or no.
+    """Tune a judge to reward the right answer of each pair more.
+
+    By `objectives.preference`: an answer's reward is its log-likelihood.
 
     Args:
-      model: where to start: the policy can read and calculate already.
+      model: where to start: the policy's own likelihoods tell much already.
       items: the training questions.
-      rows: answers to these, as of `balanced`.
-      config: of the updates.
+      pairs: of `marked_pairs`, to these.
+      config: of the updates, whose batches count pairs.
       folder: of checkpoints and metrics; a killed phase goes on from there.
       track: shows the updates.
 
@@ -117,16 +113,17 @@ def learn_to_judge(
       ValueError: an answer is to another question.
     """
     pictures = {item.id: item.images for item in items}
+    rows = [row for pair in pairs for row in pair]
     if strange := {row["question_id"] for row in rows} - pictures.keys():
         raise ValueError(
-            f"rows: expected answers to the training questions, got {min(strange)!r}"
+            f"pairs: expected answers to the training questions, got {min(strange)!r}"
         )
     images = [pictures[row["question_id"]] for row in rows]
-    lessons = [_lesson(model, *each) for each in zip(rows, images, strict=True)]
+    answers = [_answer(model, *each) for each in zip(rows, images, strict=True)]
     return train(
         model,
-        PicturedExamples(model, lessons, images),
-        objectives.sft,
+        _TwoByTwo(PicturedExamples(model, answers, images)),
+        objectives.preference,
         config,
         folder,
         track=track,
@@ -134,13 +131,10 @@ def learn_to_judge(
     )
 
 
-def log_odds(
+def judge_scores(
     model: Model, items: Sequence[Item], rows: Rows, *, row_length: int
 ) -> list[float]:
-    """log π(yes | v, x, y) - log π(no | v, x, y), in nats: what a judge says.
-
-    It is read from the logits behind the answer, of the tokens with which the two words
-    begin; nothing is sampled.
+    """r(x, y) = log π(y | v, x), in nats, as `objectives.preference` learns it.
 
     Args:
       model: of `learn_to_judge`.
@@ -150,50 +144,42 @@ def log_odds(
         programs.
 
     Returns:
-      One for each answer; nan where it was cut off or leaves no room for a verdict.
+      One for each answer; nan where it was cut off or is too long for the judge.
     """
     images = {item.id: item.images for item in items}
-    asked = readable(model, items, rows)
-    found = {_key(row): math.nan for row in rows}
-    if not asked:
-        return list(found.values())
-    shown = [images[row["question_id"]] for row in asked]
-    prompts = [_lesson(model, *each) for each in zip(asked, shown, strict=True)]
-    log_probs = next_token_log_probs(
+    read = readable(model, items, rows)
+    shown = [images[row["question_id"]] for row in read]
+    answers = [_answer(model, *each) for each in zip(read, shown, strict=True)]
+    log_probs = score_examples(
         model,
-        list(PicturedExamples(model, prompts, shown)),
-        _first_tokens(model),
+        PicturedExamples(model, answers, shown),
         row_length=row_length,
-        batch_size=PROMPTS_AT_ONCE,
-    ).astype(float)
-    odds = log_probs[:, 0] - log_probs[:, 1]
-    found |= dict(zip(map(_key, asked), odds.tolist(), strict=True))
-    return list(found.values())
+        batch_size=SCORED_TOGETHER,
+    )
+    known = {_key(r): float(x.sum()) for r, x in zip(read, log_probs, strict=True)}
+    return [known.get(_key(row), math.nan) for row in rows]
+
+
+@dataclasses.dataclass(frozen=True)
+class _TwoByTwo(Sequence[tuple[Example, Example]]):
+    """Neighbours as pairs, each read when its turn comes."""
+
+    members: PicturedExamples
+
+    def __len__(self) -> int:
+        return len(self.members) // 2
+
+    def __getitem__(self, index: int) -> tuple[Example, Example]:
+        return self.members[2 * index], self.members[2 * index + 1]
 
 
 def _key(row: Mapping) -> tuple[str, int]:
     return row["question_id"], row["sample"]
 
 
-def _lesson(model: Model, row: Mapping, images: tuple[str, ...]) -> Example:
-    """What a policy was asked and has answered, and behind its end whether it is right.
-
-    So what the weights know already, how likely each token was, is still of use.
-    """
-    asked = encode_question(model, row["question"], images)
-    answer = encode_target(model.tokenizer, row["response"])
-    word = YES if row["verdict"] == "right" else NO
+def _answer(model: Model, row: Mapping, images: tuple[str, ...]) -> Example:
+    """What a policy was asked, and what it has answered."""
     return Example(
-        np.concatenate([asked, answer]), encode_target(model.tokenizer, word)
+        encode_question(model, row["question"], images),
+        encode_target(model.tokenizer, row["response"]),
     )
-
-
-def _first_tokens(model: Model) -> list[int]:
-    """With which "yes" and "no" begin: a small tokenizer knows neither as a whole."""
-    tokens = [int(encode_target(model.tokenizer, word)[0]) for word in (YES, NO)]
-    if tokens[0] == tokens[1]:
-        raise InputError(
-            f"model: expected yes and no to begin with different tokens, got "
-            f"{tokens[0]}"
-        )
-    return tokens

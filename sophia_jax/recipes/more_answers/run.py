@@ -36,9 +36,9 @@ from sophia_jax.recipes.more_answers.findings import (
 )
 from sophia_jax.recipes.more_answers.judges import JUDGES, scores_of
 from sophia_jax.recipes.more_answers.lessons import (
-    balanced,
+    judge_scores,
     learn_to_judge,
-    log_odds,
+    marked_pairs,
     readable,
 )
 from sophia_jax.recipes.more_answers.sizes import MoreAnswersConfig
@@ -92,7 +92,7 @@ def run_more_answers(
     lessons, answers = _answers(folder, policy, taught, asked, config, track)
     say(f"answers    {len(lessons)} to train a judge, {len(answers)} held out")
     judge, learnt = _judge(folder, policy, taught, lessons, config, track)
-    say(f"judge      learnt from {learnt['right']} right, {learnt['wrong']} wrong ones")
+    say(f"judge      learnt from {learnt['pairs']} pairs of a right and a wrong one")
     scored = _scored(folder, judge, asked, answers, config, track)
     judges = {}
     for name in JUDGES:
@@ -156,27 +156,27 @@ def _judge(
 ) -> tuple[Model, dict[str, Any]]:
     """The trained judge, and what it learnt from."""
     path = folder / "judge"
-    lessons = balanced(readable(policy, taught, rows), seed=config.seed)
+    pairs = marked_pairs(
+        readable(policy, taught, rows), most=config.pairs_of_question, seed=config.seed
+    )
     with stopwatch(folder, "judge"):
         if not is_whole(path):
             remove_leftovers(path)
             judge = learn_to_judge(
                 policy,
                 taught,
-                lessons,
-                config.lessons(len(lessons)),
+                pairs,
+                config.lessons(len(pairs)),
                 folder / "training" / "judge",
                 track=track,
             )
             save_model(judge, path)
         judge = load_model(path)
-    right = sum(row["verdict"] == "right" for row in lessons)
     return judge, {
         "answers": len(rows),
-        "right": right,
-        "wrong": len(lessons) - right,
-        "questions": len({row["question_id"] for row in lessons}),
-        "updates": config.lessons(len(lessons)).optimizer.num_steps,
+        "pairs": len(pairs),
+        "questions": len({right["question_id"] for right, _ in pairs}),
+        "updates": config.lessons(len(pairs)).optimizer.num_steps,
     }
 
 
@@ -188,12 +188,12 @@ def _scored(
     config: MoreAnswersConfig,
     track: Track,
 ) -> list[dict]:
-    """The held-out answers with the trained judge's log-odds as their scores."""
+    """The held-out answers with the trained judge's scores."""
     rows = by_question(answers, folder / "answers" / "held_out")
 
     def score(items: Sequence[Item]) -> list[dict]:
         some = [row for item in items for row in rows[item.id]]
-        scores = log_odds(judge, items, some, row_length=config.row_length)
+        scores = judge_scores(judge, items, some, row_length=config.row_length)
         return [with_score(*each) for each in zip(some, scores, strict=True)]
 
     with stopwatch(folder, "scores"):

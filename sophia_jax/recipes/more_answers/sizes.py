@@ -27,11 +27,15 @@ class MoreAnswersConfig:
       train_answers: to each of these.
       sampling: of all answers. At 1 a good policy gives few different answers, seldom
         wrong: at 1.4 there is more to choose from, and more to learn from.
-      passes: of the judge over its lessons. With too few it learns next to nothing.
-      batch_size: lessons in an update.
-      learning_rate: of weights that can read and calculate already.
+      pairs_of_question: that the judge learns from, at most.
+      passes: of the judge over its pairs.
+      batch_size: pairs in an update.
+      learning_rate: of a judge whose likelihoods rank answers before it learns. With
+        three times the rate or the passes it chooses worse among many answers, though
+        it tells two apart as well.
       row_length: tokens of a packed row, when the judge learns and when it reads.
-      noise: σ of the noisy judge, in units of the good one's deviation over all scores.
+      noise: σ of the noisy judge, in units of the good one's deviation among answers to
+        a question.
       liking: λ of the misleading judge: nats for each token that an answer is shorter.
       temperatures: each T of the choice, in nats; 0 is best-of-k.
       fit_samples: answers to a question that the forecast looks at.
@@ -44,11 +48,12 @@ class MoreAnswersConfig:
     questions: int = 600
     num_answers: int = 32
     train_questions: int = 800
-    train_answers: int = 8
+    train_answers: int = 16
     sampling: SamplingConfig = SamplingConfig(112, temperature=1.4)
-    passes: int = 8
-    batch_size: int = 32
-    learning_rate: float = 2e-3
+    pairs_of_question: int = 8
+    passes: int = 1
+    batch_size: int = 16
+    learning_rate: float = 3e-5
     row_length: int = 256
     noise: float = 2.0
     liking: float = 1.0
@@ -65,6 +70,7 @@ class MoreAnswersConfig:
             "num_answers": 2,
             "train_questions": 1,
             "train_answers": 1,
+            "pairs_of_question": 1,
             "passes": 1,
             "batch_size": 1,
             "row_length": 1,
@@ -86,7 +92,7 @@ class MoreAnswersConfig:
         _require(fits, "temperatures", "at least one, each >= 0", self.temperatures)
 
     def lessons(self, number: int) -> TrainingConfig:
-        """The judge's updates, for so many lessons."""
+        """The judge's updates, for so many pairs."""
         num_steps = -(-self.passes * number // self.batch_size)
         optimizer = OptimizerConfig(
             num_steps,
