@@ -156,11 +156,11 @@
   }
 
   function cardParts(number, content) {
-    const { branches, texts } = content;
+    const { branches } = content;
     const { good, status } = rows[number];
     const badge = make("span", `badge ${HOPED.get(good)}`, words[status]);
     const kept = branches.some((branch) => branch.leaves.some((leaf) => leaf[4]));
-    const parts = branches.map((branch, place) => branchPart(branch, texts, !kept && place === 0));
+    const parts = branches.map((branch, place) => branchPart(branch, content, !kept && place === 0));
     if (!parts.length) parts.push(make("p", "absent", "Its captions are not there."));
     if (branches.some(({ differences }) => differences?.some(([kind]) => kind !== "same")))
       parts.push(make("p", "note legend", make("ins", "", "said"), " is not in the picture; ",
@@ -183,15 +183,15 @@
   }
 
   // A caption with its reasonings, or a model with its answers.
-  function branchPart({ title, text, note, reward, passes, differences, leaves }, texts, first) {
-    const strip = leaves.length > 1 ? leaves.map((leaf) => symbol(words[leaf[0]], leaf[4])) : [];
+  function branchPart({ title, text, note, reward, passes, differences, leaves }, { texts, notes }, first) {
+    const strip = leaves.length > 1 ? leaves.map((leaf) => symbol(notes[leaf[0]], leaf[4])) : [];
     const agrees = differences?.every(([kind]) => kind === "same");
     const said = differences?.map(([kind, piece]) => (kind === "same" ? piece : make(DIFFERS[kind], "", piece)));
     const summary = make("summary", "", make("b", "", title), make("span", "marks", ...strip),
-      reward ? rewardPart(reward, passes) : "", make("small", "", words[note]),
+      reward ? rewardPart(reward, passes) : "", make("small", "", notes[note]),
       agrees ? make("small", "agrees", "names what the picture holds") : "",
       text === null ? "" : make("span", "caption", ...(said ?? [text])));
-    const tree = make("ol", "leaves", ...leaves.map((leaf, place) => leafPart(leaf, texts, place, leaves.length)));
+    const tree = make("ol", "leaves", ...leaves.map((leaf, place) => leafPart(leaf, texts, notes, place, leaves.length)));
     const part = make("details", passes ? "branch passes" : "branch", summary, tree);
     part.open = first || leaves.length < 3 || leaves.some((leaf) => leaf[4]);
     return part;
@@ -210,11 +210,11 @@
     return Object.assign(make("span", `mark ${name} ${kept ? "kept" : ""}`, sign), { title });
   }
 
-  function leafPart([outcome, tokens, note, text, kept], texts, place, of) {
-    if (!words[note]) return make("li", "", make("pre", "", texts[text]));
-    const summary = make("summary", "", symbol(words[outcome], kept),
+  function leafPart([outcome, tokens, note, text, kept], texts, notes, place, of) {
+    if (!notes[note]) return make("li", "", make("pre", "", texts[text]));
+    const summary = make("summary", "", symbol(notes[outcome], kept),
       make("span", "number", of > 1 ? `${place + 1}` : ""),
-      make("span", kept ? "badge good" : "fate", words[note]),
+      make("span", kept ? "badge good" : "fate", notes[note]),
       make("span", "tokens", tokens === null ? "" : `${tokens.toLocaleString("en")} tokens`));
     const part = make("details", "", summary, make("pre", "", texts[text]));
     part.open = Boolean(kept) || of === 1;

@@ -111,31 +111,29 @@ def embed(sets: Sequence[EntrySet], max_mib: float = MAX_MIB) -> Embedded:
     Returns:
       The blocks; the same questions and pictures give the same text.
     """
-    room, words = int(max_mib * 2**20), _Numbered()
+    room = int(max_mib * 2**20)
     room_for_texts = int(SHARE_OF_TEXTS * room)
     details: list[str] = []
     chosen: list[tuple[str, Entry]] = []
     for place, each in enumerate(sets):
         share = room_for_texts // (len(sets) - place)
-        for entry, text in _fitting(each, share, words):
+        for entry, text in _fitting(each, share):
             room_for_texts -= _size(text)
             chosen.append((each.name, entry))
             details.append(text)
     pictures = _Pictures(room - sum(map(_size, details)))
-    index = as_script(_index(chosen, words, pictures))
+    index = as_script(_index(chosen, pictures))
     blocks = _blocks("questions", details)
     blocks |= _blocks("pictures", [as_script(_fields(p)) for p in pictures.blocks])
     total = sum(each.total for each in sets)
     return Embedded(index, blocks, len(chosen), total, pictures.without_room, max_mib)
 
 
-def _fitting(
-    entries: EntrySet, room: int, words: _Numbered
-) -> Iterator[tuple[Entry, str]]:
+def _fitting(entries: EntrySet, room: int) -> Iterator[tuple[Entry, str]]:
     """The first entries, as far as their texts have room, and these texts."""
     share = room // max(entries.total, 1)
     for entry in entries.entries:
-        text = as_script(_details(entry, share, words))
+        text = as_script(_details(entry, share))
         if _size(text) > room:
             return
         room -= _size(text)
@@ -147,40 +145,41 @@ def _without_texts(entry: Entry) -> Entry:
     return dataclasses.replace(entry, branches=(), truth=None)
 
 
-def _details(entry: Entry, room: int, words: _Numbered) -> dict[str, Any]:
+def _details(entry: Entry, room: int) -> dict[str, Any]:
     """Everything that a card shows, pictures apart."""
     leaves = sum(len(branch.leaves) for branch in entry.branches)
     most = min(max(room // max(leaves, 1), FEWEST_CHARACTERS), MAX_CHARACTERS)
-    texts = _Numbered()
+    texts, notes = _Numbered(), _Numbered()
     return {
         "question": printable(entry.question),
         "answer": _maybe(entry.answer),
         "words": printable(entry.words, MAX_WORDS),
         "truth": _maybe(entry.truth),
         "pictures": len(entry.pictures) + entry.lost,
-        "branches": [_branch(each, most, texts, words) for each in entry.branches],
+        "branches": [_branch(each, most, texts, notes) for each in entry.branches],
         "texts": list(texts.texts),
+        "notes": list(notes.texts),
     }
 
 
 def _branch(
-    branch: Branch, most: int, texts: _Numbered, words: _Numbered
+    branch: Branch, most: int, texts: _Numbered, notes: _Numbered
 ) -> dict[str, Any]:
     pieces = branch.differences
     return {
         "title": printable(branch.title),
         "text": _maybe(branch.text),
-        "note": words.add(branch.note),
+        "note": notes.add(branch.note),
         "reward": branch.reward and [round(bound, 4) for bound in branch.reward],
         "passes": branch.passes,
         "differences": pieces and [[kind, printable(text)] for kind, text in pieces],
-        "leaves": [_leaf(each, most, texts, words) for each in branch.leaves],
+        "leaves": [_leaf(each, most, texts, notes) for each in branch.leaves],
     }
 
 
-def _leaf(leaf: Leaf, most: int, texts: _Numbered, words: _Numbered) -> list[Any]:
+def _leaf(leaf: Leaf, most: int, texts: _Numbered, notes: _Numbered) -> list[Any]:
     text = texts.add(leaf.text, MAX_CHARACTERS if leaf.kept else most)
-    mark, note = words.add(leaf.mark), words.add(leaf.note)
+    mark, note = notes.add(leaf.mark), notes.add(leaf.note)
     return [mark, leaf.num_tokens, note, text, int(leaf.kept)]
 
 
@@ -188,15 +187,13 @@ def _maybe(text: str | None) -> str | None:
     return None if text is None else printable(text)
 
 
-def _index(
-    chosen: Sequence[tuple[str, Entry]], words: _Numbered, pictures: _Pictures
-) -> dict[str, Any]:
+def _index(chosen: Sequence[tuple[str, Entry]], pictures: _Pictures) -> dict[str, Any]:
     """What the list and its filters need."""
     filters = ["questions"]
     for _, entry in chosen:
         filters += [name for name in entry.labels if name not in filters]
     keys: set[str] = set()
-    rows = []
+    rows, words = [], _Numbered()
     for part, entry in chosen:
         labels = {"questions": part, **entry.labels}
         rows.append(

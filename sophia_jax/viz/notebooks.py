@@ -1,10 +1,9 @@
-"""For notebooks: the style of figures, which questions to show, what came of one."""
+"""Figures for notebooks: their style, and what came of one question of a rollout."""
 
 from __future__ import annotations
 
-import itertools
 import textwrap
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -15,7 +14,7 @@ from sophia_jax.data.images import load_image
 from sophia_jax.types import Item
 from sophia_jax.viz.printable import printable
 
-__all__ = ["PALETTE", "choose_questions", "question_figure", "set_style"]
+__all__ = ["PALETTE", "question_figure", "set_style"]
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Colours that those who are colour-blind can tell apart.
@@ -28,7 +27,6 @@ ROW = 0.3  # inches, of one caption
 LONGEST = 44  # characters of a caption beside its reasonings
 LINE = 104  # characters of the text below
 MOST_CHARACTERS = 600  # of a reasoning
-FEWEST_DROPPED = 4  # of the questions shown, where so many were dropped
 
 
 def set_style() -> None:
@@ -52,45 +50,6 @@ def set_style() -> None:
             "lines.linewidth": 1.8,
         }
     )
-
-
-def choose_questions(
-    selection: Sequence[Mapping], items: Mapping[str, Item], num_questions: int
-) -> list[Mapping]:
-    """The questions to show: the kinds in turn, in the order of the run.
-
-    Kept ones come first, among them those whose captions earned different rewards;
-    dropped ones take turns by reason.
-
-    Args:
-      selection: rows of the table.
-      items: the questions.
-      num_questions: how many to show.
-
-    Returns:
-      Their rows.
-    """
-
-    def kept_group(row: Mapping) -> tuple[bool, str]:
-        item = items.get(row["question_id"])
-        return len(set(row["least_caption_rewards"])) == 1, item.kind if item else ""
-
-    kept = _in_turn([row for row in selection if row["kept"]], kept_group)
-    dropped = [row for row in selection if not row["kept"]]
-    dropped = _in_turn(dropped, lambda row: row["reason"])
-    shown = kept[: num_questions - min(FEWEST_DROPPED, len(dropped))]
-    return shown + dropped[: num_questions - len(shown)]
-
-
-def _in_turn(
-    rows: Sequence[Mapping], group_of: Callable[[Mapping], Hashable]
-) -> list[Mapping]:
-    """The first row of each group, then the second of each, and so on."""
-    groups: dict[Hashable, list[Mapping]] = {}
-    for row in rows:
-        groups.setdefault(group_of(row), []).append(row)
-    rounds = itertools.zip_longest(*(groups[name] for name in sorted(groups)))
-    return [row for each in rounds for row in each if row is not None]
 
 
 def question_figure(

@@ -132,14 +132,14 @@ def test_each_part_of_the_run_is_shown(page):
 
 def test_outcomes_and_rewards_of_a_caption_stand_together(page):
     # The second caption of q1: wrong, right, cut off; 1/3 does not pass 0.75.
-    words = page.block("index")["words"]
-    caption = page.block("questions-0")[0]["branches"][1]
-    assert [words[mark] for mark, *_ in caption["leaves"]] == [
+    question = page.block("questions-0")[0]
+    caption, notes = question["branches"][1], question["notes"]
+    assert [notes[mark] for mark, *_ in caption["leaves"]] == [
         *("wrong", "right"),
         "cut off",
     ]
     assert caption["reward"] == [0.3333, 0.3333]
-    assert words[caption["note"]] == "not above 0.75"
+    assert notes[caption["note"]] == "not above 0.75"
 
 
 def test_every_figure_is_described(page):
