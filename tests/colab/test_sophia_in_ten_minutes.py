@@ -6,14 +6,15 @@ kept and every stage runs.
 
 SMALL = {
     "num_questions": 30,
-    "num_held_out": 10,
-    "num_readings": 200,
-    "base_steps": 2,
+    "num_held_out": 5,
+    "num_readings": 100,
+    "base_steps": 1,
     "reasoner_steps": 100,
     "update_steps": 6,
     "batch_size": 16,
-    "num_texts": 20,
+    "num_texts": 5,
     "threshold": 0.0,
+    "slots": 16,
 }
 
 
@@ -42,5 +43,5 @@ def test_trajectories_are_kept_and_learnt(execute, figures):
     assert len(found["surprise"]) == 6
     assert found["surprise"][-1] < found["surprise"][0]
     assert found["moved"] > 0
-    assert found["before"] == found["after"] == 10
+    assert found["before"] == found["after"] == 5
     assert figures(notebook) == 5 + found["shown"]
