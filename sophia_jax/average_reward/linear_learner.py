@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from sophia_jax.average_reward.agent import Transition, Truth
-from sophia_jax.average_reward.loop_models import check_size
 from sophia_jax.average_reward.mdp import Spec
 from sophia_jax.average_reward.planning import Plan, value_iteration
 from sophia_jax.average_reward.regression import (
@@ -75,8 +74,7 @@ class LinearLearner:
     discount: float = 1.0
 
     def init(self, key: Array, spec: Spec) -> LinearState:
-        shape = (spec.num_states, spec.num_actions)
-        check_size(shape, self.features.shape[:2])
+        shape = spec.shape_of(self.features.shape[:2])
         dim, values = self.features.shape[-1], jnp.zeros(spec.num_states)
         nothing = (values, values.astype(jnp.int32), values[0], jnp.int32(0))
         state = LinearState(

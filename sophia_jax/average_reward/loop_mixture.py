@@ -11,7 +11,6 @@ import numpy as np
 
 from sophia_jax.average_reward.agent import Agent, Transition, Truth, agent_of
 from sophia_jax.average_reward.loop import TRIGGER, check_options, switching_is_due
-from sophia_jax.average_reward.loop_models import check_size
 from sophia_jax.average_reward.mdp import Spec
 from sophia_jax.average_reward.planning import Plan, value_iteration
 from sophia_jax.average_reward.regression import (
@@ -142,8 +141,7 @@ class _Learner:
     tolerance: float
 
     def init(self, key: Array, spec: Spec) -> MixtureState:
-        shape = (spec.num_states, spec.num_actions)
-        check_size(shape, self.features.shape[:2])
+        shape = spec.shape_of(self.features.shape[:2])
         count, dim = int(self.blocks.max()) + 1, self.features.shape[-1]
         known = self.reward is not None
         reward = jnp.asarray(self.reward if known else UNSEEN, jnp.float32)

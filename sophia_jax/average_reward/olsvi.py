@@ -12,7 +12,6 @@ import numpy as np
 
 from sophia_jax.average_reward.agent import Agent, Transition, agent_of
 from sophia_jax.average_reward.linear_learner import learnt
-from sophia_jax.average_reward.loop_models import check_size
 from sophia_jax.average_reward.mdp import Spec
 from sophia_jax.average_reward.regression import empty_root, squared_width
 from sophia_jax.types import Array, Float, Int
@@ -101,7 +100,7 @@ class _Learner:
     ridge: float
 
     def init(self, key: Array, spec: Spec) -> EpisodeState:
-        check_size((spec.num_states, spec.num_actions), self.features.shape[:2])
+        spec.shape_of(self.features.shape[:2])
         dim = self.features.shape[-1]
         state = EpisodeState(
             empty_root(dim, self.ridge),
