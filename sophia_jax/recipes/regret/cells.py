@@ -29,8 +29,8 @@ def run_cell(cell: Cell, num_records: int) -> dict:
       `steps`; `switches`, and after how many steps each was, of those noted; whether
       the truth was in the confidence set at every one of them (`covered`), where there
       is a set; `empty` and `contradicted`: in how many and in which runs the set was
-      empty, or was refuted by what was earned; `believed`: the mean gain in which the last policies
-      believe; `seconds`, compilation included.
+      empty, or was refuted by what was earned; `believed`: the mean gain in which the
+      last policies believe; `seconds`, compilation included.
     """
     entry, bed = AGENTS[cell.agent], make_bed(cell.bed)
     agent = entry.make(bed, cell.num_steps, entry.factor)
