@@ -1,16 +1,22 @@
 """Scripts about regret: what is timed, and how scales were tuned."""
 
 import importlib
-import math
 import sys
 from pathlib import Path
 
 import pytest
 
+from sophia_jax import average_reward as ar
 from sophia_jax.recipes.regret.agents import AGENTS
 from sophia_jax.recipes.regret.beds import BEDS
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@pytest.fixture
+def tuning(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module("tune_regret")
 
 
 @pytest.fixture
@@ -38,25 +44,29 @@ def test_steps_a_second_are_told_of_each_agent(printed):
         assert words[:2] == ["million", "steps/s,"]
 
 
-def test_the_factor_with_the_least_regret_is_printed_beside_the_one_in_use(printed):
-    sizes = ("--num-steps", "1000", "--seeds", "2", "--factors", "1", "0.003")
+def test_every_factor_that_is_tried_is_printed(printed, tuning, monkeypatch):
+    monkeypatch.setattr(tuning, "BEDS", {"mixture": lambda: ar.linear_mixture(3)})
+    sizes = ("--num-steps", "200", "--seeds", "2", "--factors", "1", "0.003")
     lines = printed("tune_regret", "--agents", "q-learning", *sizes)
-    assert lines[0] == "2 seeds of 1,000 steps"
-    tried = {}
-    for line in lines[1:3]:
-        agent, factor, *beds = line.split()
-        assert agent == "q-learning"
-        assert beds[::2] == ["riverswim-5", "riverswim-7", "another-mixture"]
-        costs = [float(bed.rstrip(",").replace(",", "")) for bed in beds[1::2]]
-        tried[factor] = math.prod(costs)
-    in_use = f"{AGENTS['q-learning'].factor:g}"
-    best = min(tried, key=tried.get) + ","
+    assert lines[0] == "2 seeds of 200 steps"
+    for line, factor in zip(lines[1:3], ("1", "0.003"), strict=True):
+        assert line.split()[:3] == ["q-learning", factor, "mixture"]
+    best, in_use = lines[3].split()[2], f"{AGENTS['q-learning'].factor:g}"
     assert lines[3].split() == ["q-learning", "best", best, "in", "use", in_use]
+    assert best in ("1,", "0.003,")
 
 
-def test_beds_of_tuning_are_none_of_those_that_are_reported(monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    tuning = importlib.import_module("tune_regret")
+def test_a_factor_that_loses_for_ever_in_one_bed_is_not_chosen(tuning):
+    wide = [tuning.Found(900.0, 0.5, False), tuning.Found(800.0, 0.2, False)]
+    middle = [tuning.Found(300.0, 0.3, False), tuning.Found(200.0, 0.1, False)]
+    loses = [tuning.Found(10.0, 0.0, False), tuning.Found(220.0, 0.9, False)]
+    empty = [tuning.Found(5.0, 0.0, True), tuning.Found(6.0, 0.0, False)]
+    tried = {1.0: wide, 0.1: middle, 0.01: loses, 0.001: empty}
+    assert tuning.choose(tried) == 0.1
+    assert tuning.choose({k: tried[k] for k in (0.01, 0.001)}) == 0.01
+
+
+def test_beds_of_tuning_are_none_of_those_that_are_reported(tuning):
     reported = [make() for make in BEDS.values()]
     for make in tuning.BEDS.values():
         mdp = make()
