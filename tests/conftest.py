@@ -12,13 +12,22 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import pytest
 
-CACHE = Path(__file__).parent.parent / ".cache" / "jax"
+# Each worker has a cache: what two write at once could be read half-written.
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+COMPILING = {
+    "jax_compilation_cache_dir": Path(__file__).parent.parent / ".cache/jax" / WORKER,
+    # Modules, and programs that tests start, meet the same small functions again.
+    "jax_persistent_cache_min_compile_time_secs": 0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
 
 if os.environ["JAX_PLATFORMS"] == "cpu":
     jax.config.update("jax_num_cpu_devices", 2)
+    COMPILING["jax_disable_most_optimizations"] = True  # to compile takes far longer
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_compilation_cache_dir", str(CACHE))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+for name, value in COMPILING.items():
+    jax.config.update(name, str(value) if isinstance(value, Path) else value)
+    os.environ[name.upper()] = str(value)
 
 
 @pytest.fixture(scope="session")

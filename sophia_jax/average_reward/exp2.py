@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from sophia_jax.average_reward.agent import Agent, Transition, agent_of
-from sophia_jax.average_reward.loop_models import check_size
 from sophia_jax.average_reward.mdp import Spec
 from sophia_jax.types import Array, Float, Int
 
@@ -98,7 +97,7 @@ class _Learner:
     ridge: float
 
     def init(self, key: Array, spec: Spec) -> ExponentialState:
-        check_size((spec.num_states, spec.num_actions), self.features.shape[:2])
+        spec.shape_of(self.features.shape[:2])
         none = jnp.zeros(self.features.shape[-1])
         nothing = (none, jnp.outer(none, none), none, none, jnp.float32(0))
         return ExponentialState(*nothing, jnp.int32(0))

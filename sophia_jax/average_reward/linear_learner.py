@@ -5,30 +5,29 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from sophia_jax.average_reward.agent import Transition, Truth
-from sophia_jax.average_reward.loop_models import check_size
 from sophia_jax.average_reward.mdp import Spec
 from sophia_jax.average_reward.planning import Plan, value_iteration
 from sophia_jax.average_reward.regression import (
-    Design,
     absorb,
-    empty_design,
-    refreshed,
+    empty_root,
+    squared_norm,
     squared_width,
 )
 from sophia_jax.types import Array, Float
 
-__all__ = ["LinearLearner", "LinearState"]
+__all__ = ["LinearLearner", "LinearState", "learnt"]
 
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["design", "followed", "paid", "plan", "excess", "growth"],
+    data_fields=["root", "moves", "paid", "plan", "excess", "growth"],
     meta_fields=[],
 )
 @dataclass(frozen=True)
@@ -36,16 +35,16 @@ class LinearState:
     """What the agent knows.
 
     Attributes:
-      design: of the rows phi(s_i, a_i), in one block.
-      followed: sum of phi_i in the column of s_{i+1}, Float[dim state].
-      paid: sum of phi_i r_i, Float[dim].
+      root: of Lambda^-1, of the rows phi(s_i, a_i), Float[dim dim].
+      moves: weights by which they tell whether s_{i+1} is a state, Float[dim state].
+      paid: weights by which they tell r_i, Float[dim].
       plan: of the policy in force.
       excess: L_D(f_t, f_t) - inf_g L_D(f_t, g).
       growth: log det Lambda, above what it was at the last plan.
     """
 
-    design: Design
-    followed: Float[Array, "dim state"]
+    root: Float[Array, "dim dim"]
+    moves: Float[Array, "dim state"]
     paid: Float[Array, " dim"]
     plan: Plan
     excess: Float[Array, ""]
@@ -75,12 +74,11 @@ class LinearLearner:
     discount: float = 1.0
 
     def init(self, key: Array, spec: Spec) -> LinearState:
-        shape = (spec.num_states, spec.num_actions)
-        check_size(shape, self.features.shape[:2])
+        shape = spec.shape_of(self.features.shape[:2])
         dim, values = self.features.shape[-1], jnp.zeros(spec.num_states)
         nothing = (values, values.astype(jnp.int32), values[0], jnp.int32(0))
         state = LinearState(
-            empty_design(1, dim, self.ridge),
+            empty_root(dim, self.ridge),
             jnp.zeros((dim, spec.num_states)),
             jnp.zeros(dim),
             Plan(jnp.zeros(shape), *nothing),
@@ -98,27 +96,18 @@ class LinearLearner:
         pair = (seen.state, seen.action)
         row = jnp.asarray(self.features)[pair]
         target = seen.reward + state.plan.values[seen.next_state]
-        moment = state.paid + state.followed @ state.plan.values
-        error = target - row @ (state.design.inverse[0] @ moment)
-        width = squared_width(state.design, jnp.int32(0), row)
-        design, fitted = absorb(state.design, jnp.int32(0), row, error)
-        excess = state.excess + (state.plan.action_values[pair] - target) ** 2 - fitted
-        state = LinearState(
-            design,
-            state.followed.at[:, seen.next_state].add(row),
-            state.paid + row * seen.reward,
-            state.plan,
-            excess,
-            state.growth + jnp.log1p(width),
-        )
-        return state, self.is_due(excess, state.growth)
+        error = target - row @ (state.paid + state.moves @ state.plan.values)
+        root, moves, paid, width = learnt(state, row, seen)
+        failed = (state.plan.action_values[pair] - target) ** 2
+        excess = state.excess + failed - error**2 / width
+        growth = state.growth + jnp.log(width)
+        state = LinearState(root, moves, paid, state.plan, excess, growth)
+        return state, self.is_due(excess, growth)
 
     def plan(self, state: LinearState) -> LinearState:
-        design, phi = refreshed(state.design), jnp.asarray(self.features)
-        width = jnp.sqrt(squared_width(design, jnp.zeros(phi.shape[:2], int), phi))
-        bonus = jnp.sqrt(self.beta) * width
-        paid = phi @ (design.inverse[0] @ state.paid)
-        moves = phi @ (design.inverse[0] @ state.followed)
+        phi = jnp.asarray(self.features)
+        bonus = jnp.sqrt(self.beta * squared_width(state.root[None, None], phi))
+        paid, moves = phi @ state.paid, phi @ state.moves
 
         def backup(values: Array) -> Array:
             above = self.discount * (moves @ (values - values.min()) + bonus)
@@ -133,8 +122,7 @@ class LinearLearner:
             max_iterations=2000,
         )
         excess = jnp.float32(self.beta)
-        growth = jnp.float32(0)
-        return replace(state, design=design, plan=plan, excess=excess, growth=growth)
+        return replace(state, plan=plan, excess=excess, growth=jnp.float32(0))
 
     def describe(self, state: LinearState) -> dict[str, Array]:
         return {
@@ -148,6 +136,24 @@ class LinearLearner:
         values = truth.bias - (truth.bias.max() + truth.bias.min()) / 2
         backup = truth.reward + truth.transition @ values
         right = jnp.linalg.pinv(phi) @ backup.reshape(-1)
-        fitted = state.design.inverse[0] @ (state.paid + state.followed @ values)
-        off = right - fitted
-        return off @ state.design.precision[0] @ off <= self.beta
+        off = right - (state.paid + state.moves @ values)
+        return squared_norm(state.root, off) <= self.beta
+
+
+def learnt(
+    state: Any, row: Float[Array, " dim"], seen: Transition
+) -> tuple[Array, Array, Array, Array]:
+    """Regressions of where steps led and of what they paid, with one more step.
+
+    Args:
+      state: with `root`, `moves` and `paid`, as `LinearState` has them.
+      row: phi of the step.
+      seen: the step.
+
+    Returns:
+      The three anew, and 1 + ||phi||^2 as `absorb` tells it.
+    """
+    root, toward, width = absorb(state.root, row)
+    led = jax.nn.one_hot(seen.next_state, state.moves.shape[1]) - row @ state.moves
+    paid = state.paid + toward * (seen.reward - row @ state.paid)
+    return root, state.moves + jnp.outer(toward, led), paid, width

@@ -19,15 +19,10 @@ from dataclasses import dataclass, replace
 import jax
 import jax.numpy as jnp
 
-from sophia_jax.average_reward.agent import Agent, Transition, Truth, agent_of
+from sophia_jax.average_reward.agent import Agent, Transition
+from sophia_jax.average_reward.finite_class import ModelLearner
 from sophia_jax.average_reward.hypotheses import ModelClass
-from sophia_jax.average_reward.loop import (
-    TRIGGER,
-    check_options,
-    confidence_set,
-    optimistic_choice,
-)
-from sophia_jax.average_reward.loop_models import admissible, check_size, same_model
+from sophia_jax.average_reward.loop import TRIGGER
 from sophia_jax.average_reward.mdp import Spec
 from sophia_jax.types import Array, Bool, Float, Int
 
@@ -38,7 +33,7 @@ SAME_REWARD = 1e-5  # rewards are paid for certain: one that differs is impossib
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["behind", "visits", "chosen", "apart", "empty"],
+    data_fields=["excess", "visits", "chosen", "apart", "empty"],
     meta_fields=[],
 )
 @dataclass(frozen=True)
@@ -46,14 +41,14 @@ class LikelihoodState:
     """What the agent knows.
 
     Attributes:
-      behind: max_g log p_g(D) - log p_f(D), Float[hypothesis]; inf of impossible ones.
+      excess: max_g log p_g(D) - log p_f(D), Float[hypothesis]; inf of impossible ones.
       visits: Float[state action].
       chosen: f_t.
       apart: sum_i TV(f_t, g)(s_i, a_i), Float[hypothesis].
       empty: whether there was nothing in the confidence set.
     """
 
-    behind: Float[Array, " hypothesis"]
+    excess: Float[Array, " hypothesis"]
     visits: Float[Array, "state action"]
     chosen: Int[Array, ""]
     apart: Float[Array, " hypothesis"]
@@ -96,74 +91,44 @@ def loop_likelihood(
     Raises:
       ValueError: an option out of range, or no hypothesis within the span bound.
     """
-    check_options(beta=beta, trigger=trigger, span_bound=span_bound)
-    believable = admissible(models, span_bound)
-    return agent_of(
-        name, _Learner(models, believable, beta, trigger), span_bound=span_bound
-    )
+    options = {"beta": beta, "span_bound": span_bound, "trigger": trigger}
+    return _Learner.agent(name, models, **options)
 
 
-@dataclass(frozen=True, eq=False)
-class _Learner:
-    """The functions of the agent, about its tables."""
-
-    models: ModelClass
-    admissible: Array
-    beta: float
-    trigger: float
+class _Learner(ModelLearner):
+    """The functions of the agent."""
 
     def init(self, key: Array, spec: Spec) -> LikelihoodState:
-        shape = (spec.num_states, spec.num_actions)
-        check_size(shape, self.models.reward.shape[1:])
-        none = jnp.zeros(len(self.models.gain))
+        shape = spec.shape_of(self.tables.reward.shape[1:])
+        none = jnp.zeros(len(self.tables.gain))
         nothing = (none, jnp.zeros(shape), jnp.int32(0), none, jnp.bool_(False))
         return self.plan(LikelihoodState(*nothing))
-
-    def act(self, key: Array, state: LikelihoodState, observation: Array) -> Array:
-        policies = jnp.asarray(self.models.action_values.argmax(-1), jnp.int32)
-        return policies[state.chosen, observation]
 
     def observe(
         self, state: LikelihoodState, seen: Transition
     ) -> tuple[LikelihoodState, Array]:
         pair = (seen.state, seen.action)
-        rows = jnp.asarray(self.models.transition)[:, *pair]
-        paid = jnp.asarray(self.models.reward)[:, *pair]
+        rows = jnp.asarray(self.tables.transition)[:, *pair]
+        paid = jnp.asarray(self.tables.reward)[:, *pair]
         possible = jnp.abs(paid - seen.reward) < SAME_REWARD
         chance = jnp.where(possible, rows[:, seen.next_state], 0)
-        behind = state.behind - jnp.log(chance)
-        behind = behind - behind.min()
+        excess = state.excess - jnp.log(chance)
+        excess = excess - excess.min()
         f = state.chosen
         apart = state.apart + _distances(rows, paid, rows[f][None], paid[f])
         visits = state.visits.at[pair].add(1)
-        state = replace(state, behind=behind, visits=visits, apart=apart)
+        state = replace(state, excess=excess, visits=visits, apart=apart)
         most = self.trigger * jnp.sqrt(self.beta * visits.sum())
-        impossible = ~jnp.isfinite(behind[f]) & ~state.empty
-        return state, impossible | (apart[behind.argmin()] >= most)
+        impossible = ~jnp.isfinite(excess[f]) & ~state.empty
+        return state, impossible | (apart[excess.argmin()] >= most)
 
     def plan(self, state: LikelihoodState) -> LikelihoodState:
-        members = confidence_set(state.behind, self.admissible, self.beta)
-        f = optimistic_choice(jnp.asarray(self.models.gain), members, state.behind)
-        rows, paid = (
-            jnp.asarray(self.models.transition),
-            jnp.asarray(self.models.reward),
-        )
+        f, members = self.choice(state.excess)
+        rows = jnp.asarray(self.tables.transition)
+        paid = jnp.asarray(self.tables.reward)
         distances = _distances(rows, paid, rows[f][None], paid[f][None])
         apart = (state.visits[None] * distances).sum((1, 2))
         return replace(state, chosen=f, apart=apart, empty=~members.any())
-
-    def describe(self, state: LikelihoodState) -> dict[str, Array]:
-        members = confidence_set(state.behind, self.admissible, self.beta)
-        return {
-            "hypothesis": state.chosen,
-            "optimistic_gain": jnp.asarray(self.models.gain)[state.chosen],
-            "set_size": members.sum(),
-            "empty": state.empty,
-        }
-
-    def covers(self, state: LikelihoodState, truth: Truth) -> Array:
-        members = confidence_set(state.behind, self.admissible, self.beta)
-        return (members & same_model(self.models, truth)).any()
 
 
 def _distances(rows: Array, paid: Array, row: Array, pays: Array) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 from sophia_jax.average_reward.agent import Agent, agent_of
 from sophia_jax.average_reward.linear_learner import LinearLearner
 from sophia_jax.average_reward.loop import TRIGGER, check_options, switching_is_due
-from sophia_jax.average_reward.regression import empty_design
+from sophia_jax.average_reward.regression import empty_root
 from sophia_jax.types import Array, Float
 
 __all__ = ["fopo", "gamma_lscvi_ucb", "kernel_features", "loop_linear"]
@@ -54,7 +54,7 @@ def loop_linear(
       ValueError: an option out of range.
     """
     check_options(beta=beta, trigger=trigger, span_bound=span_bound)
-    empty_design(1, 1, ridge)
+    empty_root(1, ridge)
     features = np.asarray(features, np.float32)
     options = (beta, float(span_bound), ridge, tolerance)
 
@@ -82,7 +82,7 @@ def fopo(
       Wei, Jahromi, Luo, Jain, 2021, https://arxiv.org/abs/2007.11849.
     """
     check_options(beta=beta, trigger=TRIGGER, span_bound=span_bound)
-    empty_design(1, 1, ridge)
+    empty_root(1, ridge)
     features = np.asarray(features, np.float32)
     options = (beta, float(span_bound), ridge, tolerance)
 
@@ -128,7 +128,7 @@ def gamma_lscvi_ucb(
       Hong et al., 2024, https://arxiv.org/abs/2405.15050, by what others say of it.
     """
     check_options(beta=beta, trigger=TRIGGER, span_bound=span_bound)
-    empty_design(1, 1, ridge)
+    empty_root(1, ridge)
     if num_steps < 1:
         raise ValueError(f"num_steps: expected >= 1, got {num_steps}")
     gamma = 1 - num_steps**-0.5 if discount is None else discount

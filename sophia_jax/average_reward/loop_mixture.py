@@ -11,16 +11,13 @@ import numpy as np
 
 from sophia_jax.average_reward.agent import Agent, Transition, Truth, agent_of
 from sophia_jax.average_reward.loop import TRIGGER, check_options, switching_is_due
-from sophia_jax.average_reward.loop_models import check_size
 from sophia_jax.average_reward.mdp import Spec
 from sophia_jax.average_reward.planning import Plan, value_iteration
 from sophia_jax.average_reward.regression import (
-    Design,
     absorb,
-    empty_design,
-    refreshed,
+    empty_root,
+    squared_norm,
     squared_width,
-    weights,
 )
 from sophia_jax.types import Array, Bool, Float
 
@@ -31,7 +28,7 @@ UNSEEN = 1.0  # the reward of a pair that was never paid for: the largest there 
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["design", "moment", "reward", "seen", "plan", "excess"],
+    data_fields=["root", "weights", "reward", "seen", "plan", "excess"],
     meta_fields=[],
 )
 @dataclass(frozen=True)
@@ -39,16 +36,16 @@ class MixtureState:
     """What the agent knows.
 
     Attributes:
-      design: of the rows psi_{V_{f_i}}(s_i, a_i).
-      moment: sum of psi_i V_{f_i}(s_{i+1}), Float[block dim].
+      root: of Lambda^-1, of the rows psi_{V_{f_i}}(s_i, a_i), Float[block dim dim].
+      weights: theta_hat, by which they tell V_{f_i}(s_{i+1}), Float[block dim].
       reward: what is believed of rewards, Float[state action].
       seen: which rewards are known, Bool[state action].
       plan: of the policy in force; `plan.values` is V_{f_t}.
       excess: L_D(f_t) - min_g L_D(g).
     """
 
-    design: Design
-    moment: Float[Array, "block dim"]
+    root: Float[Array, "block dim dim"]
+    weights: Float[Array, "block dim"]
     reward: Float[Array, "state action"]
     seen: Bool[Array, "state action"]
     plan: Plan
@@ -98,7 +95,7 @@ def loop_mixture(
     features = np.asarray(features, np.float32)
     blocks = np.zeros(features.shape[:2], np.int32)
     check_options(beta=beta, trigger=trigger, span_bound=span_bound)
-    empty_design(1, 1, ridge)
+    empty_root(1, ridge)
     options = (beta, float(span_bound), reward, ridge, trigger, tolerance)
     return agent_of(name, _Learner(features, blocks, *options), span_bound=span_bound)
 
@@ -125,7 +122,7 @@ def loop_tabular(
     features = np.broadcast_to(one_hot, (*shape, num_states, num_states))
     blocks = np.arange(num_states * num_actions, dtype=np.int32).reshape(shape)
     check_options(beta=beta, trigger=trigger, span_bound=span_bound)
-    empty_design(1, 1, ridge)
+    empty_root(1, ridge)
     options = (beta, float(span_bound), None, ridge, trigger, tolerance)
     return agent_of(name, _Learner(features, blocks, *options), span_bound=span_bound)
 
@@ -144,8 +141,7 @@ class _Learner:
     tolerance: float
 
     def init(self, key: Array, spec: Spec) -> MixtureState:
-        shape = (spec.num_states, spec.num_actions)
-        check_size(shape, self.features.shape[:2])
+        shape = spec.shape_of(self.features.shape[:2])
         count, dim = int(self.blocks.max()) + 1, self.features.shape[-1]
         known = self.reward is not None
         reward = jnp.asarray(self.reward if known else UNSEEN, jnp.float32)
@@ -153,7 +149,7 @@ class _Learner:
         nothing = jnp.zeros(shape)
         plan = Plan(nothing, values, values.astype(jnp.int32), values[0], jnp.int32(0))
         state = MixtureState(
-            empty_design(count, dim, self.ridge),
+            empty_root(dim, self.ridge, count),
             jnp.zeros((count, dim)),
             jnp.broadcast_to(reward, shape),
             jnp.full(shape, known),
@@ -172,15 +168,15 @@ class _Learner:
         block, value = jnp.asarray(self.blocks)[pair], state.plan.values
         row = value @ jnp.asarray(self.features)[pair]
         target = value[seen.next_state]
-        theta = state.design.inverse[block] @ state.moment[block]
+        error = target - row @ state.weights[block]
         predicted = state.plan.action_values[pair] - state.reward[pair]
-        design, fitted = absorb(state.design, block, row, target - row @ theta)
-        excess = state.excess + (predicted - target) ** 2 - fitted
+        root, toward, width = absorb(state.root[block], row)
+        excess = state.excess + (predicted - target) ** 2 - error**2 / width
         surprised = ~state.seen[pair] & (seen.reward != state.reward[pair])
         state = replace(
             state,
-            design=design,
-            moment=state.moment.at[block].add(row * target),
+            root=state.root.at[block].set(root),
+            weights=state.weights.at[block].add(toward * error),
             reward=state.reward.at[pair].set(seen.reward),
             seen=state.seen.at[pair].set(True),
             excess=excess,
@@ -188,13 +184,12 @@ class _Learner:
         return state, surprised | switching_is_due(excess, self.beta, self.trigger)
 
     def plan(self, state: MixtureState) -> MixtureState:
-        design = refreshed(state.design)
-        theta = weights(design, state.moment)[jnp.asarray(self.blocks)]
+        theta, root = (each[self.blocks] for each in (state.weights, state.root))
 
         def backup(values: Array) -> Array:
             rows = jnp.einsum("sapd,p->sad", self.features, values)
             mean = jnp.einsum("sad,sad->sa", rows, theta)
-            width = jnp.sqrt(squared_width(design, jnp.asarray(self.blocks), rows))
+            width = jnp.sqrt(squared_width(root, rows))
             best = mean + jnp.sqrt(self.beta) * width
             return state.reward + jnp.clip(best, values.min(), values.max())
 
@@ -206,7 +201,7 @@ class _Learner:
             max_iterations=2000,
         )
         excess = jnp.float32(self.beta)
-        return replace(state, design=design, plan=plan, excess=excess)
+        return replace(state, plan=plan, excess=excess)
 
     def describe(self, state: MixtureState) -> dict[str, Array]:
         return {
@@ -216,7 +211,7 @@ class _Learner:
 
     def covers(self, state: MixtureState, truth: Truth) -> Array:
         """Whether ||theta* - theta_hat||^2_Lambda, over all blocks, is at most beta."""
-        count, dim = state.moment.shape
+        count, dim = state.weights.shape
         design = jnp.asarray(self.features).reshape(-1, dim)
         blocks = jnp.repeat(jnp.asarray(self.blocks).reshape(-1), truth.bias.shape[0])
         member = jax.nn.one_hot(blocks, count).T[:, :, None]
@@ -225,6 +220,5 @@ class _Learner:
             "bnd,n->bd", member * design[None], truth.transition.ravel()
         )
         right = jnp.einsum("bde,be->bd", jnp.linalg.pinv(gram), moment)
-        off = right - weights(state.design, state.moment)
-        error = jnp.einsum("bd,bde,be->", off, state.design.precision, off)
-        return error <= self.beta
+        off = right - state.weights
+        return squared_norm(state.root, off).sum() <= self.beta

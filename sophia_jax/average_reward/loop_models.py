@@ -7,23 +7,15 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from sophia_jax.average_reward.agent import Agent, Transition, Truth, agent_of
-from sophia_jax.average_reward.hypotheses import ModelClass, ValueClass
-from sophia_jax.average_reward.loop import (
-    TRIGGER,
-    check_options,
-    confidence_set,
-    optimistic_choice,
-    switching_is_due,
-)
+from sophia_jax.average_reward.agent import Agent, Transition
+from sophia_jax.average_reward.finite_class import ModelLearner
+from sophia_jax.average_reward.hypotheses import ModelClass
+from sophia_jax.average_reward.loop import TRIGGER, switching_is_due
 from sophia_jax.average_reward.mdp import Spec
 from sophia_jax.types import Array, Bool, Float, Int
 
-__all__ = ["admissible", "check_size", "loop_models", "same_model"]
-
-SAME = 1e-4  # tables that differ by less are those of one hypothesis
+__all__ = ["loop_models"]
 
 
 @functools.partial(
@@ -75,35 +67,22 @@ def loop_models(
     Raises:
       ValueError: an option out of range, or no hypothesis within the span bound.
     """
-    check_options(beta=beta, trigger=trigger, span_bound=span_bound)
-    believable = admissible(models, span_bound)
-    return agent_of(
-        name, _Learner(models, believable, beta, trigger), span_bound=span_bound
-    )
+    options = {"beta": beta, "span_bound": span_bound, "trigger": trigger}
+    return _Learner.agent(name, models, **options)
 
 
-@dataclass(frozen=True, eq=False)
-class _Learner:
-    """The functions of the agent, about its tables."""
-
-    models: ModelClass
-    admissible: Array
-    beta: float
-    trigger: float
+class _Learner(ModelLearner):
+    """The functions of the agent."""
 
     def init(self, key: Array, spec: Spec) -> ModelState:
-        check_size((spec.num_states, spec.num_actions), self.models.reward.shape[1:])
-        excess = jnp.zeros(len(self.models.gain))
-        predictions = jnp.zeros((spec.num_states, spec.num_actions, len(excess)))
+        shape = spec.shape_of(self.tables.reward.shape[1:])
+        excess = jnp.zeros(len(self.tables.gain))
+        predictions = jnp.zeros((*shape, len(excess)))
         nothing = ModelState(excess, jnp.int32(0), predictions, jnp.bool_(False))
         return self.plan(nothing)
 
-    def act(self, key: Array, state: ModelState, observation: Array) -> Array:
-        policies = jnp.asarray(self.models.action_values.argmax(-1), jnp.int32)
-        return policies[state.chosen, observation]
-
     def observe(self, state: ModelState, seen: Transition) -> tuple[ModelState, Array]:
-        values = jnp.asarray(self.models.values)
+        values = jnp.asarray(self.tables.values)
         outcome = seen.reward + values[state.chosen, seen.next_state]
         errors = state.predictions[seen.state, seen.action] - outcome
         loss = state.excess + errors**2
@@ -112,47 +91,8 @@ class _Learner:
         return ModelState(excess, state.chosen, state.predictions, state.empty), due
 
     def plan(self, state: ModelState) -> ModelState:
-        members = confidence_set(state.excess, self.admissible, self.beta)
-        gain = jnp.asarray(self.models.gain)
-        chosen = optimistic_choice(gain, members, state.excess)
-        values = jnp.asarray(self.models.values)[chosen]
-        expected = jnp.einsum("fsap,p->saf", self.models.transition, values)
-        predictions = jnp.moveaxis(jnp.asarray(self.models.reward), 0, -1) + expected
+        chosen, members = self.choice(state.excess)
+        values = jnp.asarray(self.tables.values)[chosen]
+        expected = jnp.einsum("fsap,p->saf", self.tables.transition, values)
+        predictions = jnp.moveaxis(jnp.asarray(self.tables.reward), 0, -1) + expected
         return ModelState(state.excess, chosen, predictions, ~members.any())
-
-    def describe(self, state: ModelState) -> dict[str, Array]:
-        members = confidence_set(state.excess, self.admissible, self.beta)
-        return {
-            "hypothesis": state.chosen,
-            "optimistic_gain": jnp.asarray(self.models.gain)[state.chosen],
-            "set_size": members.sum(),
-            "empty": state.empty,
-        }
-
-    def covers(self, state: ModelState, truth: Truth) -> Array:
-        members = confidence_set(state.excess, self.admissible, self.beta)
-        return (members & same_model(self.models, truth)).any()
-
-
-def same_model(models: ModelClass, truth: Truth) -> Bool[Array, " hypothesis"]:
-    """Which hypotheses are the truth."""
-    moves = jnp.abs(models.transition - truth.transition[None]).max((1, 2, 3))
-    pays = jnp.abs(models.reward - truth.reward[None]).max((1, 2))
-    return (moves < SAME) & (pays < SAME)
-
-
-def admissible(hypotheses: ModelClass | ValueClass, span_bound: float) -> Array:
-    """Which hypotheses have sp(V_f) <= sp(V*), within float32."""
-    spans = hypotheses.span
-    within = spans <= span_bound * (1 + 1e-5) + 1e-6
-    if not within.any():
-        rule = f"at least the smallest span of the class, {float(spans.min()):.6g}"
-        raise ValueError(f"span_bound: expected {rule}, got {span_bound:.6g}")
-    return jnp.asarray(np.asarray(within))
-
-
-def check_size(spec: tuple[int, ...], hypotheses: tuple[int, ...]) -> None:
-    """Refuse an MDP of another size than the hypotheses'."""
-    if tuple(spec) != tuple(hypotheses):
-        rule = f"{tuple(hypotheses)} states and actions, as the hypotheses have"
-        raise ValueError(f"spec: expected {rule}, got {tuple(spec)}")

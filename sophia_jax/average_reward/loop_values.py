@@ -8,16 +8,10 @@ from dataclasses import dataclass, replace
 import jax
 import jax.numpy as jnp
 
-from sophia_jax.average_reward.agent import Agent, Transition, Truth, agent_of
+from sophia_jax.average_reward.agent import Agent, Transition, Truth
+from sophia_jax.average_reward.finite_class import FiniteLearner
 from sophia_jax.average_reward.hypotheses import ValueClass
-from sophia_jax.average_reward.loop import (
-    TRIGGER,
-    check_options,
-    confidence_set,
-    optimistic_choice,
-    switching_is_due,
-)
-from sophia_jax.average_reward.loop_models import admissible, check_size
+from sophia_jax.average_reward.loop import TRIGGER, switching_is_due
 from sophia_jax.average_reward.mdp import Spec
 from sophia_jax.types import Array, Bool, Float, Int
 
@@ -81,42 +75,29 @@ def loop_values(
     Raises:
       ValueError: an option out of range, or no hypothesis within the span bound.
     """
-    check_options(beta=beta, trigger=trigger, span_bound=span_bound)
-    believable = admissible(values, span_bound)
-    return agent_of(
-        name, _Learner(values, believable, beta, trigger), span_bound=span_bound
-    )
+    options = {"beta": beta, "span_bound": span_bound, "trigger": trigger}
+    return _Learner.agent(name, values, **options)
 
 
-@dataclass(frozen=True, eq=False)
-class _Learner:
-    """The functions of the agent, about its tables."""
-
-    classes: ValueClass
-    admissible: Array
-    beta: float
-    trigger: float
+class _Learner(FiniteLearner):
+    """The functions of the agent."""
 
     @property
-    def tables(self) -> tuple[Array, Array, Array, Array]:
+    def arrays(self) -> tuple[Array, Array, Array, Array]:
         """Q_f, V_f, J_f and Q_g."""
-        classes = self.classes
-        tables = (classes.action_values, classes.values, classes.gain)
-        return tuple(jnp.asarray(table) for table in (*tables, classes.auxiliary))
+        tables = self.tables
+        arrays = (tables.action_values, tables.values, tables.gain, tables.auxiliary)
+        return tuple(jnp.asarray(array) for array in arrays)
 
     def init(self, key: Array, spec: Spec) -> ValueState:
-        shape = (spec.num_states, spec.num_actions)
-        check_size(shape, self.classes.action_values.shape[1:])
+        shape = spec.shape_of(self.tables.action_values.shape[1:])
         counts = jnp.zeros((*shape, spec.num_states))
-        against = jnp.zeros(len(self.classes.auxiliary))
+        against = jnp.zeros(len(self.tables.auxiliary))
         nothing = (jnp.int32(0), against, jnp.bool_(False), jnp.int32(0))
         return self.plan(ValueState(counts, jnp.zeros(shape), *nothing))
 
-    def act(self, key: Array, state: ValueState, observation: Array) -> Array:
-        return self.tables[0][state.chosen, observation].argmax().astype(jnp.int32)
-
     def observe(self, state: ValueState, seen: Transition) -> tuple[ValueState, Array]:
-        q, v, gain, auxiliary = self.tables
+        q, v, gain, auxiliary = self.arrays
         f, pair = state.chosen, (seen.state, seen.action)
         target = seen.reward + v[f, seen.next_state] - gain[f]
         mine, theirs = q[f][pair], auxiliary[(slice(None), *pair)]
@@ -127,9 +108,7 @@ class _Learner:
         return replace(state, counts=counts, paid=paid, against=against), due
 
     def plan(self, state: ValueState) -> ValueState:
-        excess = self._excess(state)
-        members = confidence_set(excess, self.admissible, self.beta)
-        chosen = optimistic_choice(self.tables[2], members, excess)
+        chosen, members = self.choice(self._excess(state))
         return replace(
             state,
             chosen=chosen,
@@ -139,16 +118,11 @@ class _Learner:
         )
 
     def describe(self, state: ValueState) -> dict[str, Array]:
-        return {
-            "hypothesis": state.chosen,
-            "optimistic_gain": self.tables[2][state.chosen],
-            "set_size": state.set_size,
-            "empty": state.empty,
-        }
+        return self.told(state, state.set_size)
 
     def covers(self, state: ValueState, truth: Truth) -> Array:
-        q, _, gain, _ = self.tables
-        members = confidence_set(self._excess(state), self.admissible, self.beta)
+        q, _, gain, _ = self.arrays
+        members = self.members(self._excess(state))
         right = truth.reward + truth.transition @ truth.bias - truth.gain
         gap = q - right[None]
         same = gap.max((1, 2)) - gap.min((1, 2)) < SAME  # but for their level
@@ -156,7 +130,7 @@ class _Learner:
 
     def _against(self, state: ValueState, f: Array) -> Float[Array, " auxiliary"]:
         """L_D(f, f) - L_D(f, g) of all g."""
-        q, v, gain, auxiliary = self.tables
+        q, v, gain, auxiliary = self.arrays
         count = state.counts.sum(-1)
         target = state.paid + state.counts @ v[f] - count * gain[f]
         twice = count[None] * (q[f][None] + auxiliary) - 2 * target[None]
@@ -164,5 +138,5 @@ class _Learner:
 
     def _excess(self, state: ValueState) -> Float[Array, " hypothesis"]:
         """L_D(f, f) - inf_g L_D(f, g) of all f, one after the other."""
-        hypotheses = jnp.arange(len(self.classes.gain))
+        hypotheses = jnp.arange(len(self.tables.gain))
         return jax.lax.map(lambda f: self._against(state, f).max(), hypotheses)

@@ -26,6 +26,21 @@ class Spec:
     num_states: int
     num_actions: int
 
+    def shape_of(self, tables: tuple[int, ...]) -> tuple[int, int]:
+        """States and actions, if an agent's tables have as many.
+
+        Args:
+          tables: their first two axes.
+
+        Raises:
+          ValueError: they are of another MDP.
+        """
+        shape = (self.num_states, self.num_actions)
+        if shape != tuple(tables):
+            rule = f"{tuple(tables)} states and actions, as the agent's tables have"
+            raise ValueError(f"spec: expected {rule}, got {shape}")
+        return shape
+
 
 @dataclass(frozen=True, eq=False)
 class AverageRewardMDP:

@@ -11,15 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from sophia_jax.average_reward.agent import Agent, Transition, agent_of
-from sophia_jax.average_reward.loop_models import check_size
+from sophia_jax.average_reward.linear_learner import learnt
 from sophia_jax.average_reward.mdp import Spec
-from sophia_jax.average_reward.regression import (
-    Design,
-    absorb,
-    empty_design,
-    refreshed,
-    squared_width,
-)
+from sophia_jax.average_reward.regression import empty_root, squared_width
 from sophia_jax.types import Array, Float, Int
 
 __all__ = ["olsvi_fh"]
@@ -27,19 +21,19 @@ __all__ = ["olsvi_fh"]
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["design", "followed", "paid", "policies", "position"],
+    data_fields=["root", "moves", "paid", "policies", "position"],
     meta_fields=[],
 )
 @dataclass(frozen=True)
 class EpisodeState:
     """Attributes:
-    design, followed, paid: the regression, as in `LinearState`.
+    root, moves, paid: the regression, as in `LinearState`.
     policies: of each position in an episode, Int[position state].
     position: how far this one has come.
     """
 
-    design: Design
-    followed: Float[Array, "dim state"]
+    root: Float[Array, "dim dim"]
+    moves: Float[Array, "dim state"]
     paid: Float[Array, " dim"]
     policies: Int[Array, "position state"]
     position: Int[Array, ""]
@@ -89,7 +83,7 @@ def olsvi_fh(
     for field, value, holds, rule in checks:
         if not holds:
             raise ValueError(f"{field}: expected {rule}, got {value}")
-    empty_design(1, 1, ridge)
+    empty_root(1, ridge)
     if horizon is None:
         balanced = math.sqrt(span_bound) * num_steps**0.25 / dim**0.75
         horizon = max(2, round(balanced))
@@ -106,10 +100,10 @@ class _Learner:
     ridge: float
 
     def init(self, key: Array, spec: Spec) -> EpisodeState:
-        check_size((spec.num_states, spec.num_actions), self.features.shape[:2])
+        spec.shape_of(self.features.shape[:2])
         dim = self.features.shape[-1]
         state = EpisodeState(
-            empty_design(1, dim, self.ridge),
+            empty_root(dim, self.ridge),
             jnp.zeros((dim, spec.num_states)),
             jnp.zeros(dim),
             jnp.zeros((self.horizon, spec.num_states), jnp.int32),
@@ -124,21 +118,16 @@ class _Learner:
         self, state: EpisodeState, seen: Transition
     ) -> tuple[EpisodeState, Array]:
         row = jnp.asarray(self.features)[seen.state, seen.action]
-        design, _ = absorb(state.design, jnp.int32(0), row, jnp.float32(0))
-        state = EpisodeState(
-            design,
-            state.followed.at[:, seen.next_state].add(row),
-            state.paid + row * seen.reward,
-            state.policies,
-            state.position + 1,
-        )
+        root, moves, paid, _ = learnt(state, row, seen)
+        position = state.position + 1
+        state = EpisodeState(root, moves, paid, state.policies, position)
         return state, state.position >= self.horizon
 
     def plan(self, state: EpisodeState) -> EpisodeState:
-        design, phi = refreshed(state.design), jnp.asarray(self.features)
-        width = squared_width(design, jnp.zeros(phi.shape[:2], int), phi)
-        best = phi @ (design.inverse[0] @ state.paid) + jnp.sqrt(self.beta * width)
-        moves = phi @ (design.inverse[0] @ state.followed)
+        phi = jnp.asarray(self.features)
+        width = squared_width(state.root[None, None], phi)
+        best = phi @ state.paid + jnp.sqrt(self.beta * width)
+        moves = phi @ state.moves
 
         def backward(values: Array, left: Array) -> tuple[Array, Array]:
             action_values = jnp.clip(best + moves @ values, 0, left)
@@ -146,5 +135,4 @@ class _Learner:
 
         to_go = jnp.arange(1, self.horizon + 1, dtype=jnp.float32)
         _, policies = jax.lax.scan(backward, jnp.zeros(phi.shape[0]), to_go)
-        position = jnp.int32(0)
-        return replace(state, design=design, policies=policies[::-1], position=position)
+        return replace(state, policies=policies[::-1], position=jnp.int32(0))

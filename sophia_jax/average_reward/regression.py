@@ -6,42 +6,33 @@ For any weights w, with L(w) = ridge ||w||^2 + sum_i (<psi_i, w> - y_i)^2,
 
     L(w) - min L = ||w - theta||^2_Lambda,
 
-and a new row adds e^2 / (1 + ||psi||^2) to min L, in the norm of Lambda^-1 before it,
-with e the error of theta before it. So in-sample errors are kept as running sums.
+and with e the error of theta before a new row, that row
+
+    moves theta by Lambda^-1 psi e, with the new Lambda,
+    adds e^2 / (1 + ||psi||^2) to min L, in the norm of the old Lambda^-1.
+
+So in-sample errors are kept as running sums. Where rows go on pointing the same way,
+Lambda^-1 becomes so small there that float32 could not tell it from the rounding of its
+other entries, and sums of rows so large that new ones are rounded away: then errors of
+millions of steps would sum to less than 0. Weights and the triangular square root of
+Lambda^-1, each updated with every row, keep their digits.
 """
 
 from __future__ import annotations
-
-import functools
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sophia_jax.types import Array, Float, Int
+from sophia_jax.types import Array, Float
 
-__all__ = ["Design", "absorb", "empty_design", "refreshed", "squared_width", "weights"]
+__all__ = ["absorb", "empty_root", "squared_norm", "squared_width"]
 
-
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["precision", "inverse"],
-    meta_fields=[],
-)
-@dataclass(frozen=True)
-class Design:
-    """Attributes:
-    precision: Lambda of each block, Float[block dim dim].
-    inverse: Lambda^-1, updated with each row and made anew by `refreshed`.
-    """
-
-    precision: Float[Array, "block dim dim"]
-    inverse: Float[Array, "block dim dim"]
+Root = Float[Array, "*block dim dim"]
 
 
-def empty_design(num_blocks: int, dim: int, ridge: float) -> Design:
-    """No rows yet.
+def empty_root(dim: int, ridge: float, *blocks: int) -> Root:
+    """S, upper triangular, of S S^T = Lambda^-1, before any row.
 
     Raises:
       ValueError: ridge <= 0, with which the first regressions would be singular.
@@ -49,52 +40,50 @@ def empty_design(num_blocks: int, dim: int, ridge: float) -> Design:
     if not ridge > 0 or not np.isfinite(ridge):
         rule = "> 0, or Lambda is singular before every direction was seen"
         raise ValueError(f"ridge: expected {rule}, got {ridge}")
-    identity = jnp.broadcast_to(jnp.eye(dim), (num_blocks, dim, dim))
-    return Design(ridge * identity, identity / ridge)
-
-
-def weights(
-    design: Design, moment: Float[Array, "block dim"]
-) -> Float[Array, "block dim"]:
-    """theta of each block, of sum_i psi_i y_i."""
-    return jnp.einsum("bde,be->bd", design.inverse, moment)
-
-
-def squared_width(
-    design: Design, block: Int[Array, "*pair"], row: Float[Array, "*pair dim"]
-) -> Float[Array, "*pair"]:
-    """||psi||^2 in the norm of Lambda^-1: how little is known of a direction."""
-    width = jnp.einsum("...d,...de,...e->...", row, design.inverse[block], row)
-    return jnp.maximum(width, 0)
+    return jnp.broadcast_to(jnp.eye(dim) / np.sqrt(ridge), (*blocks, dim, dim))
 
 
 def absorb(
-    design: Design,
-    block: Int[Array, ""],
-    row: Float[Array, " dim"],
-    error: Float[Array, ""],
-) -> tuple[Design, Float[Array, ""]]:
-    """One more row, by the formula of Sherman and Morrison.
+    root: Float[Array, "dim dim"], row: Float[Array, " dim"]
+) -> tuple[Float[Array, "dim dim"], Float[Array, " dim"], Float[Array, ""]]:
+    """One more row, by Carlson's update of a triangular square root.
+
+        h = S^T psi,   alpha_j = 1 + sum_{k <= j} h_k^2
+        S_j <- S_j sqrt(alpha_{j-1} / alpha_j)
+               - h_j / sqrt(alpha_{j-1} alpha_j) sum_{k < j} h_k S_k,   columns j
 
     Args:
-      block: whose row it is.
+      root: S, of one block.
       row: psi.
-      error: y - <psi, theta>, before the row.
 
     Returns:
-      The design, and by how much the row raised min L.
+      S; Lambda^-1 psi with the new Lambda; and 1 + ||psi||^2, in the norm of the old
+      Lambda^-1.
+
+    Reference:
+      Carlson, Fast triangular formulation of the square root filter, AIAA Journal 11,
+      1973.
     """
-    toward = design.inverse[block] @ row
-    whole = 1 + jnp.maximum(row @ toward, 0)
-    precision = design.precision.at[block].add(jnp.outer(row, row))
-    inverse = design.inverse.at[block].add(-jnp.outer(toward, toward) / whole)
-    return Design(precision, inverse), error**2 / whole
+    half = row @ root
+    alpha = 1 + jnp.cumsum(half**2)
+    before = jnp.concatenate([jnp.ones(1), alpha[:-1]])
+    toward = jnp.cumsum(root * half[None, :], axis=1)
+    earlier = jnp.pad(toward[:, :-1], ((0, 0), (1, 0)))
+    kept, moved = jnp.sqrt(before / alpha), half / jnp.sqrt(before * alpha)
+    new = root * kept[None, :] - earlier * moved[None, :]
+    return new, toward[:, -1] / alpha[-1], alpha[-1]
 
 
-def refreshed(design: Design) -> Design:
-    """The inverse made anew, without the rounding of many updates."""
-    dim = design.precision.shape[-1]
-    factor = jnp.linalg.cholesky(design.precision)
-    identity = jnp.broadcast_to(jnp.eye(dim), design.precision.shape)
-    half = jax.lax.linalg.triangular_solve(factor, identity, left_side=True, lower=True)
-    return Design(design.precision, jnp.swapaxes(half, -1, -2) @ half)
+def squared_width(
+    root: Root, row: Float[Array, "*block dim"]
+) -> Float[Array, "*block"]:
+    """||psi||^2 in the norm of Lambda^-1: how little is known of a direction."""
+    return (jnp.einsum("...de,...d->...e", root, row) ** 2).sum(-1)
+
+
+def squared_norm(
+    root: Root, weights: Float[Array, "*block dim"]
+) -> Float[Array, "*block"]:
+    """||w||^2 in the norm of Lambda."""
+    half = jax.lax.linalg.triangular_solve(root, weights[..., None], left_side=True)
+    return (half[..., 0] ** 2).sum(-1)

@@ -87,32 +87,32 @@ class Regret:
 
 
 def regret_table(summary: Mapping, bed: str) -> Table:
-    """Every agent in a bed: regret, its growth, switches, and coverage.
+    """Every agent in a bed: pseudo-regret, its growth, switches, and in how many runs
+    the truth was in every set. Steps are told, of agents that made fewer as well.
 
     Args:
       summary: of `run_regret`.
       bed: its name.
     """
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=bed)
-    table.add_column("agent", no_wrap=True)
-    for name in ("steps", "seeds", "pseudo-regret", "slope", "switches", "covered"):
+    rows = [each for each in summary["cells"] if each["bed"] == bed]
+    longest = max(each["num_steps"] for each in rows)
+    # Narrow enough for 80 columns.
+    table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, title_justify="left")
+    table.title = f"{bed}, {longest:,} steps"
+    table.add_column("agent")
+    for name in ("regret", "95 %", "slope", "95 %", "switches", "in set"):
         table.add_column(name, justify="right")
-    for each in summary["cells"]:
-        if each["bed"] != bed:
-            continue
-        coverage = each["coverage"]
+    for each in rows:
+        steps, coverage = each["num_steps"], each["coverage"]
         table.add_row(
-            each["agent"],
-            f"{each['num_steps']:,}",
-            str(each["num_seeds"]),
-            _words(each["pseudo_regret"], ",.0f"),
-            _words(each["slope"], "z.2f"),
+            each["agent"] + (f", {steps:,}" if steps < longest else ""),
+            *_two(each["pseudo_regret"], ",.0f"),
+            *_two(each["slope"], "z.2f"),
             f"{each['switches']:,.0f}",
-            "-"
-            if coverage is None
-            else f"{coverage['inside']} of {coverage['num_runs']}",
+            "-" if coverage is None else "{inside}/{num_runs}".format(**coverage),
         )
     return table
 
@@ -129,11 +129,10 @@ def claim_lines(claims: Sequence[Mapping]) -> list[str]:
     return lines
 
 
-def _words(fitted: Sequence | None, form: str) -> str:
+def _two(fitted: Sequence | None, form: str) -> tuple[str, str]:
     """A number, and its 95 % interval where several seeds tell of one."""
     if fitted is None:
-        return "-"
+        return "-", "-"
     value, interval = fitted
-    if interval is None:
-        return f"{value:{form}}"
-    return f"{value:{form}} [{interval[0]:{form}}, {interval[1]:{form}}]"
+    ends = "-" if interval is None else "–".join(f"{end:{form}}" for end in interval)
+    return f"{value:{form}}", ends

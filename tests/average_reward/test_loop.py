@@ -164,23 +164,50 @@ def test_running_sums_are_the_quadratic_of_the_regression():
     random = np.random.default_rng(0)
     rows, targets = random.normal(size=(40, 3)), random.normal(size=40)
     guess, ridge = random.normal(size=3), 0.5
-    design, moment = regression.empty_design(1, 3, ridge), jnp.zeros((1, 3))
-    excess = 0.0
+    root, weights, excess = regression.empty_root(3, ridge), jnp.zeros(3), 0.0
     for row, target in zip(rows.astype(np.float32), targets, strict=True):
-        theta = regression.weights(design, moment)[0]
-        design, fitted = regression.absorb(
-            design, jnp.int32(0), row, jnp.float32(target - row @ theta)
-        )
-        moment = moment + (row * target)[None]
-        excess += (guess @ row - target) ** 2 - fitted
+        error = jnp.float32(target) - row @ weights
+        root, toward, width = regression.absorb(root, row)
+        weights = weights + toward * error
+        excess += (guess @ row - target) ** 2 - error**2 / width
     precision = ridge * np.eye(3) + rows.T @ rows
     theta = np.linalg.solve(precision, rows.T @ targets)
+    np.testing.assert_allclose(weights, theta, rtol=1e-4, atol=1e-5)
     expected = (guess - theta) @ precision @ (guess - theta)
-    start = ridge * guess @ guess
-    assert start + excess == pytest.approx(expected, rel=1e-4)
+    assert ridge * guess @ guess + excess == pytest.approx(expected, rel=1e-4)
+    off = jnp.asarray(guess - theta, jnp.float32)
+    assert regression.squared_norm(root, off) == pytest.approx(expected, rel=1e-4)
+    assert (np.tril(root, -1) == 0).all()
     inverse = np.linalg.inv(precision)
-    for one in (design, regression.refreshed(design)):
-        np.testing.assert_allclose(one.inverse[0], inverse, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(root @ root.T, inverse, rtol=1e-3, atol=1e-6)
+
+
+def test_rows_that_go_on_pointing_one_way_keep_their_digits():
+    """Two states whose values are fixed: all rows are the same."""
+    random, count = np.random.default_rng(0), 200_000
+    row, chance, predicted = jnp.array([-2.1, 2.1]), 0.3, -0.8  # it is -0.84
+    targets = np.where(random.random(count) < chance, 2.1, -2.1).astype(np.float32)
+    beginning = (regression.empty_root(2, 1.0), jnp.zeros(2), jnp.zeros(2))
+
+    def step(carry, target):
+        root, weights, (total, lost) = carry
+        error = target - row @ weights
+        root, toward, width = regression.absorb(root, row)
+        added = (predicted - target) ** 2 - error**2 / width - lost
+        new = total + added
+        return (
+            root,
+            weights + toward * error,
+            jnp.stack([new, new - total - added]),
+        ), 0
+
+    (root, _, (excess, _)), _ = jax.lax.scan(step, beginning, jnp.asarray(targets))
+    length = 2 * 2.1**2
+    found = targets.sum(dtype=float) / (count + 1 / length)  # <psi, theta>
+    expected = (count + 1 / length) * (predicted - found) ** 2
+    assert float(excess) == pytest.approx(expected, rel=1e-2)
+    width = regression.squared_width(root, row)
+    assert float(width) == pytest.approx(1 / count, rel=2e-2)
 
 
 def test_a_regression_without_a_ridge_is_refused():

@@ -1,10 +1,14 @@
 """A comparison by regret: who acts where, what it leaves, and what it claims."""
 
+import dataclasses
+import io
 import json
 
 import pytest
+from rich.console import Console
 
 from sophia_jax.cli.main import main
+from sophia_jax.cli.regret import regret_table
 from sophia_jax.recipes.regret import run
 from sophia_jax.recipes.regret.agents import AGENTS
 from sophia_jax.recipes.regret.beds import BEDS, make_bed
@@ -184,6 +188,51 @@ def test_a_killed_run_goes_on_where_it_was(killed):
     assert sorted(done) == [
         f"{agent}@linear-mixture" for agent in ("optimal", "ucrl2-theory", "uniform")
     ]
+
+
+def test_a_result_of_another_scale_is_made_anew(killed, capsys, monkeypatch):
+    folder, made = killed[0], []
+
+    def runs(cell, num_records):
+        made.append(cell.name)
+        there = json.loads((folder / "cells" / f"{cell.name}.json").read_text())
+        return there | {"defined_by": run.defined_by(cell, num_records)}
+
+    monkeypatch.setattr(run, "run_cell", runs)
+    entry = dataclasses.replace(AGENTS["ucrl2-theory"], factor=0.5)
+    with monkeypatch.context() as patch:
+        patch.setitem(AGENTS, "ucrl2-theory", entry)
+        assert main([*SMALL, "--out", str(folder), "--resume"]) == 0
+        line = "again      ucrl2-theory in linear-mixture: factor was 1.0, is 0.5"
+        assert line in capsys.readouterr().out
+    assert main([*SMALL, "--out", str(folder), "--resume"]) == 0
+    assert "is 1.0" in capsys.readouterr().out
+    assert main([*SMALL, "--out", str(folder), "--resume"]) == 0
+    assert "again" not in capsys.readouterr().out
+    assert made == ["ucrl2-theory@linear-mixture"] * 2
+
+
+def test_its_table_fits_80_columns():
+    table = {
+        "agent": "loop-likelihood-theory",
+        "bed": "linear-mixture",
+        "num_steps": 1_000_000,
+        "pseudo_regret": (428_622.0, (425_610.0, 425_942.0)),
+        "slope": (1.0, (0.98, 1.02)),
+        "switches": 1234.0,
+        "coverage": {"inside": 50, "num_runs": 50},
+    }
+    fopo = table | {"agent": "fopo", "num_steps": 2000, "slope": None, "coverage": None}
+    console = Console(file=io.StringIO(), width=80)
+    console.print(regret_table({"cells": [table, fopo]}, "linear-mixture"))
+    lines = [line for line in console.file.getvalue().splitlines() if line.strip()]
+    assert lines[0].strip() == "linear-mixture, 1,000,000 steps"
+    assert lines[3].split() == [
+        *("loop-likelihood-theory", "428,622", "425,610–425,942"),
+        *("1.00", "0.98–1.02", "1,234", "50/50"),
+    ]
+    assert lines[4].split()[:2] == ["fopo,", "2,000"]
+    assert len(lines) == 5  # no row is broken
 
 
 def test_it_leaves_curves_fits_and_what_is_claimed(killed):

@@ -212,11 +212,6 @@ def test_a_run_killed_by_the_system_ends_as_if_it_had_not(text_model, tmp_path):
     save_model(text_model, tmp_path / "model")
     killed = subprocess.run(
         [sys.executable, SCRIPT, tmp_path / "model", tmp_path / "killed", "5"],
-        env=os.environ
-        | {
-            "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
-        },
         capture_output=True,
         timeout=300,
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from sophia_jax import average_reward as ar
 
-__all__ = ["BEDS", "Bed", "make_bed"]
+__all__ = ["BEDS", "Bed", "bed_of", "make_bed"]
 
 BEDS: dict[str, Callable[[], ar.AverageRewardMDP]] = {
     "riverswim-6": ar.river_swim,
@@ -29,7 +29,7 @@ class Bed:
     """An MDP with what agents may be told of it.
 
     Attributes:
-      name: in `BEDS`.
+      name: by which it is told.
       mdp: itself.
       span: sp(V*), which optimistic agents are told.
       gain: J*.
@@ -65,7 +65,11 @@ class Bed:
 
 @functools.cache
 def make_bed(name: str) -> Bed:
-    """A bed by its name, solved."""
-    mdp = BEDS[name]()
+    """A bed by its name in `BEDS`, solved."""
+    return bed_of(name, BEDS[name]())
+
+
+def bed_of(name: str, mdp: ar.AverageRewardMDP) -> Bed:
+    """Any MDP as a bed."""
     solution = ar.solve(mdp)
     return Bed(name, mdp, float(solution.span), float(solution.gain))

@@ -12,7 +12,7 @@ from sophia_jax.recipes.regret.agents import AGENTS
 from sophia_jax.recipes.regret.beds import make_bed
 from sophia_jax.recipes.regret.sizes import Cell
 
-__all__ = ["run_cell"]
+__all__ = ["defined_by", "run_cell"]
 
 MAX_NOTED = 2048  # switches that are told of one by one
 
@@ -25,12 +25,12 @@ def run_cell(cell: Cell, num_records: int) -> dict:
       num_records: points of the curves.
 
     Returns:
-      Curves of `regret` and `pseudo_regret` of each seed at `steps`; `switches`, and
-      after how many steps each was, of those noted; whether the truth was in the
-      confidence set at every one of them (`covered`), where there is a set; `empty`
-      and `contradicted`: in how many and in which runs the set was empty, or was
-      refuted by what was earned; `believed`: the mean gain in which the last policies
-      believe; `seconds`, compilation included.
+      What it was `defined_by`; curves of `regret` and `pseudo_regret` of each seed at
+      `steps`; `switches`, and after how many steps each was, of those noted; whether
+      the truth was in the confidence set at every one of them (`covered`), where there
+      is a set; `empty` and `contradicted`: in how many and in which runs the set was
+      empty, or was refuted by what was earned; `believed`: the mean gain in which the
+      last policies believe; `seconds`, compilation included.
     """
     entry, bed = AGENTS[cell.agent], make_bed(cell.bed)
     agent = entry.make(bed, cell.num_steps, entry.factor)
@@ -52,6 +52,7 @@ def run_cell(cell: Cell, num_records: int) -> dict:
         "agent": cell.agent,
         "bed": cell.bed,
         "num_steps": cell.num_steps,
+        "defined_by": defined_by(cell, num_records),
         "seconds": seconds,
         "steps": trace.step.tolist(),
         "regret": np.round(trace.regret.astype(float), 3).tolist(),
@@ -65,6 +66,24 @@ def run_cell(cell: Cell, num_records: int) -> dict:
         "empty": _empty(trace),
         "contradicted": ar.contradicted(trace, agent.span_bound, bed.gain).tolist(),
         "believed": _last_belief(trace, there),
+    }
+
+
+def defined_by(cell: Cell, num_records: int) -> dict[str, float]:
+    """What a result depends on: another result of the same name is not this one.
+
+    Args:
+      cell: who, where, and for how long.
+      num_records: points of the curves.
+    """
+    bed = make_bed(cell.bed)
+    return {
+        "factor": AGENTS[cell.agent].factor,
+        "num_steps": cell.num_steps,
+        "num_seeds": cell.num_seeds,
+        "num_records": num_records,
+        "gain": bed.gain,
+        "span": bed.span,
     }
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jax
@@ -15,7 +15,7 @@ from sophia_jax.average_reward import ContradictedOptimism, EmptyConfidenceSet
 from sophia_jax.preemption import stop_if_preempted
 from sophia_jax.recipes.machine import machine, versions
 from sophia_jax.recipes.regret.beds import make_bed
-from sophia_jax.recipes.regret.cells import run_cell
+from sophia_jax.recipes.regret.cells import defined_by, run_cell
 from sophia_jax.recipes.regret.claims import check_claims
 from sophia_jax.recipes.regret.findings import compare_to_ucrl2, summarize_cell
 from sophia_jax.recipes.regret.sizes import Cell, RegretConfig
@@ -38,7 +38,8 @@ def run_regret(
     """Run every agent in every bed that `folder` does not hold yet.
 
     Args:
-      folder: of the run; an agent that left its result there is not run again.
+      folder: of the run; an agent that left its result there is not run again, unless
+        it was another's: of another factor of the scale, say.
       config: all sizes.
       track: shows the agents.
       say: prints what is cut short, and what is left to do.
@@ -50,15 +51,17 @@ def run_regret(
       Preempted: it was told to stop; agents that were done are kept.
     """
     cells = config.cells()
-    missing = [cell for cell in cells if not _path(folder, cell).exists()]
-    for line in shorter(cells, config):
+    changes = {cell: _changes(folder, cell, config) for cell in cells}
+    missing = [cell for cell, changed in changes.items() if changed is not None]
+    for line in [*shorter(cells, config), *again(changes)]:
         say(line)
     say(f"runs       {len(cells)} agents in beds, {len(missing)} of them run now")
     with stopwatch(folder, "runs"), warnings.catch_warnings():
         # They are counted, and told on the page.
         warnings.simplefilter("ignore", EmptyConfidenceSet)
         warnings.simplefilter("ignore", ContradictedOptimism)
-        _run_cells(missing, config, folder, track)
+        if missing:
+            _run_cells(missing, config, folder, track)
     done = [json.loads(_path(folder, cell).read_text()) for cell in cells]
     summary = _summary(folder, done, config)
     write_json(folder / "summary.json", summary)
@@ -75,6 +78,29 @@ def shorter(cells: list[Cell], config: RegretConfig) -> list[str]:
         f"of {cell.num_seeds} seed{'s'[: cell.num_seeds - 1]}, not {config.num_steps:,}"
         for cell in cut
     ]
+
+
+def again(changes: Mapping[Cell, list[str] | None]) -> list[str]:
+    """A line for each agent that is run although it has left a result."""
+    return [
+        f"again      {cell.agent} in {cell.bed}: {', '.join(changed)}"
+        for cell, changed in changes.items()
+        if changed
+    ]
+
+
+def _changes(folder: Path, cell: Cell, config: RegretConfig) -> list[str] | None:
+    """What makes the result that is there another one; None where it may stay."""
+    path, now = _path(folder, cell), defined_by(cell, config.num_records)
+    if not path.exists():
+        return []
+    before = json.loads(path.read_text()).get("defined_by", {})
+    changed = [
+        f"{name} was {before.get(name)}, is {value}"
+        for name, value in now.items()
+        if before.get(name) != value
+    ]
+    return changed or None
 
 
 def _path(folder: Path, cell: Cell) -> Path:
