@@ -165,7 +165,7 @@ AGENTS: dict[str, Entry] = {
     **both("loop-values", values, 0.03),
     "loop-likelihood-theory": Entry(likelihood, THEORY),
     **both("loop-rows", rows, 0.03),
-    **both("loop-tabular", tabular, 0.001),
+    **both("loop-tabular", tabular, 0.003),
     **both("loop-mixture", mixture, 0.01, only="mixture"),
     **both("loop-linear", linear, 0.0003),
     **based("ucrl2", lambda bed, steps, factor: ar.ucrl2(scale=factor), 0.003),
