@@ -173,7 +173,7 @@ AGENTS: dict[str, Entry] = {
     "psrl": baseline(lambda *_: ar.psrl(), why=NO_SET + "it draws from a posterior"),
     **based("q-learning", q_learning, 0.001),
     **based("gamma-lscvi-ucb", lscvi, 0.001),
-    "fopo": baseline(fopo, scale=TUNED, factor=0.0003, pace="slow"),
+    "fopo": baseline(fopo, scale=TUNED, factor=0.001, pace="slow"),
     "olsvi-fh": baseline(olsvi, scale=TUNED, factor=0.03, pace="slow"),
     "mdp-exp2": baseline(exp2, why=NO_SET + "it explores by a softmax"),
     "epsilon-greedy": baseline(
