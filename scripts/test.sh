@@ -9,5 +9,5 @@ prepare test
 cd "$root"
 "$venv/bin/ruff" check .
 "$venv/bin/ruff" format --check .
-# Two at a time, a file each: modules share what they make.
-exec "$venv/bin/python" -m pytest --numprocesses 2 --dist loadfile "$@"
+# Two at a time, a file each: modules share what they make. tests/conftest.py has the order.
+exec "$venv/bin/python" -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder "$@"

@@ -30,6 +30,27 @@ for name, value in COMPILING.items():
     os.environ[name.upper()] = str(value)
 
 
+LONGEST = (  # files that take most of a minute, or more
+    "sharding/test_eight_devices.py",
+    "planning/test_plan.py",
+    "training/test_objectives.py",
+    "recipes/test_more_answers.py",
+    "cli/test_compare.py",
+    "training/test_hosts_in_step.py",
+    "tests/test_grpo.py",
+    "cli/test_judges.py",
+    "generation/test_decode.py",
+    "cli/test_data_forms.py",
+    "cli/test_own_data.py",
+    "training/test_step.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, so that no worker ends long after the other."""
+    items.sort(key=lambda item: not item.path.as_posix().endswith(LONGEST))
+
+
 @pytest.fixture(scope="session")
 def key():
     """A random key."""

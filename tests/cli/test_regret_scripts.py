@@ -40,7 +40,7 @@ def test_steps_a_second_are_told_of_each_agent(printed):
     assert lines[1] == "riverswim-6, 2 seeds of 300 steps"
     for line, agent in zip(lines[2:], agents, strict=True):
         name, rate, *words = line.split()
-        assert name == agent and float(rate) > 0
+        assert name == agent and float(rate) >= 0
         assert words[:2] == ["million", "steps/s,"]
 
 
@@ -63,6 +63,10 @@ def test_a_factor_that_loses_for_ever_in_one_bed_is_not_chosen(tuning):
     empty = [tuning.Found(5.0, 0.0, True), tuning.Found(6.0, 0.0, False)]
     tried = {1.0: wide, 0.1: middle, 0.01: loses, 0.001: empty}
     assert tuning.choose(tried) == 0.1
+    close = [tuning.Found(250.0, 0.3, False), tuning.Found(180.0, 0.1, False)]
+    assert tuning.choose(tried | {0.03: close}) == 0.1  # no less than a tie
+    far = [tuning.Found(100.0, 0.3, False), tuning.Found(90.0, 0.1, False)]
+    assert tuning.choose(tried | {0.03: far}) == 0.03
     assert tuning.choose({k: tried[k] for k in (0.01, 0.001)}) == 0.01
 
 

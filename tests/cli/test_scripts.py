@@ -66,7 +66,8 @@ def test_the_tests_end_with_pytest(script):
     assert [line.split(" platform")[0] for line in lines[-3:]] == [
         "ruff check .",
         "ruff format --check .",
-        "python -m pytest --numprocesses 2 --dist loadfile -k name",
+        "python -m pytest --numprocesses 2 --dist loadfile "
+        "--no-loadscope-reorder -k name",
     ]
 
 

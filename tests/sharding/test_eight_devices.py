@@ -49,7 +49,12 @@ def found(tmp_path_factory, vision_model):
             folder / "picture.png",
             *map(folder.joinpath, models),
         ],
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        env=os.environ
+        | {
+            "XLA_FLAGS": flags,
+            "JAX_PLATFORMS": "cpu",
+            "JAX_ENABLE_COMPILATION_CACHE": "false",  # it warns when it compiles
+        },
         capture_output=True,
         text=True,
         check=False,
