@@ -25,6 +25,15 @@ PAGES = {  # by the kind that a summary says it is of
     "regret": regret.PAGE,
     "scale": scale.PAGE,
 }
+# Settings that no other runs have; all that such a run's page shows is in its summary.
+SETTINGS_OF_PAGES = {
+    "compare": {"arms", "laboratory"},
+    "frontier": {"divergences", "told_divergences"},
+    "judge_fit": {"fit"},
+    "more_answers": {"liking", "pairs_of_question"},
+    "regret": {"agents", "beds"},
+    "scale": {"eigenvalues", "judge_errors"},
+}
 SETTINGS, SUMMARY, ANSWERS = "config.json", "summary.json", "predictions.parquet"
 # One of these is in the folder of any run, however early it was stopped.
 SIGNS = (SETTINGS, SUMMARY, "rollouts", "training", "evaluations", "pairs")
@@ -36,15 +45,15 @@ def write_page(run_folder: str | Path, *, max_mib: float = MAX_MIB) -> Path:
     The same run gives the same bytes; a page that was there is replaced at once.
 
     Args:
-      run_folder: whole or not.
+      run_folder: whole; of the commands of the algorithm itself, stopped early too.
       max_mib: the most that texts and pictures may take of the page, in MiB.
 
     Returns:
       The path of the page.
 
     Raises:
-      InputError: the folder is no run's, a file in it is damaged, the page cannot be
-        written, or the extra `viz` is not installed.
+      InputError: the folder is no run's, or of a run that has to end first; a file in
+        it is damaged, the page cannot be written, or the extra `viz` is not installed.
     """
     folder = as_path(run_folder)
     if not folder.is_dir():
@@ -62,11 +71,20 @@ def write_page(run_folder: str | Path, *, max_mib: float = MAX_MIB) -> Path:
             f"{folder}: expected the folder of a run, with {', '.join(SIGNS)} or "
             f"{ANSWERS}; got none of them"
         )
-    if "pass_k" in _read(folder / SETTINGS):
+    _check_has_ended(folder)
+    return write_report(folder, max_mib=max_mib)
+
+
+def _check_has_ended(folder: Path) -> None:
+    """Refuse what is no run of the algorithm, and has no page before it has ended."""
+    settings = _read(folder / SETTINGS).keys()
+    if "pass_k" in settings:
         raise InputError(
             f"{folder}: expected an evaluation that has ended, got no {ANSWERS}"
         )
-    return write_report(folder, max_mib=max_mib)
+    others = any(names <= settings for names in SETTINGS_OF_PAGES.values())
+    if others and not (folder / SUMMARY).exists():
+        raise InputError(f"{folder}: expected a run that has ended, got no {SUMMARY}")
 
 
 def _kind(summary: Mapping[str, Any]) -> str:

@@ -1,10 +1,17 @@
 """Every kind of run has its page, and what is no run is refused in one line."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 
 from sophia_jax.cli.main import main
+from sophia_jax.recipes.compare.sizes import tiny_size as tiny_comparison
+from sophia_jax.recipes.frontier.sizes import FrontierConfig
+from sophia_jax.recipes.more_answers.sizes import MoreAnswersConfig
+from sophia_jax.recipes.regret.sizes import RegretConfig
+from sophia_jax.recipes.scale.sizes import ScaleConfig
+from sophia_jax.recipes.sizes import tiny_size
 from sophia_jax.types import InputError
 from sophia_jax.viz.pages import write_page
 
@@ -27,6 +34,29 @@ def test_an_evaluation_that_has_not_ended_is_refused(evaluation):
     (evaluation / "summary.json").unlink()
     with pytest.raises(InputError, match="expected an evaluation that has ended, got"):
         write_page(evaluation)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *(tiny_comparison(), FrontierConfig(), RegretConfig(), ScaleConfig()),
+        *(MoreAnswersConfig(), {"fit": "runs/evaluation", "seed": 0}),
+    ],
+)
+def test_a_run_whose_page_is_of_its_summary_has_to_end(tmp_path, settings):
+    settings = settings if isinstance(settings, dict) else asdict(settings)
+    (tmp_path / "config.json").write_text(json.dumps(settings, default=str))
+    (tmp_path / "training" / "sophia").mkdir(parents=True)
+    rule = r"expected a run that has ended, got no summary\.json"
+    with pytest.raises(InputError, match=rule):
+        write_page(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_run_of_the_algorithm_has_a_page_before_it_has_ended(tmp_path):
+    settings = json.dumps(asdict(tiny_size(seed=0)), default=str)
+    (tmp_path / "config.json").write_text(settings)
+    assert "<html" in write_page(tmp_path).read_text()
 
 
 @pytest.mark.parametrize(
@@ -75,6 +105,6 @@ def test_the_command_says_where_the_page_is_and_how_large(run_folder, capsys):
 
 
 def test_what_does_not_fit_is_left_out_and_said(run_folder):
-    page = write_page(run_folder, max_mib=0.01).read_text()
-    assert "2 of 3 questions are in this page: more would not fit into 0.01" in page
+    page = write_page(run_folder, max_mib=0.012).read_text()
+    assert "2 of 3 questions are in this page: more would not fit into 0.012" in page
     assert "are in this page" not in write_page(run_folder).read_text()
