@@ -50,10 +50,10 @@
 
   // All that is written of a question, in small letters.
   function haystack(number) {
-    const { question, answer, truth, texts = [], branches = [] } = entry("questions", number) ?? {};
+    const { question, answer, truth, texts = [], notes = [], branches = [] } = entry("questions", number) ?? {};
     const labels = rows[number].labels.map((label) => words[label]);
     const said = branches.map((branch) => branch.text);
-    return [rows[number].key, question, answer, truth, ...labels, ...said, ...texts].join("\n").toLowerCase();
+    return [rows[number].key, question, answer, truth, ...labels, ...said, ...texts, ...notes].join("\n").toLowerCase();
   }
 
   function searcher() {
@@ -242,7 +242,7 @@
   document.addEventListener("keydown", (event) => {
     const { key, target } = event;
     if (event.ctrlKey || event.metaKey || event.altKey || help.open) return;
-    if (target.matches("input, select")) {
+    if (target.matches("input:not([type=radio]), select")) {
       if (key === "Escape") target.blur();
       return;
     }
@@ -263,19 +263,27 @@
   find("controls").addEventListener("submit", (event) => event.preventDefault());
   for (const [id, action] of Object.entries(BUTTONS)) find(id).addEventListener("click", action);
 
-  // Open the question that the page's address names.
+  // The question that the page's address names, if it is there.
+  function named() {
+    if (!location.hash.startsWith("#q/")) return undefined;
+    try { return byKey.get(decodeURIComponent(location.hash.slice(3))); } catch { return undefined; }
+  }
+
   function follow() {
-    let key = "";
-    try { key = decodeURIComponent(location.hash.replace(/^#q\//, "")); } catch { return; }
-    if (!location.hash.startsWith("#q/") || !byKey.has(key)) return;
-    open(byKey.get(key), true);
+    if (named() === undefined) return;
+    open(named(), true);
     find("questions").scrollIntoView();
   }
 
   addEventListener("hashchange", follow);
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => { part.open = true; }));
-  // What had not been loaded when the first question was shown.
-  document.addEventListener("DOMContentLoaded", () => { haystacks = null; showList(); open(current); follow(); });
+  // What had not been loaded when the first question was shown, or something was searched.
+  document.addEventListener("DOMContentLoaded", () => {
+    haystacks = null;
+    refresh();
+    open(current);
+    if (named() === current) follow();
+  });
   browser.hidden = false;
   refresh();
   follow();

@@ -8,8 +8,12 @@ import os
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+
+from sophia_jax.evaluation.predictions import write_predictions
+from sophia_jax.viz.pages import write_page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PHONE = {"width": 390, "height": 844}
@@ -160,6 +164,32 @@ def test_the_search_looks_into_every_text(visit):
     assert names(tab) == []
 
 
+def test_the_search_looks_into_what_became_of_each_reasoning(visit):
+    tab = visit()
+    tab.fill("#search", "longer than the kept one")
+    expect(tab, "1 of 3 questions")
+    assert names(tab) == ["q1"]
+
+
+def test_a_search_while_the_page_loads_finds_what_comes_later(visit, evaluation):
+    path = evaluation / "predictions.parquet"
+    first = pq.read_table(path).slice(0, 1).to_pylist()[0]
+    some = [first | {"question_id": f"q{n}", "response": f"a{n}z"} for n in range(60)]
+    write_predictions(path, [some])
+    page = write_page(evaluation)
+    start = '<script type="application/json" id="questions-1">'
+    loaded, later = page.read_text().split(start)
+    tab = visit("#q/q59", page)
+    tab.evaluate("text => { document.open(); document.write(text); }", loaded)
+    assert tab.locator("#card").text_content() == "Loading …"
+    tab.fill("#search", "a59z")
+    expect(tab, "0 of 60 questions")
+    finish = "text => { document.write(text); document.close(); }"
+    tab.evaluate(finish, start + later)
+    expect(tab, "1 of 60 questions")
+    assert names(tab) == ["q59"] and shown(tab) == "q59"
+
+
 def test_keys_lead_from_question_to_question(visit):
     tab = visit()
     for key, name in [
@@ -188,6 +218,8 @@ def test_colours_are_the_system_s_or_the_reader_s(visit):
     dark = paper()
     tab.click("label[for=theme-light]")
     assert paper() != dark
+    tab.keyboard.press("j")  # though the focus is in the choice of colours
+    assert shown(tab) == "q2"
     tab.emulate_media(color_scheme="light")
     light = paper()
     tab.click("label[for=theme-dark]")
