@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +17,14 @@ from sophia_jax.viz.printable import MAX_CHARACTERS, printable
 __all__ = ["MAX_MIB", "Embedded", "as_script", "embed"]
 
 MAX_MIB = 64.0  # of a page's texts and pictures, unless another bound is given
-SHARE_OF_TEXTS = 0.6  # of that, where all of it is needed
+SHARE_OF_TEXTS = 0.6  # of that, where there are pictures too
+REFERENCE = 8  # bytes at most of a picture's number and what stands around it
 FEWEST_CHARACTERS = 400  # of a text that was not kept, however many there are
 PER_BLOCK = 50  # entries, and pictures, that are parsed together
 TITLE = 120  # characters of a question in the list
 MAX_WORDS = 300  # characters of what is said in a word or two
+
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,28 @@ class Embedded:
 
 @dataclass
 class _Numbered:
-    """Texts by number, made printable, equal ones once."""
+    """Texts by number, equal ones once."""
 
     texts: dict[str, int] = field(default_factory=dict)
 
-    def add(self, text: str, most: int = MAX_WORDS) -> int:
-        """The number of a text, of which so many characters are kept."""
-        return self.texts.setdefault(printable(text, most), len(self.texts))
+    def add(self, text: str) -> int:
+        """The number of a text."""
+        return self.texts.setdefault(text, len(self.texts))
+
+
+@dataclass
+class _Room:
+    """How much texts and the index may take: less where there are pictures."""
+
+    whole: int
+    used: int = 0
+    pictured: bool = False
+
+    @property
+    def left(self) -> int:
+        """Bytes; negative where pictures came after much without any."""
+        share = SHARE_OF_TEXTS if self.pictured else 1.0
+        return int(share * self.whole) - self.used
 
 
 @dataclass
@@ -83,21 +102,38 @@ class _Pictures:
         if picture is None:
             return None
         if picture.uri not in self.by_uri:
-            if len(picture.uri) > self.room:
+            size = _size(as_script(_fields(picture))) + 1
+            if size > self.room:
                 self.full = True
                 return None
-            self.room -= len(picture.uri)
+            self.room -= size
             self.by_uri[picture.uri] = len(self.blocks)
             self.blocks.append(picture)
         return self.by_uri[picture.uri]
 
 
 def as_script(content: Any) -> str:
-    """JSON that can stand in a script element: nothing in it opens or ends a tag."""
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    """JSON that can stand in a script element: nothing in it opens or ends a tag.
+
+    A number that JSON does not know, NaN or an infinite one, is null.
+    """
+    try:
+        text = _JSON.encode(content)
+    except ValueError:
+        text = _JSON.encode(_finite(content))
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return text
+
+
+def _finite(content: Any) -> Any:
+    """The same with None for numbers that JSON does not know."""
+    if isinstance(content, dict):
+        return {name: _finite(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    unknown = isinstance(content, float) and not math.isfinite(content)
+    return None if unknown else content
 
 
 def embed(sets: Sequence[EntrySet], max_mib: float = MAX_MIB) -> Embedded:
@@ -111,17 +147,14 @@ def embed(sets: Sequence[EntrySet], max_mib: float = MAX_MIB) -> Embedded:
     Returns:
       The blocks; the same questions and pictures give the same text.
     """
-    room = int(max_mib * 2**20)
-    room_for_texts = int(SHARE_OF_TEXTS * room)
+    room = _Room(int(max_mib * 2**20))
     details: list[str] = []
     chosen: list[tuple[str, Entry]] = []
     for place, each in enumerate(sets):
-        share = room_for_texts // (len(sets) - place)
-        for entry, text in _fitting(each, share):
-            room_for_texts -= _size(text)
+        for entry, text in _fitting(each, room, len(sets) - place):
             chosen.append((each.name, entry))
             details.append(text)
-    pictures = _Pictures(room - sum(map(_size, details)))
+    pictures = _Pictures(room.whole - room.used)
     index = as_script(_index(chosen, pictures))
     blocks = _blocks("questions", details)
     blocks |= _blocks("pictures", [as_script(_fields(p)) for p in pictures.blocks])
@@ -129,15 +162,27 @@ def embed(sets: Sequence[EntrySet], max_mib: float = MAX_MIB) -> Embedded:
     return Embedded(index, blocks, len(chosen), total, pictures.without_room, max_mib)
 
 
-def _fitting(entries: EntrySet, room: int) -> Iterator[tuple[Entry, str]]:
-    """The first entries, as far as their texts have room, and these texts."""
-    share = room // max(entries.total, 1)
+def _fitting(
+    entries: EntrySet, room: _Room, num_sets: int
+) -> Iterator[tuple[Entry, str]]:
+    """The first entries, as far as one of so many sets has room, and their texts."""
+    before = room.used
     for entry in entries.entries:
-        text = as_script(_details(entry, share))
-        if _size(text) > room:
+        room.pictured |= bool(entry.pictures)
+        used = room.used - before
+        share = (room.left + used) // num_sets
+        text = as_script(_details(entry, share // max(entries.total, 1)))
+        size = _size(text) + 1 + _row_size(entries.name, entry)
+        if size > share - used:
             return
-        room -= _size(text)
+        room.used += size
         yield _without_texts(entry), text
+
+
+def _row_size(part: str, entry: Entry) -> int:
+    """At most so many bytes of the index are an entry's."""
+    row = _size(as_script(_row(part, entry)))
+    return row + 1 + REFERENCE * len(entry.pictures)
 
 
 def _without_texts(entry: Entry) -> Entry:
@@ -153,7 +198,7 @@ def _details(entry: Entry, room: int) -> dict[str, Any]:
     return {
         "question": printable(entry.question),
         "answer": _maybe(entry.answer),
-        "words": printable(entry.words, MAX_WORDS),
+        "words": _words(entry.words),
         "truth": _maybe(entry.truth),
         "pictures": len(entry.pictures) + entry.lost,
         "branches": [_branch(each, most, texts, notes) for each in entry.branches],
@@ -169,7 +214,7 @@ def _branch(
     return {
         "title": printable(branch.title),
         "text": _maybe(branch.text),
-        "note": notes.add(branch.note),
+        "note": notes.add(_words(branch.note)),
         "reward": branch.reward and [round(bound, 4) for bound in branch.reward],
         "passes": branch.passes,
         "differences": pieces and [[kind, printable(text)] for kind, text in pieces],
@@ -178,8 +223,8 @@ def _branch(
 
 
 def _leaf(leaf: Leaf, most: int, texts: _Numbered, notes: _Numbered) -> list[Any]:
-    text = texts.add(leaf.text, MAX_CHARACTERS if leaf.kept else most)
-    mark, note = notes.add(leaf.mark), notes.add(leaf.note)
+    text = texts.add(printable(leaf.text, MAX_CHARACTERS if leaf.kept else most))
+    mark, note = (notes.add(_words(each)) for each in (leaf.mark, leaf.note))
     return [mark, leaf.num_tokens, note, text, int(leaf.kept)]
 
 
@@ -187,31 +232,43 @@ def _maybe(text: str | None) -> str | None:
     return None if text is None else printable(text)
 
 
+def _words(text: str) -> str:
+    return printable(text, MAX_WORDS)
+
+
+def _row(part: str, entry: Entry) -> dict[str, Any]:
+    """What the list needs of an entry, its pictures apart, in words."""
+    return {
+        "key": _words(entry.name),
+        "title": printable(entry.question[:TITLE]),
+        "pictures": [],
+        "good": entry.good,
+        "status": _words(entry.status),
+        "labels": {
+            _words(name): _words(label)
+            for name, label in {"questions": part, **entry.labels}.items()
+        },
+    }
+
+
 def _index(chosen: Sequence[tuple[str, Entry]], pictures: _Pictures) -> dict[str, Any]:
     """What the list and its filters need."""
-    filters = ["questions"]
-    for _, entry in chosen:
-        filters += [name for name in entry.labels if name not in filters]
+    rows = [_row(part, entry) for part, entry in chosen]
+    filters = list(dict.fromkeys(name for row in rows for name in row["labels"]))
     keys: set[str] = set()
-    rows, words = [], _Numbered()
-    for part, entry in chosen:
-        labels = {"questions": part, **entry.labels}
-        rows.append(
-            {
-                "key": _key(printable(entry.name, MAX_WORDS), keys),
-                "title": printable(entry.question[:TITLE]),
-                "pictures": pictures.add_all(entry.pictures),
-                "good": entry.good,
-                "status": words.add(entry.status),
-                "labels": [
-                    words.add(labels[name]) if name in labels else -1
-                    for name in filters
-                ],
-            }
-        )
-    names = [printable(name, MAX_WORDS) for name in filters]
+    words = _Numbered()
+    for row, (_, entry) in zip(rows, chosen, strict=True):
+        labels = row["labels"]
+        row |= {
+            "key": _key(row["key"], keys),
+            "pictures": pictures.add_all(entry.pictures),
+            "status": words.add(row["status"]),
+            "labels": [
+                words.add(labels[name]) if name in labels else -1 for name in filters
+            ],
+        }
     sizes = {"perBlock": PER_BLOCK, "words": list(words.texts)}
-    return {"filters": names, "rows": rows, **sizes}
+    return {"filters": filters, "rows": rows, **sizes}
 
 
 def _key(name: str, keys: set[str]) -> str:

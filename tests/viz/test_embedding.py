@@ -84,7 +84,41 @@ def test_what_one_set_leaves_goes_to_the_next():
     long = "x" * 3_000
     second = (entry(f"b{n}", text=long, kept=True) for n in range(30))
     embedded = embed([entries(entry("a")), EntrySet("b", 30, second)], max_mib=0.1)
-    assert embedded.shown == 20  # 0.6 of 0.1 MiB, at somewhat over 3 kB each
+    assert embedded.shown == 1 + 30  # in 0.1 MiB, at somewhat over 3 kB each
+
+
+def bytes_of(embedded):
+    return sum(len(b.encode()) for b in (embedded.index, *embedded.blocks.values()))
+
+
+def test_names_titles_and_labels_take_of_the_room_too():
+    many = (
+        entry(f"{n:04}" + "é" * 290, text="", kind=f"{n}" + "<" * 290)
+        for n in range(1_000)
+    )
+    embedded = embed([EntrySet("questions", 1_000, many)], max_mib=0.25)
+    assert 0.8 * 2**18 < bytes_of(embedded) <= 2**18
+    assert 0 < embedded.shown < 1_000
+
+
+def test_texts_leave_room_for_pictures_where_there_are_some(tmp_path):
+    path = tmp_path / "picture.png"
+    Image.new("RGB", (8, 8), "red").save(path)
+    plain, pictured = (
+        entries(
+            *(entry(f"q{n}", text="x" * 3_000, kept=True, **more) for n in range(90))
+        )
+        for more in ({}, {"pictures": [path]})
+    )
+    plain, pictured = (embed([each], max_mib=0.1) for each in (plain, pictured))
+    assert 0.95 < bytes_of(plain) / (0.1 * 2**20) <= 1
+    assert 0.55 < bytes_of(pictured) / (0.1 * 2**20) <= 0.6
+    assert plain.shown > 1.5 * pictured.shown
+
+
+def test_numbers_that_json_does_not_know_are_null():
+    numbers = [float("nan"), {"a": (float("inf"), -1.5)}, True]
+    assert json.loads(as_script(numbers)) == [None, {"a": [None, -1.5]}, True]
 
 
 def test_a_text_that_was_not_kept_is_cut_where_there_are_many_and_says_so():
