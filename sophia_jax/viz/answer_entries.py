@@ -126,13 +126,13 @@ def _words(models: Mapping[str, Rows]) -> str:
 def _labels(first: Mapping[str, Any], models: Mapping[str, Rows]) -> dict[str, str]:
     labels = {name: first[name] for name in ("kind", "level") if first[name]}
     for name, rows in models.items():
+        whose = f", {name}" if len(models) > 1 else ""
         right = rows[0]["caption_right"]
         if right is not None:
-            which = f"description, {name}" if len(models) > 1 else "description"
-            labels[which] = "right" if right else "wrong"
+            labels[f"description{whose}"] = "right" if right else "wrong"
         if (best := _best_scored(rows)) is not None:
             words = "right" if best["verdict"] == "right" else "not right"
-            labels["best-scored answer"] = words
+            labels[f"best-scored answer{whose}"] = words
     return labels
 
 

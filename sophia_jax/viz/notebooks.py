@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from sophia_jax.data.images import load_image
 from sophia_jax.types import Item
 from sophia_jax.viz.printable import printable
+from sophia_jax.viz.rollout_entries import is_above
 
 __all__ = ["PALETTE", "question_figure", "set_style"]
 
@@ -103,7 +104,7 @@ def _dots(
         axes.scatter(*place, s=170, facecolors="none", edgecolors=KEPT, linewidths=2.2)
     end = 1 + max((row["reasoning"] for row in reasonings), default=0)
     for number, reward in enumerate(selected["least_caption_rewards"]):
-        passes = reward > threshold + 1e-9
+        passes = is_above(reward, threshold)
         look = {"color": KEPT, "weight": "bold"} if passes else {"color": "black"}
         axes.text(end, number, f"{reward:.2f}", va="center", **look)
     labels = [_caption(row["text"]) for row in captions]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,8 @@ def _read(folder: Path, columns: tuple[str, ...]) -> list[dict[str, Any]]:
 def _entry(run_folder: Path, row: Mapping[str, Any], margin: float | None) -> Entry:
     pictures, lost = find_pictures(run_folder, row["images"] or ())
     status, good = _status(row["held_out"], margin)
-    words = status if margin is None else f"reward margin {margin:.4g}"
+    known = margin is not None and not math.isnan(margin)
+    words = f"reward margin {margin:.4g}" if known else status
     return Entry(
         name=row["id"],
         question=row["question"],
@@ -101,6 +103,8 @@ def _status(held_out: bool, margin: float | None) -> tuple[str, bool | None]:
         return "to learn from", None
     if margin is None:
         return "not scored yet", None
+    if math.isnan(margin):
+        return "reward margin not known", None
     if margin == 0:
         return "both rewarded alike", None
     return ("chosen" if margin > 0 else "rejected") + " rewarded more", margin > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from sophia_jax.viz.entries import Branch, Entry, EntrySet, Leaf
 from sophia_jax.viz.questions import find_pictures
 from sophia_jax.viz.rollouts import RolloutShards, read_question_shards
 
-__all__ = ["OTHER_CHOICE", "Decision", "rollout_entries"]
+__all__ = ["OTHER_CHOICE", "Decision", "is_above", "rollout_entries"]
 
 Bounds = tuple[float, float]  # the least and the most that a reward can be
 
@@ -30,6 +31,11 @@ FATES = {
     "prompt too long": "never written: its prompt was too long",
     "refused": "never written: the server refused",
 }
+
+
+def is_above(reward: float, threshold: float) -> bool:
+    """Whether a caption's stored reward is above α, as the selection had it."""
+    return reward > threshold + SLACK
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class Decision:
         """Whether a caption's reward is above α, where both bounds agree."""
         if reward is None or self.threshold is None:
             return None
-        least, most = (bound > self.threshold + SLACK for bound in reward)
+        least, most = (is_above(bound, self.threshold) for bound in reward)
         return least if least == most else None
 
     def fate(self, reasoning: Mapping, reward: Bounds | None) -> str:
@@ -62,7 +68,7 @@ class Decision:
             selection.
         """
         threshold, row, num_tokens = self.threshold, self.row, reasoning["num_tokens"]
-        if reward and threshold is not None and not reward[0] > threshold + SLACK:
+        if reward and threshold is not None and not is_above(reward[0], threshold):
             return f"its caption’s reward is not above {threshold:g}"
         if not row["kept"]:
             return "it has no score" if row["reason"] == NO_SCORE else row["reason"]
@@ -177,6 +183,8 @@ def _branch(
     index, row = caption["caption"], decision.row
     bounds = zip(row["least_caption_rewards"], row["most_caption_rewards"], strict=True)
     reward = dict(enumerate(bounds)).get(index)
+    if reward and not all(map(math.isfinite, reward)):
+        reward = None
     mine = [each for each in reasonings if each["caption"] == index]
     mine.sort(key=lambda each: each["reasoning"])
     passes = decision.passes(reward)

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sophia_jax.types import InputError
+from sophia_jax.viz.pair_entries import read_pairs
 from sophia_jax.viz.report import write_report
 
 HOSTILE = "<script>alert(1)</script>\x00\x1b[31m\u202e\"'>&"
@@ -16,6 +17,25 @@ def write_table(folder, rows):
     folder.mkdir(parents=True)
     table = pa.Table.from_pylist(rows)
     pq.write_table(table, folder / "00000-of-00001.parquet")
+
+
+@pytest.mark.parametrize(
+    ("margin", "status"),
+    [
+        (0.5, ("chosen rewarded more", True)),
+        (-0.5, ("rejected rewarded more", False)),
+        (0.0, ("both rewarded alike", None)),
+        (float("nan"), ("reward margin not known", None)),
+        (None, ("not scored yet", None)),
+    ],
+)
+def test_a_pair_s_margin_says_which_answer_is_rewarded_more(run, margin, status):
+    (path,) = (run / "held_out").iterdir()
+    rows = [r | {"reward_margin": margin} for r in pq.read_table(path).to_pylist()]
+    schema = pa.schema({"id": pa.string(), "reward_margin": pa.float32()})
+    pq.write_table(pa.Table.from_pylist(rows, schema), path)
+    found = [(pair.status, pair.good) for pair in read_pairs(run).sets[0].entries]
+    assert found == [status] * 2
 
 
 @pytest.fixture

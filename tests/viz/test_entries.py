@@ -112,6 +112,19 @@ def test_without_a_threshold_the_selection_s_reason_is_given():
     assert decision.passes((1.0, 1.0)) is None
 
 
+def test_a_reward_that_is_no_number_is_not_known(run_folder):
+    (path,) = RolloutShards.find(run_folder).selection.paths
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    rows[0] |= dict.fromkeys(
+        ("least_caption_rewards", "most_caption_rewards"), [float("nan"), 1.0]
+    )
+    pq.write_table(pa.Table.from_pylist(rows, table.schema), path)
+    first, _ = rollouts(run_folder)
+    found = [(branch.reward, branch.passes, branch.note) for branch in first.branches]
+    assert found == [(None, None, ""), ((1.0, 1.0), True, "above 0.75")]
+
+
 @pytest.mark.parametrize(
     ("finish_reason", "mark", "note"),
     [
@@ -198,6 +211,17 @@ def test_several_answers_are_counted_and_the_best_scored_named(tmp_path):
     assert a.labels["best-scored answer"] == "not right"
     assert "best-scored answer" not in b.labels
     assert a.branches[0].leaves[1].note == "answer 7, score 2"
+
+
+def test_the_best_scored_answers_of_two_models_are_told_apart(tmp_path):
+    tables = {
+        "before": [row("a", "wrong", score=0.5)],
+        "after": [row("a", "right", score=0.5)],
+    }
+    _, (a,) = answers(tmp_path, tables)
+    assert a.labels["best-scored answer, before"] == "not right"
+    assert a.labels["best-scored answer, after"] == "right"
+    assert "best-scored answer" not in a.labels
 
 
 def test_an_answer_that_was_cut_off_says_so(tmp_path):

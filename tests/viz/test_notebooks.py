@@ -3,6 +3,7 @@
 import io
 
 import matplotlib
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -20,14 +21,14 @@ def item(tmp_path):
     return Item("q", "How many $\\x$?", "7", (str(path),))
 
 
-def drawn(item, **selected):
+def drawn(item, threshold=0.5, **selected):
     reasonings = [
         {"caption": c, "reasoning": r, "verdict": verdict}
         for c, row in enumerate(OUTCOMES)
         for r, verdict in enumerate(row)
     ]
     row = {"least_caption_rewards": [1 / 3, 2 / 3], "kept": False} | selected
-    figure = question_figure(item, CAPTIONS, reasonings, row, threshold=0.5)
+    figure = question_figure(item, CAPTIONS, reasonings, row, threshold=threshold)
     content = io.BytesIO()
     figure.savefig(content, format="png")  # so that every text is set
     assert len(content.getvalue()) > 1000
@@ -57,6 +58,13 @@ def test_dots_say_what_was_right_and_a_ring_what_was_kept(item):
     assert "How many $\\x$?  (7)" in words
     assert "kept, 5 tokens:\n    3+4=7" in words
     assert "\u202e" not in words
+
+
+def test_a_reward_at_the_threshold_is_not_above_it_in_single_precision(item):
+    rewards = np.array([0.6, 0.8], np.float32).tolist()  # the first as 0.6000000238
+    row = {"least_caption_rewards": rewards, "reason": "no right answer"}
+    texts = drawn(item, threshold=0.6, **row).axes[1].texts
+    assert [t.get_text() for t in texts if t.get_weight() == "bold"] == ["0.80"]
 
 
 def test_what_was_dropped_says_why(item):
