@@ -8,15 +8,20 @@ MAX_CHARACTERS = 4_000
 NO_BREAK = "\u00a0"  # keeps a number and its unit on one line
 
 # Control characters become their pictures; what turns the direction of the text around
-# it, half a character, or no character at all becomes the replacement character.
+# it, ends a line unseen, has no width, half a character, or no character at all becomes
+# the replacement character. What joins or parts letters (U+200C, U+200D) stays: scripts
+# and emoji need it.
 _SHOWN = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"}
 _SHOWN[0x7F] = 0x2421
 _REPLACED = [
     *range(0x80, 0xA0),
+    0x061C,
+    0x200B,
     *range(0x200E, 0x2010),
-    *range(0x202A, 0x202F),
+    *range(0x2028, 0x202F),
     *range(0x2066, 0x206A),
     *range(0xD800, 0xE000),
+    0xFEFF,
     0xFFFE,
     0xFFFF,
 ]

@@ -6,7 +6,7 @@ from sophia_jax.viz.printable import count, duration, percent, printable
 
 
 def test_plain_text_stays_as_it_is():
-    text = "Zeile 1\n\tx = √2 · 漢字 😀 é"
+    text = "Zeile 1\n\tx = √2 · 漢字 😀 é 👩\u200d🔬 می\u200cخواهم שלום"
     assert printable(text) == text
 
 
@@ -15,6 +15,7 @@ def test_plain_text_stays_as_it_is():
     [
         ("a\r\nb", "a\nb"),
         ("a\rb\x00\x07\x7f", "a␍b␀␇␡"),
+        ("a\u061cb\u200bc\u2028d\u2029e\ufefff", "a�b�c�d�e�f"),
         ("\x9b\u202eabc\u2066\ud800\uffff", "��abc���"),
     ],
 )
