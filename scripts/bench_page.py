@@ -2,15 +2,17 @@
 
     python scripts/bench_page.py --questions 5000 --captions 8 --reasonings 8
 
-Every question has a picture and texts of its own. Opened by a headless Chromium from
-the disk: from the start of the navigation until the first question is painted, until
-all is loaded, and how long a search through all texts and a filter take.
+Every question has a picture and texts of its own. Opened by a headless Chromium, that
+of $SOPHIA_CHROMIUM or one on the PATH, from the disk: from the start of the navigation
+until the first question is painted, until all is loaded, and how long a search through
+all texts and a filter take.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import tempfile
@@ -30,7 +32,7 @@ from sophia_jax.viz.pages import write_page
 PER_SHARD = 250
 SAMPLE = {"prompt": "", "finish_reason": "stop", "seed": 0}
 UNKNOWN = {"behavior_log_probs": None, "policy_log_probs": None}
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SEARCH = """word => {
   const began = performance.now(), search = document.getElementById("search");
   search.value = word;
@@ -163,6 +165,12 @@ def opening_times(page: Path, chromium: str, repeats: int) -> dict[str, list[flo
     return times
 
 
+def find_chromium() -> str | None:
+    """The program that is named, else one on the PATH."""
+    named = os.environ.get("SOPHIA_CHROMIUM")
+    return named or next(filter(None, map(shutil.which, NAMES)), None)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--questions", type=int, default=5000)
@@ -171,8 +179,7 @@ def main() -> None:
     parser.add_argument("--characters", type=int, default=120, help="of a reasoning")
     parser.add_argument("--max-mib", type=float, default=MAX_MIB)
     parser.add_argument("--repeats", type=int, default=5)
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    parser.add_argument("--chromium", default=found, help="the program")
+    parser.add_argument("--chromium", default=find_chromium(), help="the program")
     parser.add_argument("--keep", type=Path, help="a new folder for the run")
     options = parser.parse_args()
     if options.chromium is None:
