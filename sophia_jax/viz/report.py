@@ -25,12 +25,11 @@ from sophia_jax.viz.rollouts import (
     read_lengths,
     read_selection,
 )
-from sophia_jax.viz.summary import RolloutCounts, Summary, read_summary
+from sophia_jax.viz.summary import MODELS, RolloutCounts, Summary, read_summary
 from sophia_jax.viz.templates import write_page_file
 
 __all__ = ["write_report"]
 
-MODELS = {"base": "Base model", "sophia": "After SOPHIA"}
 PHASES = {
     "warm_up": "Warm-up: imitates texts before the collection",
     "base": "Base model: learns to see and to answer briefly",
@@ -181,8 +180,8 @@ def _rollouts(
 
 def _answers(run_folder: Path) -> Iterator[EntrySet]:
     files = {
-        MODELS[model]: run_folder / "evaluations" / model / "predictions.parquet"
-        for model in MODELS
+        title: run_folder / "evaluations" / model / "predictions.parquet"
+        for model, title in MODELS.items()
     }
     files = {model: path for model, path in files.items() if path.is_file()}
     if files:

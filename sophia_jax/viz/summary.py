@@ -13,7 +13,7 @@ from sophia_jax.types import InputError
 
 __all__ = ["MODELS", "Look", "RolloutCounts", "Score", "Summary", "read_summary"]
 
-MODELS = ("base", "sophia")
+MODELS = {"base": "Base model", "sophia": "After SOPHIA"}  # what they are called
 
 
 @dataclass(frozen=True)
