@@ -120,8 +120,8 @@ def best_table(summary: Mapping) -> Table:
     table = Table(
         title="best k: theory / simulation",
         title_justify="left",
-        caption="of the k that were tried; where the error is flat, the simulation's is "
-        "chance",
+        caption="of the k that were tried; where the error is flat, which is best in the "
+        "simulation is chance",
         caption_justify="left",
     )
     most = summary["settings"]["num_samples"][-1]
