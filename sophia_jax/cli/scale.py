@@ -120,8 +120,7 @@ def best_table(summary: Mapping) -> Table:
     table = Table(
         title="best k: theory / simulation",
         title_justify="left",
-        caption="of the k that were tried; where the error is flat, which is best in the "
-        "simulation is chance",
+        caption="Of the k tried; where the error is flat, the simulation's k is chance.",
         caption_justify="left",
     )
     most = summary["settings"]["num_samples"][-1]
@@ -152,8 +151,8 @@ def agreement_lines(summary: Mapping) -> list[str]:
     worst = max(points, key=lambda p: abs(p["theory"] / p["simulated"] - 1))
     low, high = worst["interval"]
     return [
-        f"theory     within the 95 % interval at {inside} of {len(points)} points, "
-        "which share their draws: they are off together",
+        f"theory     within the 95 % interval at {inside} of {len(points)} points "
+        "(which share their draws: they are off together)",
         f"furthest   theory {worst['theory']:.4g}, simulation {worst['simulated']:.4g} "
         f"[{low:.4g}, {high:.4g}]: difficulty {worst['difficulty']:g}, judge's error "
         f"{worst['judge_error']:g}, t = {worst['t']:g}, k = {worst['k']}",
