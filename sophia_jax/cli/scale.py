@@ -120,7 +120,7 @@ def best_table(summary: Mapping) -> Table:
     table = Table(
         title="best k: theory / simulation",
         title_justify="left",
-        caption="Of the k tried; where the error is flat, the simulation's k is chance.",
+        caption="Of the k tried; where errors are flat, the simulation's k is chance.",
         caption_justify="left",
     )
     most = summary["settings"]["num_samples"][-1]
