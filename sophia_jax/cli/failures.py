@@ -28,7 +28,8 @@ def report_failure(error: BaseException, folder: Path | None) -> tuple[str, int]
       One line, which names a page of the docs where one helps, and the exit code.
     """
     line, code = _describe(error, folder)
-    page = help_page(f"{type(error).__name__} {error}") or help_page(str(error))
+    is_input = type(error).__name__ == "InputError"
+    page = help_page(str(error) if is_input else f"{type(error).__name__} {error}")
     return f"{line}; see {page}" if page else line, code
 
 

@@ -9,7 +9,8 @@ __all__ = ["HELP_PAGES", "help_page"]
 HELP_PAGES: tuple[tuple[str, str], ...] = (
     (
         "docs/how-to/out-of-memory.md",
-        r"RESOURCE_EXHAUSTED|[Oo]ut of memory|^cache: expected|MemoryError",
+        r"(?s)^\w*Error\b.*(?:RESOURCE_EXHAUSTED|[Oo]ut of memory)|^MemoryError"
+        r"|^cache: expected",
     ),
     (
         "docs/how-to/resume.md",
@@ -17,7 +18,8 @@ HELP_PAGES: tuple[tuple[str, str], ...] = (
     ),
     (
         "docs/how-to/servers.md",
-        r"#MODEL|a server needs httpx2|^\S*https?://\S+: expected an answer",
+        r"#MODEL|a server needs httpx2"
+        r"|^(?:ServerError )?\S*https?://\S+: expected an answer",
     ),
     (
         "docs/how-to/verification.md",
@@ -29,14 +31,15 @@ HELP_PAGES: tuple[tuple[str, str], ...] = (
         r"expected a model folder|got pickled weights only",
     ),
 )
-"""Pages of the repository, each with what the message of a failure holds."""
+"""Pages of the repository, each with what a failure says: the message where something
+that was given cannot be used, else the name of the error and the message."""
 
 
 def help_page(message: str) -> str | None:
     """The page that helps with a failure.
 
     Args:
-      message: of the failure.
+      message: of the failure, as `HELP_PAGES` has it.
 
     Returns:
       A path in the repository, or None where no page says more than the message.

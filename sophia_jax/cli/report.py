@@ -17,10 +17,11 @@ __all__ = ["Report"]
 
 @dataclass(frozen=True)
 class Report:
-    """Write a run's report.html: figures, curves, and every question with its texts.
+    """Write a run's report.html: figures, curves, and its questions with their texts.
 
-    One file that needs no network: pictures, captions, reasonings, what was kept and
-    why the rest was not; to filter, to search, and to read with the keyboard.
+    One file that needs no network. Where a run has stored questions: pictures,
+    captions, reasonings, what was kept and why the rest was not; to filter, to search,
+    and to read with the keyboard.
     """
 
     run_folder: tyro.conf.Positional[AnyPath]

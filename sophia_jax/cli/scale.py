@@ -117,7 +117,17 @@ def best_table(summary: Mapping) -> Table:
     """
     from rich.table import Table
 
-    table = Table(title="best k: theory / simulation", title_justify="left")
+    table = Table(
+        title="best k: theory / simulation",
+        title_justify="left",
+        caption="Of the k tried; where errors are flat, the simulation's k is chance.",
+        caption_justify="left",
+    )
+    most = summary["settings"]["num_samples"][-1]
+
+    def cell(k: int) -> str:
+        return f"≥ {k}" if k == most else str(k)
+
     table.add_column("difficulty")
     table.add_column("judge's error")
     for t in summary["settings"]["temperatures"]:
@@ -126,7 +136,10 @@ def best_table(summary: Mapping) -> Table:
         table.add_row(
             f"{each['difficulty']:g}",
             f"{each['judge_error']:g}",
-            *(f"{best['theory']} / {best['simulated']}" for best in each["best_k"]),
+            *(
+                f"{cell(best['theory'])} / {cell(best['simulated'])}"
+                for best in each["best_k"]
+            ),
         )
     return table
 
@@ -138,8 +151,9 @@ def agreement_lines(summary: Mapping) -> list[str]:
     worst = max(points, key=lambda p: abs(p["theory"] / p["simulated"] - 1))
     low, high = worst["interval"]
     return [
-        f"theory     within the 95 % interval at {inside} of {len(points)} points",
-        f"furthest   {worst['theory']:.4g}, simulation {worst['simulated']:.4g} "
+        f"theory     within the 95 % interval at {inside} of {len(points)} points "
+        "(which share their draws: they are off together)",
+        f"furthest   theory {worst['theory']:.4g}, simulation {worst['simulated']:.4g} "
         f"[{low:.4g}, {high:.4g}]: difficulty {worst['difficulty']:g}, judge's error "
         f"{worst['judge_error']:g}, t = {worst['t']:g}, k = {worst['k']}",
     ]

@@ -46,6 +46,11 @@ def test_a_failure_that_explains_itself_names_none(message):
     assert help_page(message) is None
 
 
+def test_what_a_file_says_is_no_failure_of_the_machine():
+    line, _ = report_failure(InputError("a: expected 1, got 'Out of memory'"), None)
+    assert "see docs" not in line
+
+
 def test_messages_of_the_code_still_say_what_the_table_looks_for():
     source = "\n".join(
         path.read_text()

@@ -1,5 +1,8 @@
 """Models small enough to compile in seconds."""
 
+import os
+
+import jax
 import pytest
 
 from sophia_jax.config import ModelConfig, TextConfig, VisionConfig
@@ -22,3 +25,12 @@ def small():
         hidden_size=256, num_layers=1, num_heads=4, mlp_size=512, image_size=56
     )
     return ModelConfig(text, vision, image_token_id=1000)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def usual_optimizations():
+    """Chips are given the programs that they are given outside of tests."""
+    name = "jax_disable_most_optimizations"
+    jax.config.update(name, False)
+    yield
+    jax.config.update(name, os.environ.get(name.upper()) == "True")

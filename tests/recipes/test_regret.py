@@ -116,6 +116,9 @@ def test_what_is_missed_has_its_reason():
     assert missed["reason"].startswith(
         "4.0 switches a run from T/100 to T/10, and 12.6"
     )
+    assert missed["reason"].endswith("policies have only begun to fail")
+    left = cell(growth_of_switches=(0.5, (0.4, 0.6)), coverage=few)
+    assert "the best policy fails as well" in verdicts(left)["switches"]["reason"]
 
 
 def test_too_small_a_run_tells_nothing():

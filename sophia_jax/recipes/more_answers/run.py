@@ -249,8 +249,10 @@ def _line(found: dict) -> str:
     predicted = "none" if best["predicted"] is None else best["predicted"]
     measured = "none" if best["measured"] is None else best["measured"]
     curve = found["curves"][0]
+    concordance = found["measures"]["concordance"]
+    told = "–" if concordance is None else f"{concordance:.1%}"
     return (
-        f"concordance {found['measures']['concordance']:.1%}; best of "
+        f"concordance {told}; best of "
         f"{curve['k'][-1]}: {curve['measured'][-1]:.1%} right; best k foretold "
         f"{predicted}, measured {measured}"
     )

@@ -87,14 +87,22 @@ def _switches(cell: Mapping) -> dict:
     before, last = cell["switches_by_decade"]
     reason = (
         f"{before:.1f} switches a run from T/100 to T/10, and {last:.1f} after that: "
-        + (
-            "its set was so wide that it gave up next to no policy before"
-            if before < 1
-            else "its set is so wide that policies have only begun to fail"
-        )
+        f"{_why_switches(cell)}"
     )
     found = f"exponent {with_interval(exponent, interval, 'z.2f')}"
     return _claim(cell, claim, found, verdict, reason)
+
+
+def _why_switches(cell: Mapping) -> str:
+    coverage = cell["coverage"]
+    if coverage is not None and coverage["inside"] < coverage["num_runs"]:
+        return (
+            f"the truth left its set in {coverage['num_runs'] - coverage['inside']} of "
+            f"{coverage['num_runs']} runs, so that the best policy fails as well"
+        )
+    if cell["switches_by_decade"][0] < 1:
+        return "its set was so wide that it gave up next to no policy before"
+    return "its set is so wide that policies have only begun to fail"
 
 
 def _below(each: Mapping, by_place: Mapping) -> dict:

@@ -94,7 +94,9 @@ def _changes(folder: Path, cell: Cell, config: RegretConfig) -> list[str] | None
     path, now = _path(folder, cell), defined_by(cell, config.num_records)
     if not path.exists():
         return []
-    before = json.loads(path.read_text()).get("defined_by", {})
+    before = json.loads(path.read_text()).get("defined_by")
+    if before is None:
+        return ["left by an earlier version"]
     changed = [
         f"{name} was {before.get(name)}, is {value}"
         for name, value in now.items()
