@@ -33,6 +33,7 @@ for name, value in COMPILING.items():
 LONGEST = (  # files that take most of a minute, or more
     "sharding/test_eight_devices.py",
     "planning/test_plan.py",
+    "colab/test_sophia_in_ten_minutes.py",
     "training/test_objectives.py",
     "recipes/test_more_answers.py",
     "cli/test_compare.py",
