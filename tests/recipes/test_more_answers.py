@@ -121,6 +121,15 @@ def test_the_loss_counts_from_the_k_that_was_foretold():
     assert rising["measured"] is None
 
 
+def test_a_judge_that_had_nothing_to_tell_apart_is_no_failure():
+    found = {
+        "measures": {"concordance": None},
+        "curves": [{"k": [1, 4], "measured": [1.0, 1.0]}],
+        "best_num_samples": [{"predicted": None, "measured": None}],
+    }
+    assert recipe._line(found).startswith("concordance –; best of 4: 100.0% right")
+
+
 def test_references_are_of_the_answers_alone():
     questions = [
         [row("a", v, extracted=e) for v, e in (("right", "1"), ("wrong", "2"))] * 2,

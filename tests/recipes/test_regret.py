@@ -9,12 +9,12 @@ from rich.console import Console
 
 from sophia_jax.cli.main import main
 from sophia_jax.cli.regret import regret_table
-from sophia_jax.recipes.regret import run
+from sophia_jax.recipes.regret import cells, run
 from sophia_jax.recipes.regret.agents import AGENTS
 from sophia_jax.recipes.regret.beds import BEDS, make_bed
 from sophia_jax.recipes.regret.claims import check_claims, why_regret
 from sophia_jax.recipes.regret.findings import compare_to_ucrl2, scale_words
-from sophia_jax.recipes.regret.sizes import RegretConfig, quick_size
+from sophia_jax.recipes.regret.sizes import Cell, RegretConfig, quick_size
 from sophia_jax.types import InputError
 
 # --- who acts where ---
@@ -213,6 +213,28 @@ def test_a_result_of_another_scale_is_made_anew(killed, capsys, monkeypatch):
     assert main([*SMALL, "--out", str(folder), "--resume"]) == 0
     assert "again" not in capsys.readouterr().out
     assert made == ["ucrl2-theory@linear-mixture"] * 2
+
+
+def test_the_last_digits_of_a_gain_are_the_processor_s(monkeypatch):
+    cell, bed = Cell("optimal", "riverswim-6", 100, 1), make_bed("riverswim-6")
+    here = run.defined_by(cell, 5)
+    there = dataclasses.replace(bed, gain=bed.gain + 3e-15, span=bed.span - 2e-14)
+    monkeypatch.setattr(cells, "make_bed", lambda name: there)
+    assert run.defined_by(cell, 5) == here
+    other = dataclasses.replace(bed, gain=bed.gain + 1e-6)
+    monkeypatch.setattr(cells, "make_bed", lambda name: other)
+    assert run.defined_by(cell, 5) != here
+
+
+def test_a_result_of_an_earlier_version_is_told_as_such(tmp_path):
+    config = RegretConfig(agents=("optimal",), beds=("riverswim-6",), num_steps=100)
+    [cell] = config.cells()
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / f"{cell.name}.json").write_text('{"agent": "optimal"}')
+    changes = {cell: run._changes(tmp_path, cell, config)}
+    assert run.again(changes) == [
+        "again      optimal in riverswim-6: left by an earlier version"
+    ]
 
 
 def test_its_table_fits_80_columns():

@@ -30,9 +30,7 @@ class MoreAnswersConfig:
       pairs_of_question: that the judge learns from, at most.
       passes: of the judge over its pairs.
       batch_size: pairs in an update.
-      learning_rate: of a judge whose likelihoods rank answers before it learns. With
-        three times the rate or the passes it chooses worse among many answers, though
-        it tells two apart as well.
+      learning_rate: of a judge whose likelihoods rank answers before it learns: small.
       row_length: tokens of a packed row, when the judge learns and when it reads.
       noise: σ of the noisy judge, in units of the good one's deviation among answers to
         a question.
