@@ -27,9 +27,11 @@ def report_failure(error: BaseException, folder: Path | None) -> tuple[str, int]
     Returns:
       One line, which names a page of the docs where one helps, and the exit code.
     """
+    from sophia_jax.types import InputError
+
     line, code = _describe(error, folder)
-    is_input = type(error).__name__ == "InputError"
-    page = help_page(str(error) if is_input else f"{type(error).__name__} {error}")
+    name = "" if isinstance(error, InputError) else f"{type(error).__name__} "
+    page = help_page(f"{name}{error}")
     return f"{line}; see {page}" if page else line, code
 
 

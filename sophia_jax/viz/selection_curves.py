@@ -1,4 +1,4 @@
-"""Accuracy against the number of answers: measured, and foretold."""
+"""Accuracy against the number of answers, as it was measured."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from sophia_jax.viz.curves import BASE, INK, SOFT, SOPHIA, STYLE, as_svg, new_axes
 
-__all__ = ["accuracy_by_k", "forecast_figure"]
+__all__ = ["accuracy_by_k"]
 
 _NAME = re.compile(r"(pass|majority|best-of-k|reward-weighted)@(\d+)( T=.*)?")
 HEIGHT = 3.0  # inches
@@ -53,53 +53,6 @@ def accuracy_by_k(summary: Mapping[str, Any]) -> str:
             for way, names in curves.items()
         ]
         return as_svg(figure, f"Accuracy against k; at the largest: {', '.join(last)}")
-
-
-def forecast_figure(forecast: Mapping[str, Any]) -> str:
-    """What was foretold on one half of the questions, and measured on the other.
-
-    Args:
-      forecast: of `sophia_jax.evaluation.judge_forecast.forecast`; as many as four of
-        its temperatures are shown.
-
-    Returns:
-      The SVG element: lines in their 95 % bands, and points with 95 % intervals.
-    """
-    curves = forecast["curves"][: len(STYLES)]
-    with matplotlib.rc_context(STYLE):
-        figure, axes = new_axes(HEIGHT)
-        for number, curve in enumerate(curves):
-            _foretold(axes, curve, number)
-            beside = SHIFT ** (number - (len(curves) - 1) / 2)
-            low, high = 100 * np.array(curve["measured_interval"]).T
-            places = np.array(curve["k"]) * beside
-            axes.plot(places, 100 * np.array(curve["measured"]), "o", ms=3, color=INK)
-            axes.vlines(places, low, high, color=INK, linewidth=0.8)
-        _label(axes, curves[0]["k"])
-        axes.legend(fontsize=8, title="foretold", title_fontsize=8)
-        words = [
-            f"T = {c['temperature']:g}: foretold {100 * c['predicted'][-1]:.1f} %, "
-            f"measured {100 * c['measured'][-1]:.1f} %"
-            for c in curves
-        ]
-        return as_svg(
-            figure, f"Accuracy at k = {curves[0]['k'][-1]}. {'; '.join(words)}"
-        )
-
-
-def _foretold(axes: Axes, curve: Mapping[str, Any], number: int) -> None:
-    """A line in its band."""
-    color = SOPHIA if number == 0 else BASE
-    low, high = 100 * np.array(curve["predicted_interval"]).T
-    axes.fill_between(curve["k"], low, high, color=color, alpha=0.15, linewidth=0)
-    axes.plot(
-        curve["k"],
-        100 * np.array(curve["predicted"]),
-        color=color,
-        linestyle=STYLES[number],
-        linewidth=1.6,
-        label=f"T = {curve['temperature']:g}",
-    )
 
 
 def _measured(

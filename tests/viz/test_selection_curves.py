@@ -5,13 +5,12 @@ import re
 import numpy as np
 import pytest
 
-from sophia_jax.evaluation.judge_forecast import forecast
 from sophia_jax.evaluation.judged import Selection
 from sophia_jax.evaluation.predictions import PREDICTIONS, write_predictions
 from sophia_jax.evaluation.summary import summarize
 from sophia_jax.recipes.judge_forecast import forecast_run
 from sophia_jax.types import InputError
-from sophia_jax.viz.selection_curves import accuracy_by_k, forecast_figure
+from sophia_jax.viz.selection_curves import accuracy_by_k
 
 
 def make_rows(num_questions=12, num_samples=4, scored=True):
@@ -44,22 +43,6 @@ def test_each_way_to_choose_is_a_line():
     best = 100 * summary["best-of-k@4"]
     assert f"best-of-k {best:.1f} %" in re.search(r'aria-label="([^"]*)"', svg)[1]
     assert accuracy_by_k(summarize(rows, pass_k=(1,))) == ""
-
-
-def test_a_forecast_has_its_bands_and_points():
-    random = np.random.default_rng(1)
-    questions = [
-        (random.integers(5, size=4).astype(float), random.random(4) < 0.5)
-        for _ in range(16)
-    ]
-    found = forecast(questions, ks=[1, 2, 4], temperatures=[0.0, 1.5], num_resamples=3)
-    svg = forecast_figure(found)
-    assert ">T = 0</text>" in svg
-    assert ">T = 1.5</text>" in svg
-    said = re.search(r'aria-label="([^"]*)"', svg)[1]
-    for curve in found["curves"]:
-        assert f"foretold {100 * curve['predicted'][-1]:.1f} %" in said
-        assert f"measured {100 * curve['measured'][-1]:.1f} %" in said
 
 
 def test_a_run_s_forecast_is_that_of_its_table(tmp_path):
